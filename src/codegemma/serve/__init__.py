@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Completions over HTTP and the page that uses them."""

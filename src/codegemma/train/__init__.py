@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights learn: recipes, input, loss, optimiser, step and loop."""
