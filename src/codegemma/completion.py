@@ -215,6 +215,7 @@ class CompleterInfo:
     dtype: str = "float32"
 
 
+@runtime_checkable
 class TokenizerProtocol(Protocol):
     """What a completer's tokenizer offers: plain text to ids and back."""
 
