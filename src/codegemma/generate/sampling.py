@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a token is drawn from logits: temperature, top-k, top-p, min-p, one uniform number a token.
+
+Pure functions that run inside the jitted decode loop. Every setting is a traced array with one
+entry per row, so that one compiled program serves every request. The uniform numbers come from
+numpy on the host: a row's draw depends on its seed and its index among the n samples alone, never
+on the rows beside it.
+
+Every filter keeps the tokens above some probability, so the largest such threshold is found by
+bisection over the bits of a float. That is exact, needs no sort of 256,000 entries, and compiles
+in a fraction of a sort's time.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from codegemma.completion import Sampling
+
+_ONE_BITS = 0x3F800000
+_BLOCK = 512
+
+
+class Controls(NamedTuple):
+    """Settings of the draw, one entry per row.
+
+    Args:
+        temperature: Divisor of the logits, above 0.
+        top_k: Tokens kept; 0 keeps all.
+        top_p: Probability mass kept, in (0, 1]; 1 keeps all.
+        min_p: Least probability kept, as a fraction of the best token's; 0 keeps all.
+    """
+
+    temperature: Float[Array, " B"]
+    top_k: Int[Array, " B"]
+    top_p: Float[Array, " B"]
+    min_p: Float[Array, " B"]
+
+
+def controls_of(sampling: Sampling, *, num_rows: int) -> Controls:
+    """Spread a request's settings over its rows; a temperature of 0 is left to the greedy path."""
+
+    def rows(value: float | int, dtype: type) -> Array:
+        return jnp.asarray(np.full(num_rows, value, dtype))
+
+    return Controls(
+        temperature=rows(sampling.temperature or 1.0, np.float32),
+        top_k=rows(sampling.top_k or 0, np.int32),
+        top_p=rows(1.0 if sampling.top_p is None else sampling.top_p, np.float32),
+        min_p=rows(sampling.min_p or 0.0, np.float32),
+    )
+
+
+def draw_uniforms(seed: int, *, index: int, count: int) -> np.ndarray:
+    """Give the `count` uniform numbers in [0, 1) of sample `index`, float32.
+
+    Args:
+        seed: Any integer; negative ones are taken modulo 2**64.
+        index: Which of the n samples of a prompt.
+        count: Most tokens the row may draw.
+    """
+    words = (seed % 2**64, index)
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+    return rng.random(count, dtype=np.float32)
+
+
+def filter_probabilities(logits: Float[Array, "B V"], controls: Controls) -> Float[Array, "B V"]:
+    """Give the probabilities of the tokens that the settings keep, 0 for all others.
+
+    Order: temperature, then top-k, then top-p over what top-k left, then min-p. Tokens that tie
+    with the last kept one are kept too. The rows do not sum to 1; `draw` does not need it.
+
+    Args:
+        logits: Finite, float32.
+        controls: One entry per row.
+    """
+    scaled = logits / controls.temperature[:, None]
+    probabilities = jax.nn.softmax(scaled, axis=-1)
+    k_threshold = _largest_threshold(
+        lambda kept: jnp.sum(kept, axis=-1) >= controls.top_k, probabilities
+    )
+    k_threshold = jnp.where(controls.top_k > 0, k_threshold, 0.0)
+    mass = controls.top_p * _mass(probabilities, probabilities >= k_threshold[:, None])
+    p_threshold = _largest_threshold(lambda kept: _mass(probabilities, kept) >= mass, probabilities)
+    p_threshold = jnp.where(controls.top_p < 1, p_threshold, 0.0)
+    min_threshold = controls.min_p * jnp.max(probabilities, axis=-1)
+    threshold = jnp.maximum(jnp.maximum(k_threshold, p_threshold), min_threshold)
+    return jnp.where(probabilities >= threshold[:, None], probabilities, 0.0)
+
+
+def draw(weights: Float[Array, "B V"], uniforms: Float[Array, " B"]) -> Int[Array, "B"]:
+    """Draw one token a row: the first at which the running sum of weights exceeds u times the sum.
+
+    The running sum is taken over blocks first, then within one block, so that its rounding error
+    stays that of a short sum. A token of weight 0 is never drawn.
+
+    Args:
+        weights: At least 0 and not all 0 in a row; they need not sum to 1.
+        uniforms: In [0, 1).
+    """
+    num_rows, vocab_size = weights.shape
+    num_blocks = -(-vocab_size // _BLOCK)
+    padding = num_blocks * _BLOCK - vocab_size
+    blocks = jnp.pad(weights, ((0, 0), (0, padding))).reshape(num_rows, num_blocks, _BLOCK)
+    sums = jnp.cumsum(jnp.sum(blocks, axis=-1), axis=-1)
+    target = uniforms * sums[:, -1]
+    block_index = _first_above(sums, target)
+    before = jnp.where(
+        block_index > 0,
+        jnp.take_along_axis(sums, jnp.maximum(block_index - 1, 0)[:, None], axis=1)[:, 0],
+        0.0,
+    )
+    block = jnp.take_along_axis(blocks, block_index[:, None, None], axis=1)[:, 0]
+    return block_index * _BLOCK + _first_above(jnp.cumsum(block, axis=-1), target - before)
+
+
+def token_logprobs(
+    logits: Float[Array, "B V"], tokens: Int[Array, " B"]
+) -> tuple[Float[Array, " B"], Float[Array, "B"]]:
+    """Give the log probability of each row's token and the row's log normaliser.
+
+    These are the model's own: neither temperature nor any filter touches them.
+    """
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    drawn = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+    return drawn - normaliser, normaliser
+
+
+def _mass(probabilities: Float[Array, "B V"], kept: Bool[Array, "B V"]) -> Float[Array, " B"]:
+    return jnp.sum(jnp.where(kept, probabilities, 0.0), axis=-1)
+
+
+def _largest_threshold(is_enough, probabilities: Float[Array, "B V"]) -> Float[Array, " B"]:
+    """Find the largest threshold t at which the tokens with probability >= t are still enough.
+
+    Non-negative floats sort like their bits, so 31 halvings of an integer range find it exactly.
+    """
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = low + (high - low) // 2
+        threshold = jax.lax.bitcast_convert_type(middle, jnp.float32)
+        enough = is_enough(probabilities >= threshold[:, None])
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    low = jnp.zeros(probabilities.shape[0], jnp.int32)
+    low, _ = jax.lax.fori_loop(0, 31, halve, (low, jnp.full_like(low, _ONE_BITS + 1)))
+    return jax.lax.bitcast_convert_type(low, jnp.float32)
+
+
+def _first_above(sums: Float[Array, "B sums"], target: Float[Array, " B"]) -> Int[Array, "B"]:
+    """Find the first entry of a running sum above the target, at most the last that still grew."""
+    index = jnp.sum(sums <= target[:, None], axis=-1)
+    last = jnp.sum(sums < sums[:, -1:], axis=-1)
+    return jnp.minimum(index, last).astype(jnp.int32)
