@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys and values of tokens already read, in arrays allocated once.
+
+Row b holds its tokens in slots 0 to `length[b] - 1`; rows may have different lengths. What later
+slots hold is never read.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from codegemma.model.config import ModelConfig
+
+
+class KVCache(NamedTuple):
+    """Keys and values of every layer, and how many tokens each row holds."""
+
+    k: Float[Array, "L B S K H"]
+    v: Float[Array, "L B S K H"]
+    length: Int[Array, " B"]
+
+
+def init_cache(
+    config: ModelConfig, *, batch: int, length: int, dtype: jnp.dtype | type = jnp.float32
+) -> KVCache:
+    """Make an empty cache of `batch` rows with room for `length` tokens each."""
+    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+    return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(batch, jnp.int32))
+
+
+def write(
+    stored: Float[Array, "L B S K H"],
+    new: Float[Array, "B T K H"],
+    *,
+    layer: int | Int[Array, ""],
+    slots: Int[Array, "B T"],
+) -> Float[Array, "L B S K H"]:
+    """Put `new` into `slots` of `layer`; a slot at or beyond S is left out, never wrapped."""
+    rows = jnp.arange(slots.shape[0])[:, None]
+    return stored.at[layer, rows, slots].set(new.astype(stored.dtype), mode="drop")
+
+
+def free_slots(
+    cache: KVCache, *, num_new: int, num_tokens: Int[Array, " B"]
+) -> tuple[Int[Array, "B T"], Bool[Array, "B T"]]:
+    """Slots of the next `num_new` tokens of each row, and which of them hold a token."""
+    steps = jnp.arange(num_new, dtype=jnp.int32)[None, :]
+    return cache.length[:, None] + steps, steps < num_tokens[:, None]

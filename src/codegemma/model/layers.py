@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small pieces of a Gemma block: weight products, norm, rotary positions, feed-forward.
+
+Every product with a weight goes through `project`, `embed` or `unembed`, so that another form of
+weight (quantised, or with an adapter beside it) has three places to be known in, and no more.
+
+Source: gemma_pytorch's reference implementation; where its order of rounding matters it is kept.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+DType = jnp.dtype | type
+_FLOAT32 = jnp.float32
+
+
+def project(x: Float[Array, "..."], weight: Float[Array, "..."], *, num_dims: int = 1) -> Array:
+    """Multiply the last `num_dims` axes of `x` with the first axes of `weight`.
+
+    The work is one 2-D product: batch and time are one axis to it, which a CPU runs faster than
+    the batched form. Sums are float32; the result has the dtype of `x`.
+
+    Example: `[B T N H] x [N H D] -> [B T D]` with `num_dims=2`.
+    """
+    batch_shape, out_shape = x.shape[: x.ndim - num_dims], weight.shape[num_dims:]
+    inputs = math.prod(weight.shape[:num_dims])
+    flat_weight = weight.astype(x.dtype).reshape(inputs, -1)
+    flat = jax.lax.dot_general(
+        x.reshape(-1, inputs),
+        flat_weight,
+        (((1,), (0,)), ((), ())),
+        preferred_element_type=_FLOAT32,
+    )
+    return flat.astype(x.dtype).reshape(*batch_shape, *out_shape)
+
+
+def embed(
+    table: Float[Array, "V D"], tokens: Int[Array, "B T"], *, dtype: DType
+) -> Float[Array, "B T D"]:
+    """Look tokens up and multiply by the square root of the width.
+
+    The factor is rounded to `dtype` first (45.25 for the 2B in bfloat16, not 45.2548), as in the
+    released models' training.
+    """
+    scale = jnp.asarray(math.sqrt(table.shape[1]), dtype)
+    return table[tokens].astype(dtype) * scale
+
+
+def unembed(table: Float[Array, "V D"], hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+    """Logits in float32: products with the rows of the unscaled embedding table."""
+    width = table.shape[1]
+    logits = jax.lax.dot_general(
+        hidden.reshape(-1, width),
+        table.astype(hidden.dtype),
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=_FLOAT32,
+    )
+    return logits.reshape(*hidden.shape[:-1], table.shape[0])
+
+
+def rms_norm(
+    x: Float[Array, "B T D"], scale: Float[Array, " D"], *, eps: float
+) -> Float[Array, "B T D"]:
+    """Divide by the root mean square, multiply by `1 + scale`, in float32, then cast back."""
+    wide = x.astype(_FLOAT32)
+    normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + eps)
+    return (normed * (1.0 + scale.astype(_FLOAT32)[None, None, :])).astype(x.dtype)
+
+
+def rotary_angles(
+    positions: Int[Array, "B T"], *, head_dim: int, theta: float
+) -> tuple[Float[Array, "B T half"], Float[Array, "B T half"]]:
+    """Cosine and sine of each position's angle at each of the `head_dim / 2` frequencies."""
+    timescale = theta ** (np.arange(0, head_dim, 2) / head_dim)
+    angles = positions[..., None].astype(_FLOAT32) / jnp.asarray(timescale, _FLOAT32)[None, None, :]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(
+    x: Float[Array, "B T heads H"],
+    angles: tuple[Float[Array, "B T half"], Float[Array, "B T half"]],
+) -> Float[Array, "B T heads H"]:
+    """Rotate value i and value i + H/2 of every head by their position's angle, in float32."""
+    cos, sin = (angle[:, :, None, :] for angle in angles)
+    first, second = jnp.split(x.astype(_FLOAT32), 2, axis=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def feed_forward(x: Float[Array, "B T D"], layer: dict[str, Any]) -> Float[Array, "B T D"]:
+    """GeGLU: `down(gelu(gate(x)) * up(x))`, GELU in its tanh form whatever a file may call it."""
+    gate = jax.nn.gelu(project(x, layer["gate"]), approximate=True)
+    return project(gate * project(x, layer["up"]), layer["down"])
