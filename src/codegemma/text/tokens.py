@@ -62,6 +62,9 @@ _NAMED: Final = {
 RESERVED_PIECES: Final = tuple(_NAMED.get(i, f"<unused{i - 7}>") for i in range(NUM_RESERVED))
 """Spelling of ids 0 to 107. Gemma's own base models call 67 to 70 `<unused60>` to `<unused63>`."""
 
+FIXED_IDS: Final = tuple(sorted(set(_NAMED) - {4, 5, 6}))
+"""Ids whose meaning the code relies on."""
+
 SPACE: Final = "\u2581"
 """How SentencePiece writes a space inside a piece."""
 

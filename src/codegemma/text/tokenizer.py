@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text to token ids and back, exactly, whatever the text holds.
+
+Reads a `tokenizer.model` (SentencePiece) or a `tokenizer.json` in Gemma's layout. Two promises
+hold for every valid string: `decode(encode(text)) == text`, and no id of a control token comes
+out of text: `<|fim_prefix|>`, `<bos>` or `<unused7>` written in a file are plain characters.
+Control tokens are put in by `fim.py` and `chat.py`, by id.
+"""
+
+import codecs
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Self
+
+from codegemma.errors import CheckpointError, InputError
+from codegemma.text import tokens as t
+from codegemma.text.backend import Backend, read_backend
+
+FILE_NAMES: Final = ("tokenizer.model", "tokenizer.json")
+"""Vocabulary files of a model folder, the preferred one first."""
+
+_CHUNK_CHARS: Final = 1024
+_BORDER: Final = re.compile(r"(?<=[^ \n])[ \n]")
+_CROSSES_BORDER: Final = re.compile(rf"[^{t.SPACE}\n\0][{t.SPACE}\n]")
+_BYTE: Final = re.compile(r"<0x([0-9A-F]{2})>")
+_PROBE: Final = "".join(map(chr, range(128))) + "\r\n\t\t  a   b\n\n\n\u00e9\ufb01\u6f22\U0001f600"
+_LATE_CONTROL: Final = ("<unused99>", "[toxicity=0]", "<start_of_image>", "<end_of_image>")
+"""Control tokens of Gemma's at the end of the vocabulary, beyond the reserved ids."""
+
+
+class Tokenizer:
+    """A vocabulary in Gemma's layout. Immutable and thread-safe.
+
+    Args:
+        backend: The vocabulary.
+        path: The file it came from.
+        fingerprint: sha256 of that file, in hexadecimal.
+
+    Raises:
+        CheckpointError: A fixed id holds something else, or text would not survive.
+    """
+
+    def __init__(self, backend: Backend, *, path: Path, fingerprint: str) -> None:
+        self._backend = backend
+        self.path = path
+        self.fingerprint = fingerprint
+        self.vocab_size = backend.vocab_size
+        self._check_layout()
+        controls = [token for token in range(t.NUM_RESERVED) if t.is_control(token)]
+        late = (backend.find(piece) for piece in _LATE_CONTROL)
+        self._controls = frozenset(controls).union(token for token in late if token is not None)
+        spellings = sorted({*backend.pieces(sorted(self._controls)), *t.RESERVED_PIECES})
+        spellings.remove(t.UNK)
+        self._special = re.compile("|".join(map(re.escape, [t.SPACE, *spellings])))
+        self._space_ids = [self._byte_id(byte) for byte in t.SPACE.encode()]
+        self._check_round_trip()
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Self:
+        """Read a `tokenizer.model` or `tokenizer.json`.
+
+        Raises:
+            CheckpointError: It is missing, damaged, or not in Gemma's layout.
+        """
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        fingerprint = hashlib.sha256(data).hexdigest()
+        return cls(read_backend(path, data), path=path, fingerprint=fingerprint)
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> Self:
+        """Read the vocabulary of a model folder, `tokenizer.model` before `tokenizer.json`.
+
+        Raises:
+            CheckpointError: The folder has neither, or what it has is refused.
+        """
+        for name in FILE_NAMES:
+            path = Path(folder) / name
+            if path.is_file():
+                return cls.from_file(path)
+        raise CheckpointError(f"{folder} holds no tokenizer: expected {' or '.join(FILE_NAMES)}")
+
+    def encode(self, text: str) -> list[int]:
+        """Encode plain text: no `<bos>`, and never the id of a control token.
+
+        A control token's spelling is cut after its first character, so that its parts are encoded
+        as ordinary text. U+2581, which SentencePiece uses for the space, goes byte by byte.
+        Time is linear in the length of the text, in one line or many.
+
+        Raises:
+            InputError: The text holds half of a surrogate pair, which no file can.
+        """
+        if not text.isascii():
+            _check_unicode(text)
+        out: list[int] = []
+        start = 0
+        for match in self._special.finditer(text):
+            if match.group() == t.SPACE:
+                self._encode_run(text[start : match.start()], out)
+                out += self._space_ids
+                start = match.end()
+            else:
+                self._encode_run(text[start : match.start() + 1], out)
+                start = match.start() + 1
+        self._encode_run(text[start:] if start else text, out)
+        return out
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Encode several texts, each on its own."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Decode ids, control tokens left out; bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            InputError: An id is outside the vocabulary.
+        """
+        tokens = list(tokens)
+        if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocab_size:
+            bad = next(token for token in tokens if not 0 <= token < self.vocab_size)
+            raise InputError(f"token id {bad} is outside the vocabulary of {self.vocab_size}")
+        return b"".join(map(self._bytes.__getitem__, tokens)).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Give the UTF-8 bytes a token stands for, which may be part of a character.
+
+        Control tokens give b"", the unknown token U+FFFD.
+
+        Raises:
+            InputError: The id is outside the vocabulary.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise InputError(f"token id {token} is outside the vocabulary of {self.vocab_size}")
+        return self._bytes[token]
+
+    def is_control(self, token: int) -> bool:
+        """Whether an id is a control token of this vocabulary."""
+        return token in self._controls
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        """Bytes of every token; made at the first decoding."""
+        pieces = self._backend.pieces(range(self.vocab_size))
+        table = [piece.replace(t.SPACE, " ").encode() for piece in pieces]
+        for token, piece in enumerate(pieces):
+            if len(piece) == 6 and (match := _BYTE.fullmatch(piece)):
+                table[token] = bytes.fromhex(match.group(1))
+        for token in self._controls:
+            table[token] = b""
+        table[t.UNK_ID] = "\ufffd".encode()
+        return table
+
+    @cached_property
+    def _has_borders(self) -> bool:
+        """Whether no piece holds a space or newline behind another character.
+
+        Then merges cannot cross the border before such a space, and the text's parts encode to
+        the same ids as the whole.
+        """
+        pieces = self._backend.pieces(range(self.vocab_size))
+        return _CROSSES_BORDER.search("\0".join(pieces)) is None
+
+    def _encode_run(self, text: str, out: list[int]) -> None:
+        """Encode text without special spellings, in chunks: short ones are faster by the byte."""
+        encode = self._backend.encode
+        start = 0
+        if len(text) > 2 * _CHUNK_CHARS and self._has_borders:
+            while match := _BORDER.search(text, start + _CHUNK_CHARS):
+                out += encode(text[start : match.start()])
+                start = match.start()
+        if start < len(text):
+            out += encode(text[start:] if start else text)
+
+    def _byte_id(self, byte: int) -> int:
+        piece = f"<0x{byte:02X}>"
+        token = self._backend.find(piece)
+        if token is None:
+            raise CheckpointError(f"{self.path}: expected the byte piece {piece}, found none")
+        return token
+
+    def _check_layout(self) -> None:
+        """Refuse a vocabulary whose fixed ids are not Gemma's."""
+        if self.vocab_size <= t.NUM_RESERVED:
+            raise CheckpointError(
+                f"{self.path}: expected more than {t.NUM_RESERVED} pieces, found {self.vocab_size}"
+            )
+        found = self._backend.pieces(range(t.NUM_RESERVED + 1))
+        for token in t.FIXED_IDS:
+            expected = {t.RESERVED_PIECES[token]}
+            if t.FIM_PREFIX_ID <= token <= t.FILE_SEPARATOR_ID:
+                expected.add(f"<unused{token - 7}>")
+            if found[token] not in expected:
+                raise CheckpointError(
+                    f"{self.path} is not in Gemma's layout: expected id {token} to be "
+                    f"{' or '.join(sorted(expected))}, found {found[token]!r}"
+                )
+
+    def _check_round_trip(self) -> None:
+        """Refuse a vocabulary that changes text: normalises, adds a space, or lacks bytes."""
+        # The probe skips U+2581 and control spellings, which encode() handles by itself.
+        decoded = self.decode(self._backend.encode(_PROBE))
+        if decoded != _PROBE:
+            raise CheckpointError(
+                f"{self.path} does not give text back as it was: {_PROBE[-24:]!r} came back as "
+                f"{decoded[-24:]!r}; expected no normalisation, no dummy prefix, byte fallback"
+            )
+
+
+class StreamDecoder:
+    """Decodes token by token, holding back bytes until they make whole characters.
+
+    Example:
+        The emoji's four byte pieces give "", "", "" and then the emoji.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token: int) -> str:
+        """Take a token and give the text that is complete with it, "" when none is."""
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def flush(self) -> str:
+        """End the text: bytes still held back become U+FFFD."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text holds a lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start}; expected valid Unicode"
+        ) from error
