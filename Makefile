@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# The project's words; `make` alone lists them. Everything lands in .venv; nothing else is touched.
+# A word that was interrupted is simply called again: each stamp in .venv is written last.
+
+PYTHON ?= python3
+TEST_ARGS ?= -n logical --maxprocesses 4
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# The public index alone, so that the lists carry the hashes of every platform's files.
+COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
+	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --strip-extras \
+	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test setup format check bench docs web lock
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.core ## set up what serving needs, then serve nano and the playground on http://127.0.0.1:8012
+	$(BIN)/codegemma serve
+
+test: $(VENV)/.dev ## set up everything and run the tests
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+setup: $(VENV)/.dev ## set up everything a contributor needs
+
+format: $(VENV)/.dev ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(VENV)/.dev ## formatting, lint, types, and which package may import which
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## run every benchmark; results go to benchmarks/results/
+	@for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
+
+docs: $(VENV)/.dev ## write docs/cli.md from the commands
+	$(BIN)/python -m typer codegemma.cli.main utils docs --name codegemma --output docs/cli.md
+
+web: ## build the playground into the package (needs Node.js 20 or newer)
+	cd web && npm ci && npm run build
+
+lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
+	$(COMPILE) --extra data --extra train --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt -o requirements/core.txt pyproject.toml
+
+# A .venv without its stamp is half made, or not ours: it is made anew.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not;" \
+			"name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.core: requirements/core.txt pyproject.toml | $(VENV)/.made
+	$(PIP) install --require-hashes -r requirements/core.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# dev.txt holds core.txt, version by version, so this stamp serves for both.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.core $@
