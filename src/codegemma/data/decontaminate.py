@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find training files that contain text of an evaluation set: any common run of ten words.
+
+Reads the strings of JSON and JSONL benchmark files (gzip or plain) or any strings a caller gives.
+Word runs that say nothing about a benchmark (licence headers, number rows, phrases common to many
+repositories) are not hits. Renamed or translated copies are not found.
+
+Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegemma.data import shingles
+from codegemma.errors import InputError
+
+NGRAM: Final = 10
+_MIN_DISTINCT_WORDS: Final = 5
+_SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkText:
+    """One benchmark item: where it stands, such as `mbpp/mbpp.jsonl.gz#17`, and its text."""
+
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """A run of words that a training file shares with a benchmark item."""
+
+    item: str
+    words: str
+    ngram: int
+
+
+def read_benchmarks(paths: Sequence[Path]) -> Iterator[BenchmarkText]:
+    """Read every string of at least ten words from the JSON files in the given files or folders.
+
+    Raises:
+        InputError: A path does not exist or a file is no JSON.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"benchmark path {path} does not exist")
+        folder = path if path.is_dir() else path.parent
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.name.endswith(_SUFFIXES):
+                yield from _read_file(file, name=file.relative_to(folder).as_posix())
+
+
+def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
+    try:
+        data = file.read_bytes()
+        text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
+        is_lines = ".jsonl" in file.name
+        rows = (
+            [json.loads(line) for line in text.split("\n") if line]
+            if is_lines
+            else json.loads(text)
+        )
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"benchmark file {file} cannot be read: {error}") from error
+    for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
+        for string in _strings(row):
+            yield BenchmarkText(item=f"{name}#{index}", text=string)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+class BenchmarkIndex:
+    """The word 10-grams of the benchmarks, as sorted hashes. Picklable, about 12 bytes a gram.
+
+    Args:
+        texts: The benchmark items.
+    """
+
+    def __init__(self, texts: Iterable[BenchmarkText]) -> None:
+        self._items: list[str] = []
+        grams: list[NDArray[np.uint64]] = []
+        owners: list[NDArray[np.int32]] = []
+        seen: set[str] = set()
+        for text in texts:
+            if text.text in seen:
+                continue
+            seen.add(text.text)
+            hashes = shingles.ngram_hashes(shingles.words(text.text), n=NGRAM)
+            if len(hashes):
+                if not self._items or self._items[-1] != text.item:
+                    self._items.append(text.item)
+                grams.append(hashes)
+                owners.append(np.full(len(hashes), len(self._items) - 1, np.int32))
+        joined = np.concatenate(grams) if grams else np.zeros(0, np.uint64)
+        self._grams, first = np.unique(joined, return_index=True)
+        self._owners = np.concatenate(owners)[first] if owners else np.zeros(0, np.int32)
+
+    def __len__(self) -> int:
+        """Number of distinct 10-grams."""
+        return len(self._grams)
+
+    def hits(self, text: str) -> list[Hit]:
+        """List the telling 10-grams that a file shares with the benchmarks, in file order."""
+        words = shingles.words(text)
+        grams = shingles.ngram_hashes(words, n=NGRAM)
+        if not len(grams) or not len(self._grams):
+            return []
+        places = np.minimum(np.searchsorted(self._grams, grams), len(self._grams) - 1)
+        found: list[Hit] = []
+        for position in np.flatnonzero(self._grams[places] == grams).tolist():
+            run = words[position : position + NGRAM]
+            if _is_telling(run):
+                owner = self._items[int(self._owners[places[position]])]
+                found.append(Hit(item=owner, words=" ".join(run), ngram=int(grams[position])))
+        return found
+
+
+def _is_telling(run: list[str]) -> bool:
+    """Tell whether a run has five distinct words that are no numbers."""
+    return (
+        len({word for word in run if not word[0].isdigit() and len(word) > 1})
+        >= _MIN_DISTINCT_WORDS
+    )
+
+
+def common_ngrams(
+    hits_by_repository: Iterable[Iterable[Hit]], *, max_repositories: int
+) -> set[int]:
+    """Give the 10-grams that occur in more repositories than a copy of a benchmark would.
+
+    Licence headers and idioms occur in many; such runs are no sign of contamination.
+    """
+    counts: dict[int, int] = {}
+    for hits in hits_by_repository:
+        for ngram in {hit.ngram for hit in hits}:
+            counts[ngram] = counts.get(ngram, 0) + 1
+    return {ngram for ngram, count in counts.items() if count > max_repositories}

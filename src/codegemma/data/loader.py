@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read records by index, and turn one into the tokens of a training segment.
+
+Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices or jax.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegemma.data import shards, split
+from codegemma.data.recipes import DataRecipe
+from codegemma.data.shards import Part, Record
+from codegemma.errors import DataError
+from codegemma.text.fim import encode_infill, encode_whole, join_blocks
+from codegemma.text.tokenizer import Tokenizer
+
+_REDRAWS = 3
+
+
+class ShardReader:
+    """Records of one part of a prepared data set, in shard order. Picklable; opens files lazily.
+
+    Args:
+        folder: Output folder of `codegemma prepare`.
+        split: "train" or "heldout".
+
+    Raises:
+        DataError: The manifest is missing or damaged, or a shard is not as it says.
+    """
+
+    def __init__(self, folder: Path, split: Part = "train") -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self._paths: list[Path] = []
+        self._ends: list[int] = []
+        for entry in self.manifest["shards"][split]:
+            path = self.folder / "shards" / entry["name"]
+            size = path.stat().st_size if path.is_file() else None
+            if size != entry["bytes"]:
+                found = "it is missing" if size is None else f"it has {size}"
+                raise DataError(
+                    f"shard {path} must have {entry['bytes']} bytes but {found}; prepare again"
+                )
+            self._paths.append(path)
+            self._ends.append((self._ends[-1] if self._ends else 0) + entry["records"])
+        self._readers: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Record:
+        """Read a record.
+
+        Raises:
+            IndexError: The index is outside [0, len).
+            DataError: The shard is damaged.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        first = self._ends[shard - 1] if shard else 0
+        if shard not in self._readers:
+            module = shards.array_record()
+            options = "readahead_buffer_size:0"
+            self._readers[shard] = module.ArrayRecordReader(str(self._paths[shard]), options)
+        try:
+            data = self._readers[shard].read([index - first])[0]
+        except Exception as error:  # the binding raises several kinds for damaged files
+            path = self._paths[shard]
+            raise DataError(f"record {index - first} of {path} is damaged: {error}") from error
+        return shards.unpack_record(data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind; they are opened again where the reader arrives."""
+        return self.__dict__ | {"_readers": {}}
+
+    def verify(self) -> None:
+        """Compare every shard's sha256 with the manifest.
+
+        Raises:
+            DataError: One differs.
+        """
+        entries = {e["name"]: e for part in self.manifest["shards"].values() for e in part}
+        for path in self._paths:
+            if shards.hash_file(path) != entries[path.name]["sha256"]:
+                raise DataError(f"shard {path} does not have the sha256 of the manifest")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read `manifest.json` of a prepared data set.
+
+    Raises:
+        DataError: It is missing, damaged or of another format.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} holds no manifest.json; prepare data there with `codegemma prepare`"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; prepare again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != 1:
+        raise DataError(f"{path} is not of data format 1; prepare again")
+    return manifest
+
+
+def encode_record(
+    record: Record, *, tokenizer: Tokenizer, recipe: DataRecipe, seed: int, epoch: int
+) -> NDArray[np.int32]:
+    """Encode one segment: int32 [T] with T at most `record.max_tokens`.
+
+    A pure function of its arguments. A draw that overflows the budget is drawn again 3 times, then
+    every file is left uncut.
+    """
+    for attempt in range(_REDRAWS + 1):
+        rng = split.generator(record, seed=seed, epoch=epoch, purpose=f"fim{attempt}")
+        blocks: list[list[int]] = []
+        for file in record.files:
+            draw = split.draw_file(file, recipe=recipe, rng=rng)
+            path = file.path if draw.has_path else None
+            if draw.split is None or attempt == _REDRAWS:
+                blocks.append(encode_whole(tokenizer, file.text, path=path))
+            else:
+                blocks.append(encode_infill(tokenizer, draw.split, path=path, mode=draw.mode))
+        tokens = join_blocks(blocks)
+        if len(tokens) <= record.max_tokens:
+            break
+    else:
+        raise DataError(
+            f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
+            f"of {record.max_tokens}; it was prepared with another tokenizer"
+        )
+    return np.asarray(tokens, np.int32)

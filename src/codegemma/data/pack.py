@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut long files into windows and pack windows of one repository into records.
+
+A file that fits the context is never cut. A longer one is cut at the least indented statement
+border within reach. Tests stand beside what they test, the rest in path order; neighbours that
+fit share a record. Nothing is cut afterwards.
+
+Source: CodeGemma, arXiv 2406.11409, 'Multi-file packing', the lexical half; the dependency graph
+is not used here.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.filters import is_test
+from codegemma.data.recipes import DataRecipe
+from codegemma.data.shards import Record, RecordFile
+from codegemma.text import syntax
+from codegemma.text.tokenizer import Tokenizer
+
+RESERVED_TOKENS = 16
+"""Kept free for each file: sentinels, the separator, and tokens that a cut splits in two."""
+_SEGMENT_TOKENS = 2
+_OPEN_RECORDS = 6
+_TEST_FOLDERS = frozenset({"test", "tests", "testing", "_tests", "__tests__", "spec"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Item:
+    file: RecordFile
+    num_tokens: int
+
+
+def pack_repository(
+    repository: Repository, *, tokenizer: Tokenizer, recipe: DataRecipe
+) -> tuple[list[Record], int, Ledger]:
+    """Turn a repository into records.
+
+    Returns:
+        The records, the tokens they hold uncut, and a ledger of windows that no budget holds.
+    """
+    ledger = Ledger()
+    items: list[_Item] = []
+    for file in sorted(repository.files, key=lambda file: lexical_key(file.path)):
+        items.extend(_windows(file, repository.origin, tokenizer, recipe, ledger))
+    num_tokens = sum(item.num_tokens - RESERVED_TOKENS for item in items)
+    return _pack(items, recipe.context_tokens), num_tokens, ledger
+
+
+def lexical_key(path: str) -> tuple[str, str, bool, str]:
+    """Order key that puts a test right behind what it tests.
+
+    Example: `pkg/tests/test_shape.py` sorts behind `pkg/shape.py`, before `pkg/size.py`.
+    """
+    pure = PurePosixPath(path)
+    folder = "/".join(part for part in pure.parent.parts if part not in _TEST_FOLDERS)
+    stem = re.sub(r"^test_|_tests?$", "", pure.stem) if is_test(path) else pure.stem
+    return folder, stem, is_test(path), path
+
+
+def _windows(
+    file: File, origin: str, tokenizer: Tokenizer, recipe: DataRecipe, ledger: Ledger
+) -> list[_Item]:
+    lines = [line + "\n" for line in file.text.split("\n")]
+    lines[-1] = lines[-1].removesuffix("\n")
+    if not lines[-1]:
+        lines.pop()
+    sizes = [len(tokens) for tokens in tokenizer.encode_batch(lines)]
+    overhead = RESERVED_TOKENS + len(tokenizer.encode(file.path + "\n"))
+    room = recipe.context_tokens - _SEGMENT_TOKENS - overhead
+    language = syntax.language_of(file.path)
+    starts = syntax.suffix_starts(file.text, language) if language else []
+    if sum(sizes) <= room:
+        bounds = [(0, len(lines))]
+    else:
+        bounds = cut_lines(lines, sizes, starts, budgets=_budgets(file, room, recipe))
+    offsets = [0]
+    for line in lines:
+        offsets.append(offsets[-1] + len(line))
+    items: list[_Item] = []
+    for first, last in bounds:
+        begin, end = offsets[first], offsets[last]
+        num_tokens = sum(sizes[first:last])
+        text = file.text[begin:end]
+        if num_tokens > room:
+            ledger.add("line_over_budget", len(text.encode()))
+        elif text.strip():
+            inside = tuple(start - begin for start in starts if begin < start <= end)
+            where = f"{origin}:{first + 1}"
+            found = RecordFile(path=file.path, text=text, suffix_starts=inside, origin=where)
+            items.append(_Item(file=found, num_tokens=num_tokens + overhead))
+    return items
+
+
+def _budgets(file: File, room: int, recipe: DataRecipe) -> list[int]:
+    """Draw budgets for the windows of a file from its content, to be used in turn."""
+    digest = hashlib.sha256(file.text.encode()).digest()
+    return [min(room, recipe.window_tokens[byte % len(recipe.window_tokens)]) for byte in digest]
+
+
+def cut_lines(
+    lines: Sequence[str], sizes: Sequence[int], starts: Sequence[int], *, budgets: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Cut a file into windows at its least indented statement borders.
+
+    Args:
+        lines: With their line ends.
+        sizes: Tokens of each line.
+        starts: Natural suffix starts in characters of the whole file.
+        budgets: Most tokens of each window, repeated as needed; a longer line stands alone.
+
+    Returns:
+        First line and last line (exclusive) of each window; together they cover every line.
+    """
+    indents = _statement_indents(lines, frozenset(starts))
+    bounds: list[tuple[int, int]] = []
+    first = 0
+    while first < len(lines):
+        budget = budgets[len(bounds) % len(budgets)]
+        last, used = first, 0
+        halfway = first + 1
+        while last < len(lines) and (used + sizes[last] <= budget or last == first):
+            used += sizes[last]
+            last += 1
+            if used <= budget // 2:
+                halfway = last + 1
+        if last < len(lines):
+            places = [place for place in range(min(halfway, last), last + 1) if place in indents]
+            last = min(places, key=lambda place: (indents[place], -place), default=last)
+        bounds.append((first, last))
+        first = last
+    return bounds
+
+
+def _statement_indents(lines: Sequence[str], starts: frozenset[int]) -> dict[int, int]:
+    """Map each line that starts a statement to its indentation, comments and decorators with it."""
+    indents: dict[int, int] = {}
+    offset = 0
+    for index, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and (offset in starts or offset + indent in starts):
+            place = index
+            while place and lines[place - 1].lstrip().startswith(("#", "@")):
+                place -= 1
+            if place == index or place not in indents:
+                indents[place] = indent
+            if place != index:
+                indents.pop(index, None)
+        offset += len(line)
+    indents.pop(0, None)
+    return indents
+
+
+def _pack(items: Sequence[_Item], context_tokens: int) -> list[Record]:
+    """Pack items into records, each into the fullest of the few open records that has room."""
+    opened: list[tuple[int, list[_Item]]] = []
+    done: list[list[_Item]] = []
+    for item in items:
+        fitting = [
+            (used, place)
+            for place, (used, _) in enumerate(opened)
+            if used + item.num_tokens <= context_tokens
+        ]
+        if fitting:
+            used, place = max(fitting)
+            opened[place] = (used + item.num_tokens, [*opened[place][1], item])
+        else:
+            if len(opened) == _OPEN_RECORDS:
+                fullest = max(range(len(opened)), key=lambda place: (opened[place][0], -place))
+                done.append(opened.pop(fullest)[1])
+            opened.append((_SEGMENT_TOKENS + item.num_tokens, [item]))
+    done.extend(packed for _, packed in opened)
+    return [
+        Record(files=tuple(item.file for item in packed), max_tokens=context_tokens)
+        for packed in done
+    ]

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a training set and the files it is stored in.
+
+A record is one packed example as text: files, their legal suffix starts, and a token budget. It is
+stored as JSON in ArrayRecord files `{train,heldout}-00000-of-000NN.array_record`; the same records
+give the same bytes. Reading is `loader`'s.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from codegemma.errors import DataError, PrerequisiteError
+
+Part = Literal["train", "heldout"]
+PARTS: Final[tuple[Part, ...]] = ("train", "heldout")
+_WRITER_OPTIONS: Final = "group_size:1,zstd:3"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordFile:
+    """One file, or a window of a long file, as the model sees it.
+
+    Args:
+        path: Path inside its repository.
+        text: Content, lines ended by LF.
+        suffix_starts: Sorted character offsets in (0, len(text)] where a suffix may start.
+        origin: `name@version` of the repository, with `:LINE` of the window's first line, from 1.
+    """
+
+    path: str
+    text: str
+    suffix_starts: tuple[int, ...]
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One packed example: files of one repository that together fit the budget.
+
+    Args:
+        files: In the order the model reads them.
+        max_tokens: Most tokens of the encoded segment, `<bos>` and `<eos>` included.
+    """
+
+    files: tuple[RecordFile, ...]
+    max_tokens: int
+
+
+def pack_record(record: Record) -> bytes:
+    """Serialise a record; suffix starts are stored as differences."""
+    files: list[list[Any]] = []
+    for file in record.files:
+        starts = file.suffix_starts
+        steps = [b - a for a, b in zip((0, *starts), starts, strict=False)]
+        files.append([file.path, file.text, steps, file.origin])
+    text = json.dumps([record.max_tokens, files], ensure_ascii=False, separators=(",", ":"))
+    return text.encode()
+
+
+def unpack_record(data: bytes) -> Record:
+    """Read a record back.
+
+    Raises:
+        DataError: The bytes are no record.
+    """
+    try:
+        max_tokens, rows = json.loads(data)
+        files: list[RecordFile] = []
+        for path, text, steps, origin in rows:
+            place, starts = 0, list[int]()
+            for step in steps:
+                place += step
+                starts.append(place)
+            files.append(
+                RecordFile(path=path, text=text, suffix_starts=tuple(starts), origin=origin)
+            )
+    except (ValueError, TypeError) as error:
+        raise DataError(f"a record is damaged: {error}; prepare the data again") from error
+    return Record(files=tuple(files), max_tokens=max_tokens)
+
+
+def record_key(data: bytes) -> bytes:
+    """Hash a serialised record; records are ordered and drawn by it."""
+    return hashlib.sha256(data).digest()
+
+
+def array_record() -> Any:
+    """Import ArrayRecord's bindings.
+
+    Raises:
+        PrerequisiteError: The package is not installed.
+    """
+    try:
+        from array_record.python import array_record_module
+    except ImportError as error:
+        raise PrerequisiteError(
+            "shards need the package array-record: pip install 'codegemma[data]'"
+        ) from error
+    return array_record_module
+
+
+def write_shards(
+    folder: Path, part: Part, packed: Sequence[bytes], *, records_per_shard: int
+) -> list[dict[str, Any]]:
+    """Write records to shards in the order of their keys, so that neighbours are unrelated.
+
+    Returns:
+        One entry per shard for the manifest: name, records, size and sha256.
+    """
+    module = array_record()
+    ordered = sorted(packed, key=record_key)
+    count = max(1, -(-len(ordered) // records_per_shard))
+    entries: list[dict[str, Any]] = []
+    for index in range(count):
+        chunk = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
+        path = folder / f"{part}-{index:05d}-of-{count:05d}.array_record"
+        writer = module.ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+        for data in chunk:
+            writer.write(data)
+        writer.close()
+        entries.append(
+            {
+                "name": path.name,
+                "records": len(chunk),
+                "bytes": path.stat().st_size,
+                "sha256": hash_file(path),
+            }
+        )
+    return entries
+
+
+def hash_file(path: Path) -> str:
+    """Give the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

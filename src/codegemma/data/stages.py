@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages between reading and packing, each a pure function of repositories and a recipe.
+
+A stage gives what stays and a ledger of what does not. `pipeline` runs them, in processes where a
+stage looks at one repository alone.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codegemma.data import decontaminate, dedup, filters
+from codegemma.data.decontaminate import BenchmarkIndex, Hit
+from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.read import Location, read_repository
+from codegemma.data.recipes import DataRecipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspected:
+    """A repository after the stages that look at one repository alone.
+
+    Args:
+        repository: Files that passed the filters.
+        digests: `dedup.content_hash` of each file.
+        signatures: `dedup.signature` of each file.
+        hits: Runs of words each file shares with the benchmarks.
+        input_hash: sha256 of all paths and texts read, before filters.
+        input_files: Number of files read.
+        input_bytes: Their size.
+        ledgers: What was dropped by the stages "read" and "filter".
+    """
+
+    repository: Repository
+    digests: tuple[bytes, ...]
+    signatures: tuple[NDArray[np.uint32] | None, ...]
+    hits: tuple[tuple[Hit, ...], ...]
+    input_hash: str
+    input_files: int
+    input_bytes: int
+    ledgers: dict[str, Ledger]
+
+
+def inspect_repository(
+    location: Location, *, recipe: DataRecipe, benchmarks: BenchmarkIndex
+) -> Inspected:
+    """Read a repository, drop files by rule, and measure what the later stages compare."""
+    read, read_ledger = read_repository(
+        location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
+    )
+    filter_ledger = Ledger()
+    input_hash = hashlib.sha256()
+    kept: list[File] = []
+    for file in read.files:
+        data = file.text.encode()
+        input_hash.update(f"{file.path}\0{len(data)}\0".encode() + data)
+        rule = filters.dropping_rule(file)
+        if rule:
+            filter_ledger.add(rule, len(data))
+        else:
+            kept.append(file)
+    bodies = [filters.without_header(file.text) for file in kept]
+    return Inspected(
+        repository=with_files(read, kept),
+        digests=tuple(dedup.content_hash(file.text) for file in kept),
+        signatures=tuple(dedup.signature(body) for body in bodies),
+        hits=tuple(tuple(benchmarks.hits(body)) for body in bodies),
+        input_hash=input_hash.hexdigest(),
+        input_files=len(read.files),
+        input_bytes=sum(file.size_bytes for file in read.files),
+        ledgers={"read": read_ledger, "filter": filter_ledger},
+    )
+
+
+def with_files(repository: Repository, files: Sequence[File]) -> Repository:
+    """Give the same repository with other files."""
+    return Repository(
+        name=repository.name,
+        version=repository.version,
+        license=repository.license,
+        files=tuple(files),
+    )
+
+
+def is_heldout(name: str, *, recipe: DataRecipe, seed: int) -> bool:
+    """Tell whether a repository is kept apart: by the recipe's list, or drawn by its name."""
+    if name in recipe.heldout:
+        return True
+    digest = hashlib.sha256(f"heldout/{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") < recipe.holdout_fraction * 2**64
+
+
+def copies(repositories: Sequence[Inspected], *, threshold: float) -> list[dict[str, str]]:
+    """Find copies among all files; an earlier repository's files stay.
+
+    Returns:
+        For each repository, the rule by path of the files to drop.
+    """
+    index = dedup.CopyIndex(threshold=threshold)
+    dropped: list[dict[str, str]] = []
+    for inspected in repositories:
+        rules: dict[str, str] = {}
+        files = inspected.repository.files
+        for file, digest, signature in zip(
+            files, inspected.digests, inspected.signatures, strict=True
+        ):
+            found = index.add(f"{inspected.repository.name}/{file.path}", digest, signature)
+            if found:
+                rules[file.path] = found[0]
+        dropped.append(rules)
+    return dropped
+
+
+def contaminated(
+    repositories: Sequence[Inspected], *, max_repositories: int
+) -> list[dict[str, Hit]]:
+    """Find files that contain benchmark text.
+
+    Runs of words that stand in more than `max_repositories` repositories do not count.
+
+    Returns:
+        For each repository, the first telling hit by path.
+    """
+    common = decontaminate.common_ngrams(
+        ((hit for hits in inspected.hits for hit in hits) for inspected in repositories),
+        max_repositories=max_repositories,
+    )
+    found: list[dict[str, Hit]] = []
+    for inspected in repositories:
+        first: dict[str, Hit] = {}
+        for file, hits in zip(inspected.repository.files, inspected.hits, strict=True):
+            telling = next((hit for hit in hits if hit.ngram not in common), None)
+            if telling:
+                first[file.path] = telling
+        found.append(first)
+    return found
+
+
+def excess_tests(repository: Repository, *, max_fraction: float) -> set[str]:
+    """Choose the tests to drop so that the rest is at most a fraction of the other code's bytes.
+
+    Which tests stay is decided by their content hash, not by their names.
+    """
+    tests = [file for file in repository.files if filters.is_test(file.path)]
+    other = sum(file.size_bytes for file in repository.files) - sum(f.size_bytes for f in tests)
+    room = other * max_fraction
+    dropped: set[str] = set()
+    for file in sorted(tests, key=lambda file: dedup.content_hash(file.text)):
+        if file.size_bytes <= room:
+            room -= file.size_bytes
+        else:
+            dropped.add(file.path)
+    return dropped
