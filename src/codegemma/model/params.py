@@ -16,7 +16,10 @@ from jaxtyping import Array, Key
 from codegemma.model.config import ModelConfig
 
 Params: TypeAlias = dict[str, Any]
-"""Tree of weights: "embedding", "layers" (a dict of stacked weights) and "final_norm"."""
+"""Tree of weights: "embedding", "layers" (a dict of stacked weights) and "final_norm".
+
+Generation also takes "layers" as a tuple of one dict a layer (`unstack_layers`).
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +99,18 @@ def init_params(
     return jax.tree.unflatten(
         treedef, [_draw(spec, key=key, dtype=dtype) for spec, key in zip(specs, keys, strict=True)]
     )
+
+
+def unstack_layers(params: Params) -> Params:
+    """Give the same weights with "layers" a tuple of one dict a layer instead of stacked arrays.
+
+    A compiled program takes a layer out of a stacked array by copying it, or all of it at once
+    before a loop; separate arrays are read in place.
+    """
+    stacked = params["layers"]
+    num_layers = stacked["attn_norm"].shape[0]
+    layers = tuple({name: w[i] for name, w in stacked.items()} for i in range(num_layers))
+    return {**params, "layers": layers}
 
 
 def _draw(spec: ParamSpec, *, key: Key[Array, ""], dtype: jnp.dtype | type) -> Array:

@@ -78,7 +78,8 @@ def forward_cached(
     """Read further tokens of each row, after those its cache row already holds.
 
     Args:
-        params: Weights in any float dtype.
+        params: Weights in any float dtype; stacked, or as `unstack_layers` gives them, which
+            inside a decode loop saves a CPU a copy of every weight at every step.
         tokens: New ids, padded on the right; T = 1 is a decode step.
         cache: Keys and values so far. The caller keeps `length + num_tokens` within its slots.
         config: Sizes.
@@ -106,12 +107,19 @@ def forward_cached(
         return (_feed_forward(x, layer, config), all_k, all_v), None
 
     x = layers.embed(params["embedding"], tokens, dtype=dtype)
-    (x, all_k, all_v), _ = jax.lax.scan(
-        block,
-        (x, cache.k, cache.v),
-        (params["layers"], jnp.arange(config.num_layers)),
-        unroll=config.num_layers if unroll else 1,
-    )
+    carry = (x, cache.k, cache.v)
+    if isinstance(params["layers"], tuple):
+        for index, layer in enumerate(params["layers"]):
+            carry, _ = block(carry, (layer, jnp.asarray(index, jnp.int32)))
+    else:
+        indices = jnp.arange(config.num_layers)
+        carry, _ = jax.lax.scan(
+            block,
+            carry,
+            (params["layers"], indices),
+            unroll=config.num_layers if unroll else 1,
+        )
+    x, all_k, all_v = carry
     hidden = layers.rms_norm(x, params["final_norm"], eps=config.norm_eps)
     return hidden, KVCache(all_k, all_v, cache.length + num_tokens)
 
