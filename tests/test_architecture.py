@@ -396,3 +396,64 @@ def test_the_lists_hold_what_the_package_asks_for(list_name: str, extras: list[s
     ]
 
     assert unmet == [], "run `make lock`"
+
+
+@pytest.mark.parametrize("extra", ["data", "train"])
+def test_an_extra_asks_for_nothing_twice_over_the_core(extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    more = project["optional-dependencies"][extra]
+
+    assert core & {canonicalize_name(Requirement(line).name) for line in more} == set()
+
+
+# What the documentation says
+
+
+def documents() -> list[Path]:
+    """Every page written by hand."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    dead = [
+        f"{relative(page)}: {target}"
+        for page in documents()
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+
+    assert dead == []
+
+
+def paper_map_rows() -> list[list[str]]:
+    """The cells of every table row of the paper map."""
+    text = (ROOT / "docs" / "paper-map.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_paper_map_has_every_statement_of_the_card_once_and_in_order() -> None:
+    first = [cells[0] for cells in paper_map_rows() if re.fullmatch(r"C\d+", cells[0])]
+
+    assert first == CARD_STATEMENTS
+
+
+def test_the_paper_map_points_at_files_that_are_there() -> None:
+    missing = [
+        path
+        for *_, code, tests in paper_map_rows()
+        for cell, folder in ((code, PACKAGE), (tests, ROOT / "tests"))
+        for path in re.findall(r"`([^`]+\.(?:py|md))`", cell)
+        if not (folder / path).exists()
+    ]
+
+    assert missing == []
+
+
+def test_what_the_paper_map_calls_done_has_a_test() -> None:
+    untested = [
+        cells[-2] for cells in paper_map_rows() if ".py`" in cells[-2] and ".py`" not in cells[-1]
+    ]
+
+    assert untested == []
