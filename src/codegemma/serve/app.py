@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP application: routes, the worker behind them, and the page in front.
+
+`create_app` takes a function that makes a completer; the worker's thread calls it when the server
+starts, so that the server answers (503) from the first moment. Every protocol is a translation in
+`protocols/`; what happens to prompts in between is `worker.py`. Binding and signals are the
+command's affair (`cli/serve.py`). Prompts and completions are never logged.
+"""
+
+import asyncio
+import mimetypes
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from codegemma.completion import Completer, Completion
+from codegemma.errors import CodegemmaError
+from codegemma.serve.errors import ApiError, on_api_error, on_http_error, on_internal_error
+from codegemma.serve.protocols import openai
+from codegemma.serve.protocols.openai_answer import Answer, models_body
+from codegemma.serve.schemas import Fields, parse_json
+from codegemma.serve.security import MAX_BODY_BYTES, Guard
+from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
+from codegemma.serve.worker import MAX_WAITING, Piece, Worker
+
+WEB_FOLDER: Final = Path(__file__).parent / "web"
+BODY_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 5.0
+
+
+def create_app(
+    load: Callable[[], Completer],
+    *,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    max_waiting: int = MAX_WAITING,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    body_timeout_s: float = BODY_TIMEOUT_S,
+    on_ready: Callable[[Completer], None] = lambda _: None,
+    on_failure: Callable[[BaseException], None] = lambda _: None,
+) -> Starlette:
+    """Make the application.
+
+    Args:
+        load: Makes the completer; called once, in a thread, when the server starts.
+        host: Address the server listens on; a loopback one makes the Host header checked.
+        token: What clients must show, None for none.
+        max_waiting: Most requests that wait behind the one being drawn.
+        max_body_bytes: Largest accepted body.
+        body_timeout_s: Longest time a client may take to send its body.
+        on_ready: Called in that thread with the completer.
+        on_failure: Called in that thread with the error that ended loading.
+    """
+    worker = Worker(load, max_waiting=max_waiting, on_ready=on_ready, on_failure=on_failure)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        worker.start()
+        yield
+        await run_in_threadpool(worker.stop, timeout_s=STOP_TIMEOUT_S)
+
+    # Windows may call scripts text/plain, which a browser then refuses to run.
+    mimetypes.add_type("text/javascript", ".js")
+    app = Starlette(
+        routes=[
+            Route("/v1/completions", completions, methods=["POST"]),
+            Route("/v1/models", models, methods=["GET"]),
+            Route("/health", health, methods=["GET"]),
+            Mount("/", app=PageFiles(directory=WEB_FOLDER, html=True, check_dir=False)),
+        ],
+        middleware=[Middleware(Guard, token=token, host=host, max_body_bytes=max_body_bytes)],
+        exception_handlers={
+            ApiError: on_api_error,
+            CodegemmaError: on_api_error,
+            HTTPException: on_http_error,
+            Exception: on_internal_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.worker = worker
+    app.state.body_timeout_s = body_timeout_s
+    app.state.created = int(time.time())
+    return app
+
+
+class PageFiles(StaticFiles):
+    """The page's files: those with a hash in their name may be kept for ever, others never."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Answer with a file."""
+        response = await super().get_response(path, scope)
+        is_hashed = path.replace("\\", "/").startswith("assets/")
+        caching = "public, max-age=31536000, immutable" if is_hashed else "no-cache"
+        response.headers.setdefault("Cache-Control", caching)
+        return response
+
+
+async def health(request: Request) -> Response:
+    """Say whether completions can be had: 200, or 503 while the model loads."""
+    worker: Worker = request.app.state.worker
+    if worker.state == "ready":
+        name = openai.model_ids(worker.completer.info)[0]
+        return JSONResponse({"status": "ok", "model": name, "waiting": worker.num_waiting})
+    error = worker.unavailable()
+    body = {"status": worker.state, **error.body()}
+    return JSONResponse(body, status_code=error.status, headers=error.headers())
+
+
+async def models(request: Request) -> Response:
+    """List the names the served model answers to."""
+    worker: Worker = request.app.state.worker
+    return JSONResponse(models_body(worker.completer.info, created=request.app.state.created))
+
+
+async def completions(request: Request) -> Response:
+    """Complete prompts, in one piece or as a stream."""
+    worker: Worker = request.app.state.worker
+    body = await _read_body(request)
+    wanted = await run_in_threadpool(lambda: openai.parse_completion(Fields(parse_json(body))))
+    completer = worker.completer
+    openai.check_model(wanted, completer.info)
+    prompts = await run_in_threadpool(openai.to_prompts, wanted, completer.tokenizer)
+    answer = Answer(wanted, completer)
+    job = worker.submit(prompts, wanted.sampling)
+    pieces = job.pieces()
+
+    def cancel() -> None:
+        worker.cancel(job)
+
+    async with cancel_on_disconnect(request.receive, cancel):
+        if not wanted.is_stream:
+            return JSONResponse(answer.whole(await _collect(pieces, wanted)))
+        # A prompt that is refused is answered with a status, so the stream starts after that.
+        first = await anext(pieces, None)
+    return EventStream(_events(first, pieces, wanted, answer), cancel=cancel)
+
+
+async def _read_body(request: Request) -> bytes:
+    timeout_s: float = request.app.state.body_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.body()
+    except TimeoutError:
+        message = f"the body did not arrive within {timeout_s:g} s"
+        raise ApiError(408, "request_timeout", message) from None
+
+
+async def _collect(
+    pieces: AsyncIterator[Piece], wanted: openai.CompletionRequest
+) -> list[Completion]:
+    found: dict[int, Completion] = {}
+    async for piece in pieces:
+        if piece.delta.completion is not None:
+            found[wanted.choice(piece.prompt, piece.delta.index)] = _checked(piece.delta.completion)
+    if len(found) < wanted.num_choices:
+        raise STOPPING
+    return [found[index] for index in sorted(found)]
+
+
+async def _events(
+    first: Piece | None,
+    rest: AsyncIterator[Piece],
+    wanted: openai.CompletionRequest,
+    answer: Answer,
+) -> AsyncIterator[dict[str, object]]:
+    found: dict[int, Completion] = {}
+    async for piece in _chain(first, rest):
+        index = wanted.choice(piece.prompt, piece.delta.index)
+        if piece.delta.completion is not None:
+            found[index] = _checked(piece.delta.completion)
+        yield answer.piece(index, piece.delta.text, piece.delta.completion)
+    if len(found) < wanted.num_choices:
+        raise STOPPING
+    if wanted.has_usage:
+        yield answer.usage([found[index] for index in sorted(found)])
+
+
+async def _chain(first: Piece | None, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    if first is not None:
+        yield first
+        async for piece in rest:
+            yield piece
+
+
+def _checked(completion: Completion) -> Completion:
+    """Refuse to show as an answer what was cut short because the server stops."""
+    if completion.finish_reason == "cancelled":
+        raise STOPPING
+    return completion

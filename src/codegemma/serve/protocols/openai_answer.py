@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenAI's completions protocol, the way out: completions, whole or in pieces, to its JSON.
+
+Adds to OpenAI's own fields `timings` in llama.cpp's words, which editors and benchmarks read.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+
+from codegemma.completion import Completer, CompleterInfo, Completion
+from codegemma.serve.protocols.openai import CompletionRequest, model_ids
+from codegemma.text.newlines import restore
+
+
+def models_body(info: CompleterInfo, *, created: int) -> dict[str, object]:
+    """Render the list of models."""
+    meta = {
+        "n_ctx_train": info.context_length,
+        "mode": info.mode,
+        "is_instruction": info.is_instruction,
+        "device": info.device,
+        "dtype": info.dtype,
+        "fingerprint": info.fingerprint,
+    }
+    data = [
+        {"id": name, "object": "model", "created": created, "owned_by": "codegemma", "meta": meta}
+        for name in model_ids(info)
+    ]
+    return {"object": "list", "data": data}
+
+
+class Answer:
+    """One answer, whole or in pieces: all of them carry the same id, time and model.
+
+    Line ends are those of the request's text. A choice starts with the prompt if that was asked.
+
+    Args:
+        request: What was asked.
+        completer: Who answers.
+    """
+
+    def __init__(self, request: CompletionRequest, completer: Completer) -> None:
+        self._request = request
+        self._tokenizer = completer.tokenizer
+        self._begun: set[int] = set()
+        self._line_ends = [request.line_end(at) for at in range(len(request.prompts))]
+        self._head = {
+            "id": f"cmpl-{uuid.uuid4().hex}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model_ids(completer.info)[0],
+        }
+
+    def whole(self, completions: Sequence[Completion]) -> dict[str, object]:
+        """Render a complete answer, the choices in the order of prompts, then of samples."""
+        choices = [
+            self._choice(index, completion.text, completion)
+            for index, completion in enumerate(completions)
+        ]
+        return {**self._head, "choices": choices, **self._counts(completions)}
+
+    def piece(self, index: int, text: str, completion: Completion | None) -> dict[str, object]:
+        """Render a piece of a streamed answer; the last of a choice carries its completion."""
+        return {**self._head, "choices": [self._choice(index, text, completion)]}
+
+    def usage(self, completions: Sequence[Completion]) -> dict[str, object]:
+        """Render the last piece of a stream that was asked for its token counts."""
+        return {**self._head, "choices": [], **self._counts(completions)}
+
+    def _counts(self, completions: Sequence[Completion]) -> dict[str, object]:
+        """Render token counts and, in llama.cpp's words, where the time went.
+
+        A prompt counts once, however many completions it has.
+        """
+        prompts = completions[:: self._request.sampling.n]
+        num_prompt = sum(completion.prompt_tokens for completion in prompts)
+        num_cached = sum(completion.cached_tokens for completion in prompts)
+        num_drawn = sum(len(completion.tokens) for completion in completions)
+        prompt_ms = sum(completion.timings.prompt_ms for completion in prompts)
+        total_ms = sum(completion.timings.total_ms for completion in prompts)
+        usage = {
+            "prompt_tokens": num_prompt,
+            "completion_tokens": num_drawn,
+            "total_tokens": num_prompt + num_drawn,
+            "prompt_tokens_details": {"cached_tokens": num_cached},
+        }
+        timings = {
+            "cache_n": num_cached,
+            "prompt_n": num_prompt - num_cached,
+            "prompt_ms": round(prompt_ms, 3),
+            "predicted_n": num_drawn,
+            "predicted_ms": round(max(0.0, total_ms - prompt_ms), 3),
+        }
+        return {"usage": usage, "timings": timings}
+
+    def _choice(self, index: int, text: str, completion: Completion | None) -> dict[str, object]:
+        prompt = index // self._request.sampling.n
+        text = restore(text, self._line_ends[prompt])
+        if index not in self._begun:
+            self._begun.add(index)
+            text = self._echo(prompt) + text
+        reason = None
+        if completion is not None:
+            reason = "stop" if completion.finish_reason == "stop" else "length"
+        logprobs = self._logprobs(completion) if completion is not None else None
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+    def _echo(self, prompt: int) -> str:
+        if not self._request.is_echo:
+            return ""
+        given = self._request.prompts[prompt]
+        return given if isinstance(given, str) else self._tokenizer.decode(given)
+
+    def _logprobs(self, completion: Completion) -> dict[str, object] | None:
+        """Render log probabilities of the tokens that are in the text: stop tokens are not."""
+        if completion.logprobs is None:
+            return None
+        tokens: list[str] = []
+        offsets: list[int] = []
+        offset = 0
+        for entry in completion.logprobs:
+            if offset >= len(completion.text):
+                break
+            tokens.append(self._tokenizer.decode([entry.token]))
+            offsets.append(offset)
+            offset += len(tokens[-1])
+        entries = completion.logprobs[: len(tokens)]
+        best = [
+            {self._tokenizer.decode([token]): logprob for token, logprob in entry.top}
+            for entry in entries
+        ]
+        return {
+            "tokens": tokens,
+            "token_logprobs": [entry.logprob for entry in entries],
+            "top_logprobs": best if self._request.sampling.logprobs else None,
+            "text_offset": offsets,
+        }

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread that loads the model and then completes, request after request, from a bounded queue.
+
+A request is a `Job`: the worker puts each piece of text on it, an endpoint reads them from the
+event loop, and `cancel` ends it at once, whether it still waits or is being drawn. Prompts are not
+batched here.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Literal, NamedTuple
+
+from codegemma.completion import Completer, Delta, Prompt, Sampling
+from codegemma.serve.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 32
+State = Literal["loading", "ready", "failed", "stopped"]
+_STOPPING = ("shutting_down", "the server is stopping")
+_UNAVAILABLE = {
+    "loading": ("model_loading", "the model is being loaded; try again in a moment"),
+    "failed": ("model_unavailable", "the model could not be loaded; see the server's log"),
+    "ready": _STOPPING,
+    "stopped": _STOPPING,
+}
+
+
+class Piece(NamedTuple):
+    """A delta and which of the job's prompts it belongs to."""
+
+    prompt: int
+    delta: Delta
+
+
+class Job:
+    """One request's prompts on their way through the worker, and the text that came out so far."""
+
+    def __init__(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.prompts = tuple(prompts)
+        self.sampling = sampling
+        self.cancelled = threading.Event()
+        self._loop = loop
+        self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
+
+    def put(self, piece: Piece | BaseException | None) -> None:
+        """Hand a piece, an error or the end (None) to the reader; called by the worker's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Yield what was drawn, as it is drawn; raises the error that ended it."""
+        while (piece := await self._pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+
+class Worker:
+    """The thread, its queue and the completer it owns.
+
+    Args:
+        load: Makes the completer; called once, in the thread.
+        max_waiting: Most requests that may wait behind the one being drawn.
+        on_ready: Called in the thread once the completer is there.
+        on_failure: Called in the thread with the error that ended loading.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Completer],
+        *,
+        max_waiting: int = MAX_WAITING,
+        on_ready: Callable[[Completer], None] = lambda _: None,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        self.state: State = "loading"
+        self._load = load
+        self._max_waiting = max_waiting
+        self._on_ready = on_ready
+        self._on_failure = on_failure
+        self._completer: Completer | None = None
+        self._waiting: deque[Job] = deque()
+        self._current: Job | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="codegemma-worker", daemon=True)
+
+    @property
+    def completer(self) -> Completer:
+        """The completer.
+
+        Raises:
+            ApiError: It is not there yet, could not be loaded, or the server is stopping.
+        """
+        if self.state != "ready" or self._completer is None:
+            raise self.unavailable()
+        return self._completer
+
+    def unavailable(self) -> ApiError:
+        """Say why there is no completer."""
+        code, message = _UNAVAILABLE[self.state]
+        return ApiError(503, code, message)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait behind the one being drawn."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Begin to load."""
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Cancel what runs and waits; say whether the thread ended within the time."""
+        with self._changed:
+            self.state = "stopped"
+            jobs = [*self._waiting, *([self._current] if self._current else [])]
+            self._changed.notify_all()
+        for job in jobs:
+            self.cancel(job)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def submit(self, prompts: Sequence[Prompt], sampling: Sampling) -> Job:
+        """Queue a request.
+
+        Raises:
+            ApiError: 503 without a model, 429 when too many requests wait already.
+        """
+        job = Job(prompts, sampling, loop=asyncio.get_running_loop())
+        with self._changed:
+            _ = self.completer
+            if len(self._waiting) >= self._max_waiting:
+                message = f"{self._max_waiting} requests are waiting already; try again in a moment"
+                raise ApiError(429, "overloaded", message)
+            self._waiting.append(job)
+            self._changed.notify_all()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """End a job: a waiting one leaves the queue, a running one stops at its next token."""
+        job.cancelled.set()
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.put(None)
+
+    def _run(self) -> None:
+        try:
+            completer = self._load()
+        except BaseException as error:
+            self.state = "failed"
+            self._on_failure(error)
+            return
+        with self._changed:
+            self._completer = completer
+            if self.state == "loading":
+                self.state = "ready"
+        self._on_ready(completer)
+        while (job := self._next()) is not None:
+            _draw(completer, job)
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._current = None
+            self._changed.wait_for(lambda: self._waiting or self.state == "stopped")
+            if self._waiting:
+                self._current = self._waiting.popleft()
+            return self._current
+
+
+def _draw(completer: Completer, job: Job) -> None:
+    try:
+        for number, prompt in enumerate(job.prompts):
+            for delta in completer.stream(prompt, job.sampling, job.cancelled):
+                job.put(Piece(number, delta))
+            if job.cancelled.is_set():
+                break
+        job.put(None)
+    except BaseException as error:
+        job.put(error)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
+import json
+import logging
+import socket
+import threading
+import time
+
+import openai
+import pytest
+
+REQUEST = {"prompt": "def f():\n    ", "suffix": "\n", "max_tokens": 64}
+
+
+def events(answer):
+    lines = [line for line in answer.text.split("\n\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines.pop() == "data: [DONE]"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@pytest.fixture
+def client(live):
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{live.port}/v1", api_key="none", max_retries=0
+    ) as made:
+        yield made
+
+
+def test_the_openai_sdk_completes_with_a_suffix(client, scripted):
+    answer = client.completions.create(
+        model="scripted",
+        prompt="def f():\n    ",
+        suffix="\nprint(f())\n",
+        max_tokens=64,
+        extra_body={"path": "src/f.py", "top_k": 5},
+    )
+    assert answer.choices[0].text == "return 42\n"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.completion_tokens == 11
+    assert answer.usage.prompt_tokens_details.cached_tokens == 2
+    (prompt,) = scripted.prompts
+    assert (prompt.prefix, prompt.suffix) == ("def f():\n    ", "\nprint(f())\n")
+    assert prompt.path == "src/f.py"
+    assert scripted.samplings[0].top_k == 5
+
+
+def test_the_openai_sdk_streams_what_it_would_get_whole(client):
+    stream = client.completions.create(
+        model="scripted",
+        prompt="x",
+        suffix="",
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    pieces = list(stream)
+    assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == "return 42\n"
+    assert [piece.choices[0].finish_reason for piece in pieces[-2:-1]] == ["stop"]
+    assert pieces[-1].usage.total_tokens == pieces[-1].usage.prompt_tokens + 11
+
+
+def test_the_openai_sdk_gets_n_samples_and_log_probabilities(client):
+    answer = client.completions.create(
+        model="scripted", prompt=["a", "b"], n=2, logprobs=1, max_tokens=3, stop=["u"]
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert {choice.text for choice in answer.choices} == {"ret"}
+    assert answer.choices[0].logprobs.tokens == ["r", "e", "t"]
+    assert answer.choices[0].logprobs.text_offset == [0, 1, 2]
+
+
+def test_the_openai_sdk_reads_our_errors(client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model="scripted", prompt="x", n=1_000_000)
+    assert caught.value.code == "invalid_value"
+    assert caught.value.param == "n"
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.completions.create(model="gpt-4", prompt="x")
+    assert caught.value.code == "model_not_found"
+
+
+def test_the_openai_sdk_lists_models(client):
+    assert [model.id for model in client.models.list()] == ["scripted", "codegemma:scripted"]
+
+
+def test_streamed_text_is_the_whole_text_for_every_choice(live):
+    body = {"prompt": ["a", "b\r\n"], "n": 2, "max_tokens": 64, "echo": True}
+    whole = live.http.post("/v1/completions", json=body).json()
+    texts = dict.fromkeys(range(4), "")
+    for event in events(live.http.post("/v1/completions", json={**body, "stream": True})):
+        texts[event["choices"][0]["index"]] += event["choices"][0]["text"]
+    assert list(texts.values()) == [choice["text"] for choice in whole["choices"]]
+    assert list(texts.values()) == ["areturn 42\n"] * 2 + ["b\r\nreturn 42\r\n"] * 2
+
+
+def test_json_is_compact_for_clients_that_search_it(live):
+    assert '"text":"return 42\\n"' in live.http.post("/v1/completions", json=REQUEST).text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[" * 10_000, b'{"a":' * 10_000, b"\xff\xfe", b'{"n":NaN}', b'"text"'],
+    ids=["empty", "cut", "deep-list", "deep-object", "not-utf8", "nan", "string"],
+)
+def test_a_malformed_body_is_refused_in_no_time(live, scripted, body):
+    live.http.get("/health")
+    begin = time.perf_counter()
+    headers = {"content-type": "application/json"}
+    answer = live.http.post("/v1/completions", content=body, headers=headers)
+    assert time.perf_counter() - begin < 0.5
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_json"
+    assert scripted.prompts == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_over_the_context_is_refused_with_both_counts(serving, fakes, stream):
+    with serving(fakes.ScriptedCompleter(context_length=100)) as live:
+        body = {"prompt": "x" * 200, "stream": stream}
+        answer = live.http.post("/v1/completions", json=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "201" in error["message"]
+    assert "100" in error["message"]
+
+
+def test_while_the_model_loads_health_and_completions_say_so(serving, scripted):
+    may_load = threading.Event()
+    with serving(lambda: may_load.wait(10) and scripted, wait=False) as live:
+        health = live.http.get("/health")
+        assert health.status_code == 503
+        assert health.json()["status"] == "loading"
+        answer = live.http.post("/v1/completions", json=REQUEST)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["error"]["code"] == "model_loading"
+        assert live.http.get("/v1/models").status_code == 503
+        may_load.set()
+        while live.http.get("/health").status_code == 503:
+            time.sleep(0.005)
+        assert live.http.get("/health").json() == {
+            "status": "ok",
+            "model": "scripted",
+            "waiting": 0,
+        }
+        assert live.http.post("/v1/completions", json=REQUEST).status_code == 200
+
+
+def test_a_client_that_leaves_while_the_model_loads_does_not_stop_it(serving, scripted):
+    may_load = threading.Event()
+    with serving(lambda: may_load.wait(10) and scripted, wait=False) as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as connection:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n")
+        may_load.set()
+        while live.http.get("/health").status_code == 503:
+            time.sleep(0.005)
+        assert live.http.post("/v1/completions", json=REQUEST).status_code == 200
+
+
+def test_requests_beyond_the_queue_are_turned_away_fast(serving, scripted):
+    scripted.hold.clear()
+    pool = concurrent.futures.ThreadPoolExecutor(8)
+    with pool, serving(scripted, max_waiting=2) as live:
+        sent = [pool.submit(live.http.post, "/v1/completions", json=REQUEST) for _ in range(3)]
+        while live.app.state.worker.num_waiting < 2:
+            time.sleep(0.005)
+        begin = time.perf_counter()
+        refused = live.http.post("/v1/completions", json=REQUEST)
+        assert time.perf_counter() - begin < 0.5
+        scripted.hold.set()
+        statuses = [answer.result().status_code for answer in sent]
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["code"] == "overloaded"
+    assert statuses == [200, 200, 200]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_frees_the_model(serving, fakes, stream):
+    completer = fakes.ScriptedCompleter("x" * 5000, delay_s=0.01)
+    body = json.dumps({"prompt": "a", "max_tokens": 5000, "stream": stream})
+    request = (
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    with serving(completer) as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as connection:
+            connection.sendall(request.encode())
+            if stream:
+                assert connection.recv(20).startswith(b"HTTP/1.1 200")
+            while completer.num_drawn < 3:
+                time.sleep(0.002)
+        begin = time.perf_counter()
+        answer = live.http.post("/v1/completions", json={"prompt": "b", "max_tokens": 1})
+        assert answer.json()["choices"][0]["text"] == "x"
+        assert time.perf_counter() - begin < 2
+    assert completer.num_drawn < 500
+
+
+def test_a_client_that_hangs_up_leaves_other_streams_unharmed(serving, fakes):
+    completer = fakes.ScriptedCompleter("x" * 200, delay_s=0.002)
+    body = json.dumps({"prompt": "a", "max_tokens": 200, "stream": True})
+    request = (
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    with serving(completer) as live, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        kept = [
+            pool.submit(live.http.post, "/v1/completions", json=json.loads(body)) for _ in range(2)
+        ]
+        with socket.create_connection(("127.0.0.1", live.port)) as connection:
+            connection.sendall(request.encode())
+        found = [events(answer.result()) for answer in kept]
+    for pieces in found:
+        assert "".join(piece["choices"][0]["text"] for piece in pieces) == "x" * 200
+
+
+def test_a_model_that_fails_mid_stream_ends_the_stream_with_an_error(live, scripted, caplog):
+    scripted.fail = RuntimeError("out of memory at /secret/path")
+    with caplog.at_level(logging.ERROR):
+        answer = live.http.post("/v1/completions", json={**REQUEST, "stream": True})
+    last = answer.text.split("\n\n")[-2]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "internal_error"
+    assert "secret" not in answer.text
+    assert "[DONE]" not in answer.text
+    scripted.fail = None
+    assert live.http.post("/v1/completions", json=REQUEST).status_code == 200
+
+
+def test_a_model_that_fails_before_the_answer_is_a_500_without_insides(live, scripted):
+    scripted.fail = RuntimeError("out of memory at /secret/path")
+    answer = live.http.post("/v1/completions", json=REQUEST)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal_error"
+    assert "secret" not in answer.text
+
+
+def test_a_body_that_never_ends_is_given_up(serving, scripted):
+    with serving(scripted, body_timeout_s=0.2) as live:
+        answer = live.raw(
+            "POST /v1/completions HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
+            "Content-Length: 100\nConnection: close\n\n{"
+        )
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer
+
+
+def test_idle_connections_do_not_keep_others_out(live):
+    idle = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(200)]
+    try:
+        assert live.http.post("/v1/completions", json=REQUEST).status_code == 200
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_a_huge_header_is_refused(live):
+    answer = live.raw("GET /health HTTP/1.1\nHost: localhost\nX-Long: " + "x" * 200_000 + "\n\n")
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+
+
+def test_an_unknown_path_is_told_in_the_same_shape(live):
+    answer = live.http.get("/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+    assert live.http.post("/", json={}).json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "path", ["/../app.py", "/%2e%2e/app.py", "/assets/../../app.py", "/..%5capp.py"]
+)
+def test_paths_do_not_leave_the_pages_folder(live, path):
+    answer = live.raw(f"GET {path} HTTP/1.1\nHost: localhost\nConnection: close\n\n")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def test_prompts_and_completions_are_never_logged(live, caplog):
+    with caplog.at_level(logging.DEBUG):
+        live.http.post("/v1/completions", json={"prompt": "my-secret-prompt"})
+        live.http.post("/v1/completions", json={"prompt": "my-secret-prompt", "n": 99})
+        live.http.post(
+            "/v1/completions",
+            content=b'{"my-secret-prompt',
+            headers={"content-type": "application/json"},
+        )
+    assert "my-secret" not in caplog.text
+    assert "return 42" not in caplog.text

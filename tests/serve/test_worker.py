@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+import asyncio
+import threading
+
+import pytest
+
+from codegemma.completion import Prompt, Sampling
+from codegemma.serve.errors import ApiError
+from codegemma.serve.worker import Worker
+
+PROMPT = Prompt(prefix="a", suffix="")
+
+
+async def _until(condition, *, timeout_s=10.0):
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def _text(job):
+    return "".join([piece.delta.text async for piece in job.pieces()])
+
+
+def _ready(completer, **options):
+    worker = Worker(lambda: completer, **options)
+    worker.start()
+    return worker
+
+
+def test_a_request_is_drawn_in_the_thread_and_read_in_the_loop(scripted):
+    async def run():
+        worker = _ready(scripted)
+        await _until(lambda: worker.state == "ready")
+        job = worker.submit([PROMPT, PROMPT], Sampling(max_tokens=3))
+        found = [(piece.prompt, piece.delta.text) async for piece in job.pieces()]
+        assert worker.stop(timeout_s=5.0)
+        return found
+
+    one = ["r", "e", "t", ""]
+    assert asyncio.run(run()) == [(0, text) for text in one] + [(1, text) for text in one]
+
+
+def test_loading_fails_with_a_word_to_whoever_started_it():
+    async def run():
+        seen = []
+
+        def load():
+            raise OSError("no such model")
+
+        worker = Worker(load, on_failure=seen.append)
+        worker.start()
+        await _until(lambda: worker.state == "failed")
+        with pytest.raises(ApiError) as caught:
+            worker.submit([PROMPT], Sampling())
+        return [str(error) for error in seen], caught.value
+
+    seen, error = asyncio.run(run())
+    assert seen == ["no such model"]
+    assert (error.status, error.code) == (503, "model_unavailable")
+
+
+def test_while_the_model_loads_requests_are_asked_to_come_again(scripted):
+    async def run():
+        may_load = threading.Event()
+        worker = Worker(lambda: may_load.wait(10) and scripted)
+        worker.start()
+        with pytest.raises(ApiError) as caught:
+            worker.submit([PROMPT], Sampling())
+        may_load.set()
+        await _until(lambda: worker.state == "ready")
+        text = await _text(worker.submit([PROMPT], Sampling()))
+        worker.stop(timeout_s=5.0)
+        return caught.value.code, text
+
+    assert asyncio.run(run()) == ("model_loading", "return 42\n")
+
+
+def test_the_queue_is_bounded_and_a_cancelled_request_leaves_it(scripted):
+    async def run():
+        worker = _ready(scripted, max_waiting=2)
+        await _until(lambda: worker.state == "ready")
+        scripted.hold.clear()
+        running = worker.submit([PROMPT], Sampling())
+        await _until(lambda: len(scripted.prompts) == 1)
+        waiting = [worker.submit([PROMPT], Sampling()) for _ in range(2)]
+        with pytest.raises(ApiError) as caught:
+            worker.submit([PROMPT], Sampling())
+        assert (caught.value.status, caught.value.code) == (429, "overloaded")
+        worker.cancel(waiting[0])
+        assert worker.num_waiting == 1
+        assert await _text(waiting[0]) == ""
+        late = worker.submit([PROMPT], Sampling())
+        scripted.hold.set()
+        texts = [await _text(job) for job in (running, waiting[1], late)]
+        worker.stop(timeout_s=5.0)
+        return texts
+
+    assert asyncio.run(run()) == ["return 42\n"] * 3
+    assert len(scripted.prompts) == 3
+
+
+def test_cancelling_a_running_request_frees_the_thread_at_its_next_token(scripted):
+    async def run():
+        worker = _ready(scripted)
+        await _until(lambda: worker.state == "ready")
+        scripted.hold.clear()
+        job = worker.submit([PROMPT, PROMPT], Sampling())
+        await _until(lambda: len(scripted.prompts) == 1)
+        worker.cancel(job)
+        pieces = [piece async for piece in job.pieces()]
+        scripted.hold.set()
+        after = await _text(worker.submit([PROMPT], Sampling()))
+        worker.stop(timeout_s=5.0)
+        return [piece.delta.completion.finish_reason for piece in pieces], after
+
+    assert asyncio.run(run()) == (["cancelled"], "return 42\n")
+    assert len(scripted.prompts) == 2  # the second prompt of the cancelled request never ran
+
+
+def test_an_error_ends_its_request_alone(scripted):
+    async def run():
+        worker = _ready(scripted)
+        await _until(lambda: worker.state == "ready")
+        scripted.fail = MemoryError("no room")
+        with pytest.raises(MemoryError, match="no room"):
+            await _text(worker.submit([PROMPT], Sampling()))
+        scripted.fail = None
+        text = await _text(worker.submit([PROMPT], Sampling()))
+        worker.stop(timeout_s=5.0)
+        return text
+
+    assert asyncio.run(run()) == "return 42\n"
+
+
+def test_stopping_ends_running_and_waiting_requests_and_the_thread(scripted):
+    async def run():
+        worker = _ready(scripted)
+        await _until(lambda: worker.state == "ready")
+        scripted.hold.clear()
+        running = worker.submit([PROMPT], Sampling())
+        await _until(lambda: len(scripted.prompts) == 1)
+        waiting = worker.submit([PROMPT], Sampling())
+        assert worker.stop(timeout_s=5.0)
+        ends = [piece.delta.completion.finish_reason async for piece in running.pieces()]
+        with pytest.raises(ApiError) as caught:
+            worker.submit([PROMPT], Sampling())
+        return ends, await _text(waiting), caught.value.code
+
+    assert asyncio.run(run()) == (["cancelled"], "", "shutting_down")
