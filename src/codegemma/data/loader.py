@@ -91,6 +91,43 @@ class ShardReader:
                 raise DataError(f"shard {path} does not have the sha256 of the manifest")
 
 
+def read_record(path: Path, index: int) -> Record:
+    """Read one record of one shard file.
+
+    Raises:
+        DataError: There is no such file or record, or it is damaged.
+    """
+    module = shards.array_record()
+    if not path.is_file():
+        raise DataError(f"there is no shard {path}")
+    reader = module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    try:
+        count = reader.num_records()
+        if index >= count:
+            raise DataError(f"{path} has {count} records; the last one is number {count - 1}")
+        return shards.unpack_record(reader.read([index])[0])
+    finally:
+        reader.close()
+
+
+def read_recipe(folder: Path) -> DataRecipe:
+    """Read the recipe a data set was prepared with from its manifest.
+
+    Raises:
+        DataError: The manifest is missing, damaged, or of another version.
+    """
+    values = read_manifest(folder)["settings"]["recipe"]
+    try:
+        return DataRecipe(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+        )
+    except TypeError as error:
+        raise DataError(f"{folder} was prepared by another version: {error}") from error
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read `manifest.json` of a prepared data set.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the stages: read, license, filter, copies, contamination, tests, vocabulary, pack, write.
+"""Run the stages: read, license, filter, copies, contamination, share, vocabulary, pack, write.
 
 Reads source folders and writes `OUT/shards/`, `OUT/tokenizer.model`, `OUT/manifest.json` and
 `OUT/report.json`. The bytes of the shards depend on sources and configuration alone, not on the
@@ -138,7 +138,7 @@ def _prepare(settings: Settings, out: Path, progress: Progress) -> dict[str, Any
     ledgers = {name: Ledger() for name in _STAGES}
     allowed: list[Location] = []
     for location in locations:
-        if licenses.is_permissive(location.license):
+        if not recipe.permissive_only or licenses.is_permissive(location.license):
             allowed.append(location)
         else:
             _count_license(location, recipe, ledgers["license"])
@@ -197,7 +197,7 @@ def _prepare(settings: Settings, out: Path, progress: Progress) -> dict[str, Any
     return manifest
 
 
-_STAGES: Final = ("read", "license", "filter", "copies", "contamination", "tests", "pack")
+_STAGES: Final = ("read", "license", "filter", "copies", "contamination", "share", "pack")
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -242,12 +242,18 @@ def _select(
                 kept.append(file)
         repository = stages.with_files(found.repository, kept)
         excess = stages.excess_tests(repository, max_fraction=recipe.max_test_fraction)
-        for file in repository.files:
-            if file.path in excess:
-                ledgers["tests"].add("share_of_tests", file.size_bytes)
-        rest = [file for file in repository.files if file.path not in excess]
-        repositories.append(stages.with_files(repository, rest))
+        repository = _without(repository, excess, ledgers["share"], "tests")
+        excess = stages.excess_share(repository, max_bytes=recipe.max_repository_bytes)
+        repositories.append(_without(repository, excess, ledgers["share"], "repository"))
     return repositories, report
+
+
+def _without(repository: Repository, excess: set[str], ledger: Ledger, rule: str) -> Repository:
+    for file in repository.files:
+        if file.path in excess:
+            ledger.add(rule, file.size_bytes)
+    rest = [file for file in repository.files if file.path not in excess]
+    return stages.with_files(repository, rest)
 
 
 def _write_tokenizer(settings: Settings, out: Path, train: Sequence[Repository]) -> None:

@@ -29,8 +29,11 @@ class DataRecipe:
         empty_suffix_fraction: Share of cut files whose middle runs to the end of the file.
         max_file_bytes: Larger files are not read.
         max_test_fraction: Most bytes of a repository's tests, as a share of its other code.
+        max_repository_bytes: Most bytes taken from one repository, so that a few large ones do not
+            make up the set; None for no limit.
         near_copy_threshold: Least Jaccard similarity of a near copy.
         max_common_repositories: A word run found in more repositories is no contamination.
+        permissive_only: Whether repositories without a known permissive licence are left out.
         heldout: Repositories kept apart for testing, by name.
         holdout_fraction: Share of the other repositories kept apart, drawn by name.
     """
@@ -49,8 +52,10 @@ class DataRecipe:
     empty_suffix_fraction: float = 0.05
     max_file_bytes: int = 1_000_000
     max_test_fraction: float = 0.25
+    max_repository_bytes: int | None = None
     near_copy_threshold: float = 0.7
     max_common_repositories: int = 3
+    permissive_only: bool = True
     heldout: tuple[str, ...] = ()
     holdout_fraction: float = 0.0
 
@@ -96,6 +101,7 @@ def nano() -> DataRecipe:
         max_middle_chars=600,
         no_path_fraction=0.2,
         max_test_fraction=0.15,
+        max_repository_bytes=12_000_000,
         heldout=(
             "networkx",
             "huggingface-hub",

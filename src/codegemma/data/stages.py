@@ -154,3 +154,17 @@ def excess_tests(repository: Repository, *, max_fraction: float) -> set[str]:
         else:
             dropped.add(file.path)
     return dropped
+
+
+def excess_share(repository: Repository, *, max_bytes: int | None) -> set[str]:
+    """Choose the files to drop, by their content hash, so that at most `max_bytes` stay."""
+    if max_bytes is None or sum(file.size_bytes for file in repository.files) <= max_bytes:
+        return set()
+    room = max_bytes
+    dropped: set[str] = set()
+    for file in sorted(repository.files, key=lambda file: dedup.content_hash(file.text)):
+        if file.size_bytes <= room:
+            room -= file.size_bytes
+        else:
+            dropped.add(file.path)
+    return dropped

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`codegemma prepare`: folders of source code to the shards a model is trained on."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from codegemma.data.pipeline import Settings
+
+
+def prepare(
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="Folders: a repository, a folder of repositories, or site-packages."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    recipe: Annotated[str, typer.Option(help="How files are chosen and cut.")] = "nano",
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts the budgets.")] = "nano",
+    vocab_size: Annotated[
+        int | None, typer.Option(help="Train a tokenizer of this size instead.", min=1)
+    ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Take every child folder as a repository.")
+    ] = False,
+    unlicensed: Annotated[
+        bool,
+        typer.Option("--unlicensed", help="Keep repositories without a known licence."),
+    ] = False,
+    holdout_fraction: Annotated[
+        float | None, typer.Option(help="Share of repositories kept apart for testing.")
+    ] = None,
+    decontaminate: Annotated[
+        list[Path] | None,
+        typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out draw.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print totals and drops.")] = False,
+) -> None:
+    """Prepare training data: read, filter, deduplicate, decontaminate, pack.
+
+    Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json.
+    """
+    from codegemma.data import pipeline, recipes
+
+    chosen = recipes.by_name(recipe)
+    changes: dict[str, Any] = {}
+    if holdout_fraction is not None:
+        changes["holdout_fraction"] = holdout_fraction
+    if unlicensed:
+        changes["permissive_only"] = False
+    settings = pipeline.Settings(
+        sources=tuple(source),
+        recipe=dataclasses.replace(chosen, **changes),
+        tokenizer_file=None if vocab_size else _tokenizer_file(model),
+        vocab_size=vocab_size,
+        each=each,
+        benchmarks=tuple(decontaminate) if decontaminate else _default_benchmarks(),
+        seed=seed,
+        workers=workers,
+    )
+    manifest = _run(settings, out, is_quiet=as_json)
+    if as_json:
+        print(json.dumps({key: manifest[key] for key in ("totals", "dropped")}))
+    else:
+        _print_summary(manifest, out)
+
+
+def _tokenizer_file(model: str) -> Path:
+    from codegemma.errors import InputError
+    from codegemma.model import hub
+    from codegemma.text.tokenizer import FILE_NAMES
+
+    folder = hub.resolve(model)
+    for name in FILE_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder} holds no tokenizer: expected {' or '.join(FILE_NAMES)}")
+
+
+def _default_benchmarks() -> tuple[Path, ...]:
+    given = os.environ.get("CODEGEMMA_BENCHMARKS")
+    if given:
+        return (Path(given),)
+    beside = Path("../shared/benchmarks")
+    return (beside,) if beside.is_dir() else ()
+
+
+def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
+    """Run the pipeline under a progress bar on stderr; its last line is replaced, not kept."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from codegemma.data import pipeline
+
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=is_quiet) as bar:
+        task = bar.add_task("start", total=1)
+
+        def show(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        return pipeline.prepare(settings, out=out, progress=show)
+
+
+def _print_summary(manifest: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    drops = Table(title="Dropped", title_justify="left")
+    for column in ("stage", "rule", "files", "MB"):
+        drops.add_column(column, justify="right" if column in ("files", "MB") else "left")
+    for stage, rules in manifest["dropped"].items():
+        for rule, row in rules.items():
+            drops.add_row(stage, rule, f"{row['files']:,}", f"{row['bytes'] / 1e6:.2f}")
+    console.print(drops)
+    kept = Table(title="Kept", title_justify="left")
+    for column in ("part", "repositories", "files", "MB", "records", "tokens"):
+        kept.add_column(column, justify="left" if column == "part" else "right")
+    for part, row in manifest["totals"].items():
+        kept.add_row(
+            part,
+            f"{row['repositories']:,}",
+            f"{row['files']:,}",
+            f"{row['bytes'] / 1e6:.2f}",
+            f"{row['records']:,}",
+            f"{row['tokens']:,}",
+        )
+    console.print(kept)
+    console.print(f"{out / 'manifest.json'}", soft_wrap=True, highlight=False)
