@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from codegemma.completion import Completer, CompleterInfo, Completion
 from codegemma.serve.protocols.openai import CompletionRequest, model_ids
-from codegemma.text.newlines import restore
+from codegemma.text.newlines import LineEnd, restore
 
 
 def models_body(info: CompleterInfo, *, created: int) -> dict[str, object]:
@@ -44,7 +44,9 @@ class Answer:
         self._request = request
         self._tokenizer = completer.tokenizer
         self._begun: set[int] = set()
-        self._line_ends = [request.line_end(at) for at in range(len(request.prompts))]
+        self._line_ends: list[LineEnd] = [
+            request.line_end(at) for at in range(len(request.prompts))
+        ]
         self._head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
