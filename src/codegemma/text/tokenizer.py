@@ -22,10 +22,12 @@ from codegemma.text.backend import Backend, read_backend
 FILE_NAMES: Final = ("tokenizer.model", "tokenizer.json")
 """Vocabulary files of a model folder, the preferred one first."""
 
+MAX_FILE_BYTES: Final = 256 << 20
+"""Larger vocabulary files are refused; Gemma's are 4 MB (SentencePiece) and 18 MB (JSON)."""
+
 _CHUNK_CHARS: Final = 1024
 _BORDER: Final = re.compile(r"(?<=[^ \n])[ \n]")
-_CROSSES_BORDER: Final = re.compile(rf"[^{t.SPACE}\n\0][{t.SPACE}\n]")
-_BYTE: Final = re.compile(r"<0x([0-9A-F]{2})>")
+_CROSSES_BORDER: Final = re.compile(rb"[^ \n\0][ \n]")
 _PROBE: Final = "".join(map(chr, range(128))) + "\r\n\t\t  a   b\n\n\n\u00e9\ufb01\u6f22\U0001f600"
 _LATE_CONTROL: Final = ("<unused99>", "[toxicity=0]", "<start_of_image>", "<end_of_image>")
 """Control tokens of Gemma's at the end of the vocabulary, beyond the reserved ids."""
@@ -49,14 +51,17 @@ class Tokenizer:
         self.fingerprint = fingerprint
         self.vocab_size = backend.vocab_size
         self._check_layout()
-        controls = [token for token in range(t.NUM_RESERVED) if t.is_control(token)]
         late = (backend.find(piece) for piece in _LATE_CONTROL)
-        self._controls = frozenset(controls).union(token for token in late if token is not None)
-        spellings = sorted({*backend.pieces(sorted(self._controls)), *t.RESERVED_PIECES})
-        spellings.remove(t.UNK)
-        self._special = re.compile("|".join(map(re.escape, [t.SPACE, *spellings])))
+        self._controls = frozenset(
+            [token for token in range(t.NUM_RESERVED) if t.is_control(token)]
+            + [token for token in late if token is not None]
+            + [token for token in backend.special if token != t.UNK_ID]
+        )
+        spellings = {*backend.pieces(sorted(self._controls)), *t.RESERVED_PIECES}
+        self._special = re.compile("|".join(map(re.escape, sorted({t.SPACE} | spellings))))
         self._space_ids = [self._byte_id(byte) for byte in t.SPACE.encode()]
         self._check_round_trip()
+        self._check_controls("".join(sorted(spellings)))
 
     @classmethod
     def from_file(cls, path: Path | str) -> Self:
@@ -67,9 +72,12 @@ class Tokenizer:
         """
         path = Path(path)
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise CheckpointError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        if len(data) > MAX_FILE_BYTES:
+            raise CheckpointError(f"{path} is larger than a vocabulary's {MAX_FILE_BYTES} bytes")
         fingerprint = hashlib.sha256(data).hexdigest()
         return cls(read_backend(path, data), path=path, fingerprint=fingerprint)
 
@@ -145,12 +153,16 @@ class Tokenizer:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        """Bytes of every token; made at the first decoding."""
-        pieces = self._backend.pieces(range(self.vocab_size))
-        table = [piece.replace(t.SPACE, " ").encode() for piece in pieces]
-        for token, piece in enumerate(pieces):
-            if len(piece) == 6 and (match := _BYTE.fullmatch(piece)):
-                table[token] = bytes.fromhex(match.group(1))
+        """Bytes of every token."""
+        # Through one string: piece by piece would be the slowest part of loading 256,000.
+        pieces = "\0".join(self._backend.pieces(range(self.vocab_size)))
+        table = pieces.replace(t.SPACE, " ").encode().split(b"\0")
+        if len(table) != self.vocab_size:
+            raise CheckpointError(f"{self.path}: a piece holds the character NUL")
+        for byte in range(256):
+            token = self._backend.find(f"<0x{byte:02X}>")
+            if token is not None:
+                table[token] = bytes([byte])
         for token in self._controls:
             table[token] = b""
         table[t.UNK_ID] = "\ufffd".encode()
@@ -163,8 +175,7 @@ class Tokenizer:
         Then merges cannot cross the border before such a space, and the text's parts encode to
         the same ids as the whole.
         """
-        pieces = self._backend.pieces(range(self.vocab_size))
-        return _CROSSES_BORDER.search("\0".join(pieces)) is None
+        return _CROSSES_BORDER.search(b"\0".join(self._bytes)) is None
 
     def _encode_run(self, text: str, out: list[int]) -> None:
         """Encode text without special spellings, in chunks: short ones are faster by the byte."""
@@ -210,6 +221,13 @@ class Tokenizer:
                 f"{self.path} does not give text back as it was: {_PROBE[-24:]!r} came back as "
                 f"{decoded[-24:]!r}; expected no normalisation, no dummy prefix, byte fallback"
             )
+
+    def _check_controls(self, spellings: str) -> None:
+        """Refuse a vocabulary in which the spelling of a control token still becomes one."""
+        unsafe = self._controls.intersection(self.encode(spellings))
+        if unsafe:
+            names = ", ".join(map(repr, self._backend.pieces(sorted(unsafe)[:5])))
+            raise CheckpointError(f"{self.path}: control tokens {names} cannot be told from text")
 
 
 class StreamDecoder:
