@@ -7,8 +7,10 @@ CodegemmaError
 |  `- ContextLengthError        a prompt is longer than the model's context
 |- DataError                    training data or a shard is damaged or missing
 |- CheckpointError              a model folder cannot be read or fails its checks
+|- TrainingError                a run cannot go on; its last good step is saved
 |- PrerequisiteError            a package, tool or file the machine lacks, with its install line
-`- RemoteError                  a hub or a remote completer did not answer as it should
+|- RemoteError                  a hub or a remote completer did not answer as it should
+`- SandboxError                 the sandbox is broken or refused; never a verdict on a program
 """
 
 
@@ -36,9 +38,17 @@ class CheckpointError(CodegemmaError):
     """A model folder cannot be read, is refused, or fails its checks."""
 
 
+class TrainingError(CodegemmaError):
+    """A training run cannot go on, such as when its loss is not finite; its last good step is saved."""
+
+
 class PrerequisiteError(CodegemmaError):
     """A package, tool or file is missing on this machine; the message holds the install line."""
 
 
 class RemoteError(CodegemmaError):
     """A hub or a remote completer could not be reached or did not answer as it should."""
+
+
+class SandboxError(CodegemmaError):
+    """The sandbox cannot isolate, or broke; says nothing about the program it was to run."""

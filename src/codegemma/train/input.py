@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of packed rows from records: shuffled, encoded anew in each epoch, resumable exactly.
+
+Reads any indexable source of records and a function that encodes one; gives rows of whole segments
+side by side, each with its own positions. Nothing is cut: a segment longer than a row is refused.
+The state of the iterator is a small JSON object, kept with every checkpoint.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import grain
+import numpy as np
+from grain import experimental
+from jaxtyping import Float32, Int32
+from numpy.typing import NDArray
+
+from codegemma.errors import ConfigError, DataError
+from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID
+
+_PACKING_BINS: Final = 32
+_PREFETCHED_BATCHES: Final = 2
+
+Encode = Callable[[Any, int], NDArray[np.int32]]
+"""Encodes a record as one segment, given the epoch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """Shape of a batch and the order of the data.
+
+    Args:
+        seed: Of the shuffle and of every draw in encoding.
+        row_tokens: Length of a row.
+        rows: Rows of a micro-batch.
+        micro_batches: Micro-batches whose gradients make one step.
+        middle_weight: Loss weight of the tokens of a middle and of the separator that ends it;
+            all others weigh 1.
+    """
+
+    seed: int = 0
+    row_tokens: int = 1024
+    rows: int = 8
+    micro_batches: int = 1
+    middle_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be at least 1, not {getattr(self, name)}"
+            for name in ("row_tokens", "rows", "micro_batches")
+            if getattr(self, name) < 1
+        ]
+        if self.middle_weight <= 0:
+            faults.append(f"middle_weight must be above 0, not {self.middle_weight}")
+        if faults:
+            raise ConfigError("input: " + "; ".join(faults))
+
+
+class Batch(NamedTuple):
+    """Rows of packed segments, numpy or jax arrays.
+
+    Args:
+        tokens: Ids, 0 where a row is not filled.
+        segment_ids: Number of the segment within its row, from 1; 0 is padding.
+        positions: Place of each token in its segment, from 0.
+        loss_weights: Weight of predicting each token from those before it in its segment; 0 for
+            the first of a segment and for padding.
+    """
+
+    tokens: Int32[NDArray[np.int32], "B T"] | Any
+    segment_ids: Int32[NDArray[np.int32], "B T"] | Any
+    positions: Int32[NDArray[np.int32], "B T"] | Any
+    loss_weights: Float32[NDArray[np.float32], "B T"] | Any
+
+
+class BatchIterator(Iterator[Batch]):
+    """Batches whose place can be stored and restored.
+
+    Each batch has `micro_batches * rows` rows; batches are prepared ahead in one thread.
+    """
+
+    def __init__(self, iterator: grain.DatasetIterator) -> None:
+        self._iterator = iterator
+
+    def __next__(self) -> Batch:
+        return _as_batch(next(self._iterator))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Place after the last batch given out, as a JSON object."""
+        return self._iterator.get_state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to a place: the next batch is the one that followed when it was taken."""
+        self._iterator.set_state(dict(state))
+
+    def close(self) -> None:
+        """Stop preparing batches ahead."""
+        self._iterator.close()
+
+
+def make_batches(source: Sequence[Any], *, encode: Encode, config: InputConfig) -> BatchIterator:
+    """Start at the first batch of an endless, shuffled, packed stream.
+
+    Args:
+        source: Records by index, such as a ShardReader.
+        encode: Gives one segment of a record; pure in (record, epoch).
+        config: Batch shape and seed.
+
+    Raises:
+        DataError: The source is empty; later, a segment is longer than a row.
+    """
+    if not len(source):
+        raise DataError("there are no training records; prepare more or larger repositories")
+    num_records = len(source)
+
+    def to_segment(index: int, record: Any) -> dict[str, NDArray[Any]]:
+        return make_segment(encode(record, index // num_records), config=config)
+
+    rows = (
+        grain.MapDataset.source(source)
+        .seed(config.seed)
+        .shuffle()
+        .repeat()
+        .map_with_index(to_segment)
+        .to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    )
+    packed = _pack(rows, config).batch(config.rows * config.micro_batches)
+    prefetched = experimental.ThreadPrefetchIterDataset(
+        packed, prefetch_buffer_size=_PREFETCHED_BATCHES
+    )
+    return BatchIterator(iter(prefetched))
+
+
+def pack_rows(segments: Sequence[NDArray[np.int32]], *, config: InputConfig) -> list[Batch]:
+    """Pack given segments into single-row batches, in order; the last rows may be part empty."""
+    dataset = grain.MapDataset.source([make_segment(tokens, config=config) for tokens in segments])
+    return [_as_batch(row, add_axis=True) for row in _pack(dataset.to_iter_dataset(), config)]
+
+
+def make_segment(tokens: NDArray[np.int32], *, config: InputConfig) -> dict[str, NDArray[Any]]:
+    """Give a segment its loss weights.
+
+    Raises:
+        DataError: It is longer than a row.
+    """
+    if len(tokens) > config.row_tokens:
+        raise DataError(
+            f"a segment of {len(tokens)} tokens does not fit a row of {config.row_tokens}; "
+            "prepare with a smaller context or train with longer rows"
+        )
+    weights = np.ones(len(tokens), np.float32)
+    weights[middle_mask(tokens)] = config.middle_weight
+    weights[:1] = 0
+    return {"tokens": np.asarray(tokens, np.int32), "loss_weights": weights}
+
+
+def middle_mask(tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Mark the tokens after each `<|fim_middle|>`, up to and with the separator that ends them."""
+    last_start = np.maximum.accumulate(
+        np.where(tokens == FIM_MIDDLE_ID, np.arange(len(tokens)), -1)
+    )
+    ends = np.where(tokens == FILE_SEPARATOR_ID, np.arange(len(tokens)), -1)
+    last_end = np.maximum.accumulate(np.concatenate([[-1], ends[:-1]]))
+    return (last_start > last_end) & (tokens != FIM_MIDDLE_ID)
+
+
+def _pack(dataset: grain.IterDataset, config: InputConfig) -> grain.IterDataset:
+    return experimental.FirstFitPackIterDataset(
+        dataset,
+        length_struct={"tokens": config.row_tokens, "loss_weights": config.row_tokens},
+        num_packing_bins=_PACKING_BINS,
+        seed=config.seed,
+    )
+
+
+def _as_batch(row: Mapping[str, Any], *, add_axis: bool = False) -> Batch:
+    arrays = Batch(
+        row["tokens"], row["tokens_segment_ids"], row["tokens_positions"], row["loss_weights"]
+    )
+    return Batch(*(array[None] for array in arrays)) if add_axis else arrays

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run in a folder: start or resume, update, measure, save, stop cleanly.
+
+Reads a recipe and prepared data; writes `OUT/config.json`, `metrics.jsonl`, `steps/N/` and, when it
+stops of its own accord, `OUT/model/`. Run again with the same arguments it goes on where it
+stopped, bit for bit. What may change between runs of one folder is when to log and save, and the
+end of the schedule; anything else is refused by name.
+"""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+from filelock import FileLock, Timeout
+
+from codegemma.data.loader import ShardReader, encode_record
+from codegemma.errors import ConfigError, TrainingError
+from codegemma.model.checkpoint import save_checkpoint
+from codegemma.model.metadata import Metadata
+from codegemma.model.params import init_params, param_specs
+from codegemma.text.tokenizer import Tokenizer
+from codegemma.train import provenance
+from codegemma.train.heldout import HeldoutLoss
+from codegemma.train.input import Batch, BatchIterator, make_batches
+from codegemma.train.metrics import MetricsLog, Speed
+from codegemma.train.optimizer import make_optimizer
+from codegemma.train.recipes import TrainRecipe
+from codegemma.train.state import Progress, list_steps, restore_newest, restore_step, save_step
+from codegemma.train.step import TrainState, init_state, make_scorer, make_step
+
+TOKENIZER_NAME: Final = "tokenizer.model"
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        step: Updates done in all.
+        is_finished: Whether the schedule came to its end, rather than a time limit.
+        model: Folder of the model, of this step.
+    """
+
+    step: int
+    is_finished: bool
+    model: Path
+
+
+def train(
+    recipe: TrainRecipe,
+    *,
+    data: Path,
+    out: Path,
+    start: Path | None = None,
+    decay_steps: int | None = None,
+    max_minutes: float | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train, or go on with the training that `out` holds.
+
+    SIGINT and SIGTERM let the step under way finish and save it.
+
+    Args:
+        recipe: All settings.
+        data: Output folder of `codegemma prepare`.
+        out: Folder of the run.
+        start: Step folder of another run to go on from, data position included, when `out` is new.
+        decay_steps: End the stable phase at the newest step and let the rate fall over so many
+            steps more; the step it starts from is kept.
+        max_minutes: Save and stop after so long, between steps.
+        listener: Called with each line of the log.
+
+    Raises:
+        ConfigError: The recipe does not fit the data, or is not that of the folder.
+        DataError: The data is damaged.
+        CheckpointError: No good step is left, or the disk refuses.
+        TrainingError: The loss is not finite; the last finite step is saved.
+        KeyboardInterrupt: A signal came; the last step is saved.
+    """
+    with _locked(out):
+        run = _Run(recipe, data=data, out=out, start=start, decay_steps=decay_steps)
+        return run.go(max_minutes=max_minutes, listener=listener)
+
+
+class _Run:
+    """The parts of a run, put together; `go` is the loop."""
+
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        *,
+        data: Path,
+        out: Path,
+        start: Path | None,
+        decay_steps: int | None,
+    ) -> None:
+        self.out = out
+        self.steps = out / "steps"
+        reader, self.heldout_reader = ShardReader(data, "train"), ShardReader(data, "heldout")
+        self.tokenizer_file = data / TOKENIZER_NAME
+        self.tokenizer = Tokenizer.from_file(self.tokenizer_file)
+        model = dataclasses.replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
+        recipe = dataclasses.replace(recipe, model=model)
+        self.inputs = provenance.hash_inputs(data, tokenizer=self.tokenizer)
+        recipe = provenance.continue_config(recipe, out=out, inputs=self.inputs)
+
+        optimizer = make_optimizer(recipe.optimizer, specs=param_specs(model))
+        key = jax.random.key(recipe.run.seed)
+        make_state = lambda: init_state(init_params(model, key=key), optimizer=optimizer)  # noqa: E731
+        restored = self._restore(start, like=jax.eval_shape(make_state))
+        self.state, self.progress = restored or (
+            make_state(),
+            Progress(step=0, input_state={}),
+        )
+        self.recipe = provenance.with_decay(
+            recipe, decay_steps=decay_steps, step=self.progress.step
+        )
+        provenance.write_config(self.recipe, out=out, inputs=self.inputs)
+
+        self.batches = self._make_batches(reader)
+        self.update = make_step(
+            model=model,
+            optimizer=optimizer,
+            schedule=self.recipe.schedule,
+            compute=recipe.compute,
+            micro_batches=recipe.input.micro_batches,
+        )
+        self.heldout: Callable[[], dict[str, float | int]] | None = None
+
+    def go(self, *, max_minutes: float | None, listener: Listener | None) -> Outcome:
+        """Update until the schedule ends, time is up, a signal comes or the loss is not finite."""
+        recipe, step = self.recipe, self.progress.step
+        deadline = time.monotonic() + max_minutes * 60 if max_minutes else math.inf
+        log = MetricsLog(self.out / "metrics.jsonl", step=step, listener=listener)
+        speed, saved = Speed(), step
+        with closing(self.batches), _interrupts() as is_interrupted:
+            while step < recipe.schedule.num_steps and time.monotonic() < deadline:
+                metrics = self._update()
+                if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
+                    self._save()
+                    raise TrainingError(
+                        f"loss {metrics['loss']} or gradient norm {metrics['grad_norm']} of step "
+                        f"{step + 1} is not finite; step {step} is saved in {self.steps}; lower "
+                        "schedule.peak or look at the data"
+                    )
+                step += 1
+                speed.add(int(metrics["tokens"]))
+                if step % recipe.run.log_every == 0 or step == recipe.schedule.num_steps:
+                    left = speed.seconds_left(recipe.schedule.num_steps - step)
+                    rates = {"tokens_per_s": speed.tokens_per_s, "seconds_left": left}
+                    log.write("step", step, metrics | rates)
+                if is_interrupted():
+                    break
+                if step % recipe.run.heldout_every == 0:
+                    log.write("heldout", step, self._measure())
+                if step % recipe.run.checkpoint_every == 0:
+                    self._save()
+                    saved = step
+                speed.pause()
+            if step != saved or step not in list_steps(self.steps):
+                self._save()
+        if is_interrupted():
+            raise KeyboardInterrupt
+        if step % recipe.run.heldout_every:
+            log.write("heldout", step, self._measure())
+        is_finished = step >= recipe.schedule.num_steps
+        return Outcome(step=step, is_finished=is_finished, model=self._export())
+
+    def _update(self) -> dict[str, Any]:
+        began = time.monotonic()
+        batch = next(self.batches)
+        self.state, result = self.update(self.state, Batch(*(jax.device_put(x) for x in batch)))
+        result = jax.device_get(result)
+        if result.is_finite:
+            self.progress = Progress(
+                step=self.progress.step + 1,
+                input_state=self.batches.state,
+                trained_tokens=self.progress.trained_tokens + int((batch.loss_weights > 0).sum()),
+                seconds=self.progress.seconds + time.monotonic() - began,
+            )
+        return {
+            "loss": float(result.loss),
+            "grad_norm": float(result.grad_norm),
+            "learning_rate": float(result.learning_rate),
+            "tokens": int(batch.tokens.size),
+            "trained_tokens": self.progress.trained_tokens,
+            "seconds": self.progress.seconds,
+        }
+
+    def _make_batches(self, reader: ShardReader) -> BatchIterator:
+        recipe = self.recipe
+        encode = partial(_encode, self.tokenizer, recipe)
+        batches = make_batches(reader, encode=encode, config=recipe.input)
+        if self.progress.step:
+            batches.restore(self.progress.input_state)
+        return batches
+
+    def _restore(
+        self, start: Path | None, *, like: TrainState
+    ) -> tuple[TrainState, Progress] | None:
+        if (newest := restore_newest(self.steps, like=like)) is not None or start is None:
+            return newest
+        return restore_step(start, like=like)
+
+    def _measure(self) -> dict[str, float | int]:
+        if not len(self.heldout_reader):
+            return {}
+        if self.heldout is None:
+            recipe = self.recipe
+            sample = HeldoutLoss(
+                self.heldout_reader,
+                tokenizer=self.tokenizer,
+                recipe=recipe.data,
+                config=recipe.input,
+                num_rows=recipe.run.heldout_rows,
+            )
+            scorer = make_scorer(model=recipe.model, compute=recipe.compute)
+            self.heldout = lambda: sample.measure(self.state.params, scorer=scorer)
+        return self.heldout()
+
+    def _save(self) -> None:
+        schedule, every = self.recipe.schedule, self.recipe.run.keep_every
+        keep = {schedule.num_steps - schedule.decay_steps} if schedule.decay_steps else set()
+        keep |= {step for step in list_steps(self.steps) if every and step % every == 0}
+        save_step(self.steps, self.state, self.progress, keep=keep)
+
+    def _export(self) -> Path:
+        folder = self.out / "model"
+        training = provenance.summary(
+            self.recipe,
+            inputs=self.inputs,
+            step=self.progress.step,
+            trained_tokens=self.progress.trained_tokens,
+        )
+        save_checkpoint(
+            folder,
+            config=self.recipe.model,
+            params=jax.tree.map(np.asarray, self.state.params),
+            tokenizer_file=self.tokenizer_file,
+            metadata=Metadata(name=self.recipe.name, training=training),
+            replace=True,
+        )
+        return folder
+
+
+def _encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Any, epoch: int) -> Any:
+    return encode_record(
+        record, tokenizer=tokenizer, recipe=recipe.data, seed=recipe.input.seed, epoch=epoch
+    )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second process out of the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"another process is training in {out}; wait for it or stop it"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag; a second one acts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.is_set
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        del frame
+        flag.set()
+        signal.signal(number, previous[number])
+
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield flag.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Next-token loss over the tied head, without the [tokens, V] logits ever existing at once.
+
+Reads hidden states and the embedding table; gives the weighted sum of token losses, which the
+caller divides by the global sum of weights, and the log-probability of every target. The training
+loss makes both gradients in its one pass over chunks of tokens, so each block of logits is
+computed once and used three times. It does not know about segments or masks: weight 0 leaves a
+position out.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+UNROLLED_CHUNKS = 16
+"""Up to this many chunks are written out one after the other, on CPUs faster than a scan."""
+
+
+class TokenLoss(NamedTuple):
+    """Sums over tokens, float32; only `loss` carries a gradient.
+
+    Args:
+        loss: Weighted negative log-likelihood plus the weighted z-loss, in nats.
+        logprobs: Log-probability of each target, [B T], not weighted.
+    """
+
+    loss: Float[Array, ""]
+    logprobs: Float[Array, "B T"]
+
+
+def cross_entropy(
+    hidden: Float[Array, "B T D"],
+    embedding: Float[Array, "V D"],
+    *,
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    chunk: int = 1024,
+    z_loss: float = 0.0,
+) -> TokenLoss:
+    """Sum `weights * (-log p(target) + z_loss * log_z**2)` over all positions.
+
+    Products run in the dtype of `hidden` with float32 accumulation; the log-sum-exp, the loss and
+    the accumulated gradient of the table are float32. Temporary memory is one [chunk, V] block of
+    logits and a few of its size in the dtype of `hidden`.
+
+    Args:
+        hidden: Output of the last norm.
+        embedding: The tied table; its gradient comes back in its own dtype.
+        targets: The id to predict at each position.
+        weights: 0 leaves a position out of the loss and of every gradient.
+        chunk: Positions handled at once.
+        z_loss: Factor that keeps the log partition near 0; 0 for none.
+    """
+    return TokenLoss(*_fused(hidden, embedding, targets, weights, chunk, z_loss))
+
+
+def token_logprobs(
+    hidden: Float[Array, "B T D"],
+    embedding: Float[Array, "V D"],
+    *,
+    targets: Int[Array, "B T"],
+    chunk: int = 1024,
+) -> Float[Array, "B T"]:
+    """Give log p(target) at each position, differentiable in `hidden` and `embedding`.
+
+    For losses that are not linear in the log-probabilities. The backward pass recomputes each
+    block of logits, so memory stays that of `cross_entropy`; where weights are known beforehand,
+    `cross_entropy` is a quarter cheaper.
+    """
+    B, T, _ = hidden.shape
+
+    @jax.checkpoint
+    def block(rows: tuple[Array, Array]) -> Array:
+        logits, targets = _logits(rows[0], embedding), rows[1]
+        picked = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0]
+        return picked - jax.nn.logsumexp(logits, axis=-1)
+
+    rows, count = _chunked((hidden, targets), chunk)
+    blocks = jax.lax.map(block, rows)
+    return blocks.reshape(-1)[:count].reshape(B, T)
+
+
+def _logits(hidden: Array, embedding: Array) -> Array:
+    table = embedding.astype(hidden.dtype)
+    return jax.lax.dot_general(
+        hidden, table, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+    )
+
+
+def _chunked(arrays: tuple[Array, ...], chunk: int) -> tuple[tuple[Array, ...], int]:
+    """Flatten [B T ...] to [chunks, size, ...], zero-padded, and count the true positions."""
+    count = arrays[0].shape[0] * arrays[0].shape[1]
+    size = min(chunk, count)
+    pad = -count % size
+
+    def split(array: Array) -> Array:
+        flat = array.reshape(count, *array.shape[2:])
+        if pad:
+            flat = jnp.pad(flat, ((0, pad),) + ((0, 0),) * (flat.ndim - 1))
+        return flat.reshape(-1, size, *flat.shape[1:])
+
+    return tuple(map(split, arrays)), count
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _fused(
+    hidden: Array, embedding: Array, targets: Array, weights: Array, chunk: int, z_loss: float
+) -> tuple[Array, Array]:
+    """Without a gradient: loss and log-probabilities alone."""
+    B, T, _ = hidden.shape
+
+    def block(rows: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        hidden, targets, weights = rows
+        logits = _logits(hidden, embedding)
+        log_z = jax.nn.logsumexp(logits, axis=-1)
+        logprobs = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0] - log_z
+        return jnp.sum(weights * (z_loss * log_z**2 - logprobs)), logprobs
+
+    rows, count = _chunked((hidden, targets, weights), chunk)
+    losses, logprobs = jax.lax.map(block, rows)
+    return jnp.sum(losses), logprobs.reshape(-1)[:count].reshape(B, T)
+
+
+def _fused_forward(
+    hidden: Array, embedding: Array, targets: Array, weights: Array, chunk: int, z_loss: float
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Loss, log-probabilities, and the gradients of the loss as the residuals."""
+    B, T, D = hidden.shape
+    V = embedding.shape[0]
+
+    def block(
+        grad_table: Array, rows: tuple[Array, Array, Array]
+    ) -> tuple[Array, tuple[Array, Array, Array]]:
+        hidden, targets, weights = rows
+        logits = _logits(hidden, embedding)
+        top = jnp.max(logits, axis=-1, keepdims=True)
+        exps = jnp.exp(logits - top)
+        sums = jnp.sum(exps, axis=-1, keepdims=True)
+        log_z = (top + jnp.log(sums))[:, 0]
+        logprobs = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0] - log_z
+        loss = jnp.sum(weights * (z_loss * log_z**2 - logprobs))
+        scale = (weights * (1 + 2 * z_loss * log_z))[:, None] / sums
+        is_target = jnp.arange(V, dtype=targets.dtype) == targets[:, None]
+        grad_logits = (exps * scale - jnp.where(is_target, weights[:, None], 0)).astype(
+            hidden.dtype
+        )
+        grad_hidden = (grad_logits @ embedding.astype(hidden.dtype)).astype(hidden.dtype)
+        grad_table += jax.lax.dot_general(
+            grad_logits, hidden, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+        )
+        return grad_table, (loss, logprobs, grad_hidden)
+
+    rows, count = _chunked((hidden, targets, weights), chunk)
+    grad_table = jnp.zeros((V, D), jnp.float32)
+    grad_table, (losses, logprobs, grad_hidden) = jax.lax.scan(
+        block, grad_table, rows, unroll=rows[0].shape[0] <= UNROLLED_CHUNKS
+    )
+    logprobs = logprobs.reshape(-1)[:count].reshape(B, T)
+    grad_hidden = grad_hidden.reshape(-1, D)[:count].reshape(B, T, D)
+    return (jnp.sum(losses), logprobs), (grad_hidden, grad_table.astype(embedding.dtype))
+
+
+def _fused_backward(
+    chunk: int, z_loss: float, gradients: tuple[Array, Array], cotangents: tuple[Array, Array]
+) -> tuple[Array, Array, None, None]:
+    del chunk, z_loss
+    factor = cotangents[0]
+    grad_hidden, grad_table = gradients
+    return (
+        (grad_hidden * factor).astype(grad_hidden.dtype),
+        (grad_table * factor).astype(grad_table.dtype),
+        None,
+        None,
+    )
+
+
+_fused.defvjp(_fused_forward, _fused_backward)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`OUT/config.json`: what a run was started with, and what a later run of it may change.
+
+Reads and writes the resolved recipe, versions, commit and hashes of the inputs. A folder's runs all
+share one recipe; only the cadence of `run` and the end of the schedule may differ.
+"""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+
+from codegemma.errors import CheckpointError, ConfigError
+from codegemma.model.folder import read_json_object
+from codegemma.text.tokenizer import Tokenizer
+from codegemma.train.optimizer import ScheduleConfig
+from codegemma.train.recipes import TrainRecipe
+
+CONFIG_NAME: Final = "config.json"
+_PACKAGES: Final = ("codegemma", "jax", "jaxlib", "optax", "orbax-checkpoint", "grain", "numpy")
+_FREE: Final = ("schedule.num_steps", "schedule.decay_steps")
+
+
+def hash_inputs(data: Path, *, tokenizer: Tokenizer) -> dict[str, str]:
+    """Sha256 of the data's manifest and of its tokenizer."""
+    manifest = (data / "manifest.json").read_bytes()
+    return {"data": hashlib.sha256(manifest).hexdigest(), "tokenizer": tokenizer.fingerprint}
+
+
+def continue_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -> TrainRecipe:
+    """Take the end of the schedule from the folder's configuration, and refuse another run's.
+
+    Raises:
+        ConfigError: The folder was started with other settings or inputs; each is named.
+    """
+    if not (out / CONFIG_NAME).exists():
+        return recipe
+    stored = read_json_object(out, CONFIG_NAME)
+    old = _flat(stored["recipe"] | {"inputs": stored["inputs"]})
+    new = _flat(_as_json(recipe) | {"inputs": inputs})
+    changed = [
+        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+        and name not in _FREE
+        and (not name.startswith("run.") or name == "run.seed")
+    ]
+    if changed:
+        raise ConfigError(
+            f"{out} was started with other settings; go on with those or take another folder: "
+            + "; ".join(changed)
+        )
+    if not stored["recipe"]["schedule"]["decay_steps"]:
+        return recipe
+    return dataclasses.replace(recipe, schedule=ScheduleConfig(**stored["recipe"]["schedule"]))
+
+
+def with_decay(recipe: TrainRecipe, *, decay_steps: int | None, step: int) -> TrainRecipe:
+    """Let the decay begin at `step`, unless one of this length was begun already.
+
+    Raises:
+        ConfigError: The schedule has no stable phase, or a decay of another length was begun.
+    """
+    schedule = recipe.schedule
+    if decay_steps is None or decay_steps == schedule.decay_steps:
+        return recipe
+    if schedule.kind != "wsd":
+        raise ConfigError(f"only the schedule wsd takes a decay, not {schedule.kind}")
+    if schedule.decay_steps:
+        raise ConfigError(
+            f"a decay of {schedule.decay_steps} steps ends this run at step {schedule.num_steps}; "
+            f"for another one start a new folder from "
+            f"steps/{schedule.num_steps - schedule.decay_steps}"
+        )
+    schedule = dataclasses.replace(schedule, num_steps=step + decay_steps, decay_steps=decay_steps)
+    return dataclasses.replace(recipe, schedule=schedule)
+
+
+def write_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -> None:
+    """Write `config.json`, all or nothing."""
+    values = {
+        "format": 1,
+        "recipe": _as_json(recipe),
+        "inputs": inputs,
+        "versions": {name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        "commit": read_commit(),
+    }
+    draft = out / (CONFIG_NAME + ".partial")
+    try:
+        draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        draft.replace(out / CONFIG_NAME)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {out / CONFIG_NAME}: {error}") from error
+
+
+def summary(
+    recipe: TrainRecipe, *, inputs: dict[str, str], step: int, trained_tokens: int
+) -> dict[str, Any]:
+    """What a model folder records of its training."""
+    return {
+        "recipe": _as_json(recipe),
+        "inputs": inputs,
+        "step": step,
+        "trained_tokens": trained_tokens,
+        "versions": {name: version(name) for name in _PACKAGES},
+        "commit": read_commit(),
+    }
+
+
+def read_commit() -> str | None:
+    """Commit of the checkout this package runs from; None outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _as_json(recipe: TrainRecipe) -> dict[str, Any]:
+    """Give the recipe as plain JSON values, tuples as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
