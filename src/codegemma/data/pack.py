@@ -25,7 +25,7 @@ from codegemma.text.tokenizer import Tokenizer
 RESERVED_TOKENS = 16
 """Kept free for each file: sentinels, the separator, and tokens that a cut splits in two."""
 _SEGMENT_TOKENS = 2
-_OPEN_RECORDS = 6
+_OPEN_RECORDS = 16
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "_tests", "__tests__", "spec"})
 
 
@@ -69,11 +69,14 @@ def _windows(
     lines[-1] = lines[-1].removesuffix("\n")
     if not lines[-1]:
         lines.pop()
-    sizes = [len(tokens) for tokens in tokenizer.encode_batch(lines)]
+    # Counted with the line end before it, since that and the indentation may be one token.
+    counted = tokenizer.encode_batch("\n" + line.removesuffix("\n") for line in lines)
+    sizes = [len(tokens) for tokens in counted]
     overhead = RESERVED_TOKENS + len(tokenizer.encode(file.path + "\n"))
     room = recipe.context_tokens - _SEGMENT_TOKENS - overhead
     language = syntax.language_of(file.path)
-    starts = syntax.suffix_starts(file.text, language) if language else []
+    has_grammar = language is not None and syntax.has_grammar(language)
+    starts = syntax.suffix_starts(file.text, language) if language and has_grammar else []
     if sum(sizes) <= room:
         bounds = [(0, len(lines))]
     else:

@@ -101,7 +101,7 @@ def _distribution(dist_info: Path) -> Location | None:
     expression = licenses.from_metadata(headers)
     if not expression:
         expression = _license_of_files(dist_info.parent, [p for p in paths if ".dist-info/" in p])
-    inside = [p for p in paths if not p.startswith(("..", "/")) and ".dist-info/" not in p]
+    inside = [p for p in paths if _stays_inside(p) and ".dist-info/" not in p]
     return Location(
         name=re.sub(r"[-_.]+", "-", str(headers["Name"])).lower(),
         version=str(headers["Version"]),
@@ -109,6 +109,11 @@ def _distribution(dist_info: Path) -> Location | None:
         root=dist_info.parent,
         paths=tuple(sorted(inside)),
     )
+
+
+def _stays_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
 
 
 def _standard_library(source: Path) -> Location:

@@ -95,7 +95,7 @@ def nano() -> DataRecipe:
     return DataRecipe(
         name="nano",
         context_tokens=1024,
-        window_tokens=(320, 512, 960),
+        window_tokens=(300, 480, 980),
         fim_fraction=0.9,
         split_kinds={"line": 0.5, "suffix_start": 0.4, "random": 0.1},
         max_middle_chars=600,

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+import gzip
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import decontaminate
+from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.errors import InputError
+
+SOLUTION = '''def truncate_number(number: float) -> float:
+    """ Given a positive floating point number return its decimals. """
+    return number % 1.0
+'''
+OTHER = "def add(left, right):\n    return left + right  # the sum of both given values, no more\n"
+
+
+def index(text: str = SOLUTION) -> BenchmarkIndex:
+    return BenchmarkIndex([BenchmarkText(item="he.jsonl#2", text=text)])
+
+
+def test_a_verbatim_copy_is_found_and_named() -> None:
+    hits = index().hits("import os\n\n" + SOLUTION + "\nx = 1\n")
+
+    assert {hit.item for hit in hits} == {"he.jsonl#2"}
+    assert hits[0].words == (
+        "def truncate_number number float float given a positive floating point"
+    )
+
+
+def test_a_reindented_and_repunctuated_copy_is_found() -> None:
+    copy = "\t\t" + SOLUTION.replace("\n", "\n\t\t").replace('"""', "'''").upper()
+
+    assert index().hits(copy) != []
+
+
+def test_other_code_is_no_hit() -> None:
+    assert index().hits(OTHER) == []
+
+
+def test_nine_common_words_are_no_hit() -> None:
+    words = "truncate_number number float float given a positive floating point"
+
+    assert index().hits(f"before {words} after") == []
+
+
+def test_runs_of_numbers_and_repeats_tell_nothing() -> None:
+    numbers = " ".join(map(str, range(30)))
+    repeats = "assert candidate assert candidate " * 10
+
+    assert index(numbers).hits(numbers) == []
+    assert index(repeats).hits(repeats) == []
+
+
+def test_runs_found_in_many_repositories_are_named_common() -> None:
+    hits = index().hits(SOLUTION)
+    by_repository = [hits, hits, hits[:1]]
+
+    common = decontaminate.common_ngrams(by_repository, max_repositories=2)
+
+    assert common == {hits[0].ngram}
+
+
+def test_an_empty_index_hits_nothing() -> None:
+    assert BenchmarkIndex([]).hits(SOLUTION) == []
+    assert len(BenchmarkIndex([])) == 0
+
+
+def test_an_index_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(index()))
+
+    assert again.hits(SOLUTION) == index().hits(SOLUTION)
+
+
+def test_all_strings_of_json_files_are_read(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "tests": ["b", {"inner": "c"}], "number": 3}, {"prompt": "d"}]
+    (tmp_path / "set").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "set" / "x.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "y.json").write_text(json.dumps(rows[1:]), encoding="utf-8")
+    (tmp_path / "LICENSE").write_text("not a benchmark", encoding="utf-8")
+
+    found = [(text.item, text.text) for text in decontaminate.read_benchmarks([tmp_path])]
+
+    assert found == [
+        ("set/x.jsonl.gz#0", "a"),
+        ("set/x.jsonl.gz#0", "b"),
+        ("set/x.jsonl.gz#0", "c"),
+        ("set/x.jsonl.gz#1", "d"),
+        ("y.json#0", "d"),
+    ]
+
+
+def test_a_missing_path_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere does not exist"):
+        list(decontaminate.read_benchmarks([tmp_path / "nowhere"]))
+    (tmp_path / "bad.jsonl.gz").write_bytes(b"\x1f\x8b broken")
+    with pytest.raises(InputError, match=r"bad\.jsonl\.gz cannot be read"):
+        list(decontaminate.read_benchmarks([tmp_path]))

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+import pickle
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codegemma.data import loader, recipes, shards
+from codegemma.data.loader import ShardReader
+from codegemma.data.shards import Record, RecordFile
+from codegemma.errors import DataError
+from codegemma.text import fim, syntax
+from codegemma.text import tokens as t
+from codegemma.text.tokenizer import Tokenizer
+
+NANO = recipes.nano()
+TEXTS = ["import os\n\n\ndef f(a):\n    return a\n", "x = [1, 2]\nprint(x)\n"]
+
+
+def make(texts: list[str], *, max_tokens: int = 1024) -> Record:
+    files = tuple(
+        RecordFile(
+            path=f"pkg/m{i}.py",
+            text=text,
+            suffix_starts=tuple(syntax.suffix_starts(text, "python")),
+            origin="r@1:1",
+        )
+        for i, text in enumerate(texts)
+    )
+    return Record(files=files, max_tokens=max_tokens)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set of 10 training records in 3 shards and one held-out record."""
+    (tmp_path / "shards").mkdir()
+    packed = [shards.pack_record(make([f"value_{i} = {i}\n"])) for i in range(10)]
+    entries = {
+        "train": shards.write_shards(tmp_path / "shards", "train", packed, records_per_shard=4),
+        "heldout": shards.write_shards(
+            tmp_path / "shards", "heldout", packed[:1], records_per_shard=4
+        ),
+    }
+    recipe = json.loads(json.dumps(dataclasses.asdict(NANO)))
+    manifest = {"format": 1, "shards": entries, "settings": {"recipe": recipe}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return tmp_path
+
+
+def texts(reader: ShardReader) -> set[str]:
+    return {reader[i].files[0].text for i in range(len(reader))}
+
+
+def test_every_record_of_a_part_is_read_once(folder: Path) -> None:
+    reader = ShardReader(folder)
+
+    assert len(reader) == 10
+    assert texts(reader) == {f"value_{i} = {i}\n" for i in range(10)}
+    assert texts(ShardReader(folder, "heldout")) == {"value_0 = 0\n"}
+
+
+def test_a_reader_is_picklable_after_use(folder: Path) -> None:
+    reader = ShardReader(folder)
+    first = reader[7]
+
+    assert pickle.loads(pickle.dumps(reader))[7] == first
+
+
+@pytest.mark.parametrize("index", [-1, 10])
+def test_indices_outside_are_refused(folder: Path, index: int) -> None:
+    with pytest.raises(IndexError):
+        ShardReader(folder)[index]
+
+
+def test_the_recipe_comes_back_from_the_manifest(folder: Path) -> None:
+    assert loader.read_recipe(folder) == NANO
+
+
+def test_a_truncated_shard_is_refused_at_once(folder: Path) -> None:
+    path = sorted((folder / "shards").glob("train-*"))[1]
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(DataError, match=r"train-00001-of-00003.* must have \d+ bytes but it has"):
+        ShardReader(folder)
+
+
+def test_a_missing_shard_is_refused_at_once(folder: Path) -> None:
+    sorted((folder / "shards").glob("train-*"))[0].unlink()
+
+    with pytest.raises(DataError, match="it is missing"):
+        ShardReader(folder)
+
+
+def test_flipped_bits_are_found_by_verify(folder: Path) -> None:
+    path = sorted((folder / "shards").glob("train-*"))[1]
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(bytes(data))
+    reader = ShardReader(folder)
+
+    with pytest.raises(DataError, match="does not have the sha256"):
+        reader.verify()
+
+
+def test_flipped_bits_in_a_record_are_an_error_not_other_text(folder: Path) -> None:
+    before = texts(ShardReader(folder))
+    path = sorted((folder / "shards").glob("train-*"))[1]
+    whole = path.read_bytes()
+    for place in range(64 * 1024 - 8, 0, -1999):
+        if place < len(whole):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+            try:
+                assert texts(ShardReader(folder)) <= before
+            except DataError:
+                continue
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"format": 99}'])
+def test_a_missing_damaged_or_foreign_manifest_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+
+    with pytest.raises(DataError, match="prepare"):
+        ShardReader(tmp_path)
+
+
+def test_single_records_are_read_by_file_and_number(folder: Path) -> None:
+    path = sorted((folder / "shards").glob("train-*"))[0]
+
+    assert loader.read_record(path, 2) == ShardReader(folder)[2]
+    with pytest.raises(DataError, match="has 3 records; the last one is number 2"):
+        loader.read_record(path, 3)
+    with pytest.raises(DataError, match="there is no shard"):
+        loader.read_record(path.with_name("x"), 0)
+
+
+def encode(record: Record, tokenizer: Tokenizer, *, epoch: int = 0) -> list[int]:
+    tokens = loader.encode_record(record, tokenizer=tokenizer, recipe=NANO, seed=0, epoch=epoch)
+    assert tokens.dtype == np.int32
+    return tokens.tolist()
+
+
+def test_a_segment_gives_its_files_back_in_order(tokenizer: Tokenizer) -> None:
+    record = make(TEXTS)
+    for epoch in range(30):
+        blocks = fim.parse(encode(record, tokenizer, epoch=epoch), tokenizer)
+
+        assert len(blocks) == 2
+        for block, file in zip(blocks, record.files, strict=True):
+            text = block.text.removeprefix(f"{file.path}\n") if block.split is None else block.text
+            assert text == file.text
+            assert block.path in (None, file.path)
+
+
+def test_a_segment_has_one_bos_one_eos_and_a_separator_behind_every_middle(
+    tokenizer: Tokenizer,
+) -> None:
+    num_middles = 0
+    for epoch in range(30):
+        tokens = encode(make(TEXTS), tokenizer, epoch=epoch)
+
+        assert tokens[0] == t.BOS_ID
+        assert tokens[-1] == t.EOS_ID
+        assert tokens.count(t.BOS_ID) == tokens.count(t.EOS_ID) == 1
+        controls = [token for token in tokens if t.is_control(token)]
+        behind = [b for a, b in pairwise(controls) if a == t.FIM_MIDDLE_ID]
+        assert set(behind) <= {t.FILE_SEPARATOR_ID}
+        num_middles += len(behind)
+    assert num_middles > 40
+
+
+def test_new_epochs_draw_new_cuts_and_equal_ones_the_same(tokenizer: Tokenizer) -> None:
+    record = make(TEXTS)
+    drawn = [tuple(encode(record, tokenizer, epoch=epoch)) for epoch in range(10)]
+
+    assert len(set(drawn)) == 10
+    assert tuple(encode(record, tokenizer, epoch=3)) == drawn[3]
+
+
+def test_sentinels_written_in_a_file_stay_text(tokenizer: Tokenizer) -> None:
+    text = "stop = '<|fim_middle|>'  # and <bos>, <|file_separator|>, <start_of_turn>\n" * 3
+    recipe = dataclasses.replace(NANO, fim_fraction=0.0)
+
+    tokens = loader.encode_record(
+        make([text]), tokenizer=tokenizer, recipe=recipe, seed=0, epoch=0
+    ).tolist()
+
+    assert [token for token in tokens if t.is_control(token)] == [t.BOS_ID, t.EOS_ID]
+    assert tokenizer.decode(tokens).removeprefix("pkg/m0.py\n") == text
+
+
+def test_a_draw_over_the_budget_is_left_uncut(tokenizer: Tokenizer) -> None:
+    text = TEXTS[0]
+    uncut = len(fim.join_blocks([fim.encode_whole(tokenizer, text, path="pkg/m0.py")]))
+    always_cut = dataclasses.replace(NANO, fim_fraction=1.0, no_path_fraction=0.0)
+
+    tokens = loader.encode_record(
+        make([text], max_tokens=uncut), tokenizer=tokenizer, recipe=always_cut, seed=0, epoch=0
+    ).tolist()
+
+    assert len(tokens) == uncut
+    assert t.FIM_MIDDLE_ID not in tokens
+
+
+def test_a_budget_of_another_tokenizer_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="more than its budget of 8"):
+        encode(make(TEXTS, max_tokens=8), tokenizer)

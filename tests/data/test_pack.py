@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codegemma.data import pack, recipes
+from codegemma.data.document import File, Repository
+from codegemma.text.tokenizer import Tokenizer
+
+NANO = dataclasses.replace(recipes.nano(), context_tokens=256, window_tokens=(96, 128))
+MODULE = "".join(
+    f"class Shape{i}:\n"
+    f'    """A shape with {i} corners.\n\nAnd a line at the margin."""\n\n'
+    f"    corners = {i}\n\n"
+    f"    def area(self, side):\n"
+    f"        # the area\n"
+    f"        return side * self.corners\n\n\n"
+    for i in range(12)
+)
+
+
+def test_tests_stand_behind_what_they_test() -> None:
+    paths = [
+        "pkg/size.py",
+        "pkg/tests/test_shape.py",
+        "pkg/shape.py",
+        "pkg/area_test.py",
+        "pkg/area.py",
+    ]
+
+    assert sorted(paths, key=pack.lexical_key) == [
+        "pkg/area.py",
+        "pkg/area_test.py",
+        "pkg/shape.py",
+        "pkg/tests/test_shape.py",
+        "pkg/size.py",
+    ]  # fmt: skip
+
+
+def pack_texts(tokenizer: Tokenizer, **texts: str) -> list[list[tuple[str, str]]]:
+    files = tuple(File(path=f"{name}.py", text=text) for name, text in texts.items())
+    repository = Repository(name="r", version="1", files=files)
+    records, _, _ = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
+    return [[(file.path, file.text) for file in record.files] for record in records]
+
+
+def test_short_neighbours_share_a_record_uncut(tokenizer: Tokenizer) -> None:
+    assert pack_texts(tokenizer, a="x = 1\n", b="y = 2\n") == [
+        [("a.py", "x = 1\n"), ("b.py", "y = 2\n")]
+    ]
+
+
+def test_a_file_that_fits_the_context_is_never_cut(tokenizer: Tokenizer) -> None:
+    text = "x = 1\n" * 35
+    assert 130 < len(tokenizer.encode(text)) < 230
+
+    assert pack_texts(tokenizer, a=text, b="y = 2\n" * 20) == [
+        [("a.py", text)],
+        [("b.py", "y = 2\n" * 20)],
+    ]
+
+
+def test_windows_of_a_long_file_make_up_the_file_and_stay_in_the_budget(
+    tokenizer: Tokenizer,
+) -> None:
+    repository = Repository(name="r", version="1", files=(File(path="a.py", text=MODULE),))
+    records, num_tokens, ledger = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
+    windows = sorted(
+        (file for record in records for file in record.files),
+        key=lambda file: int(file.origin.removeprefix("r@1:")),
+    )
+
+    assert "".join(window.text for window in windows) == MODULE
+    assert windows[0].origin == "r@1:1"
+    assert len(windows) > 5
+    assert ledger.rows == {}
+    assert sum(len(tokenizer.encode(window.text)) for window in windows) <= num_tokens
+    assert all(len(tokenizer.encode(window.text)) <= 128 for window in windows)
+    for record in records:
+        used = sum(len(tokenizer.encode(f.path + "\n" + f.text)) + 16 for f in record.files)
+        assert used + 2 <= record.max_tokens == 256
+
+
+def test_suffix_starts_of_a_window_count_from_its_start(tokenizer: Tokenizer) -> None:
+    repository = Repository(name="r", files=(File(path="a.py", text=MODULE),))
+    records, _, _ = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
+
+    for file in (file for record in records for file in record.files):
+        for start in file.suffix_starts:
+            assert 0 < start <= len(file.text)
+            natural = file.text[start : start + 1] in ("", "\n", ")", "]", "}", ",", ";", ":")
+            assert natural or file.text[start - 1] == "\n"
+
+
+LINES = [
+    "import os\n",
+    "\n",
+    "def one():\n",
+    "    a = 1\n",
+    "    b = 2\n",
+    "# about two\n",
+    "@decorated\n",
+    "def two():\n",
+    "    return 2\n",
+]
+# Where the statements of LINES start, and the starts of their lines.
+STARTS = [11, 22, 26, 32, 36, 54, 65, 76, 80]
+
+
+@pytest.mark.parametrize(
+    ("budget", "bounds"),
+    [
+        (9, [(0, 9)]),
+        (7, [(0, 5), (5, 9)]),
+        (6, [(0, 5), (5, 9)]),
+        (4, [(0, 4), (4, 8), (8, 9)]),
+        (1, [(i, i + 1) for i in range(9)]),
+    ],
+)
+def test_cuts_fall_before_the_least_indented_statement_with_its_comments(
+    budget: int, bounds: list[tuple[int, int]]
+) -> None:
+    assert pack.cut_lines(LINES, [1] * 9, STARTS, budgets=[budget]) == bounds
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(0, 3)), min_size=1, max_size=60),
+    st.lists(st.integers(10, 60), min_size=1, max_size=3),
+)
+def test_windows_cover_every_line_once_within_their_budget(
+    lines: list[tuple[int, int]], budgets: list[int]
+) -> None:
+    texts = ["    " * indent + "x\n" for _, indent in lines]
+    sizes = [size for size, _ in lines]
+
+    bounds = pack.cut_lines(texts, sizes, [], budgets=budgets)
+
+    assert [first for first, _ in bounds] == [0, *(last for _, last in bounds[:-1])]
+    assert bounds[-1][1] == len(lines)
+    for index, (first, last) in enumerate(bounds):
+        assert first < last
+        assert last == first + 1 or sum(sizes[first:last]) <= budgets[index % len(budgets)]
+
+
+def test_a_line_that_no_budget_holds_is_left_out_and_counted(tokenizer: Tokenizer) -> None:
+    text = "x = 1\n" * 40 + "y = '" + "qz" * 600 + "'\n" + "z = 1\n" * 40
+    repository = Repository(name="r", files=(File(path="a.py", text=text),))
+    records, _, ledger = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
+
+    assert ledger.rows == {"line_over_budget": [1, 1207]}
+    kept = "".join(file.text for record in records for file in record.files)
+    assert kept.count("\n") == 80

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import read
+from codegemma.data.document import File
+from codegemma.errors import InputError
+
+LIMITS = {"extensions": (".py",), "max_bytes": 1000}
+
+
+def names(sources: list[Path], *, each: bool = False) -> list[tuple[str, str, str]]:
+    found = read.find_repositories(sources, each=each)
+    return [(at.name, at.version, at.license) for at in found]
+
+
+def write(path: Path, data: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def distribution(root: Path, name: str, metadata: str, files: dict[str, str]) -> None:
+    folder = root / f"{name}-1.0.dist-info"
+    for path, text in files.items():
+        write(root / path, text)
+    record = "".join(f"{path},,\n" for path in [*files, f"{folder.name}/METADATA"])
+    write(folder / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}\n")
+    write(folder / "RECORD", record)
+
+
+def test_a_plain_folder_is_one_repository(repository_folder: Path) -> None:
+    assert names([repository_folder / "shapes"]) == [("shapes", "", "MIT")]
+
+
+def test_each_makes_every_child_a_repository(repository_folder: Path) -> None:
+    assert names([repository_folder], each=True) == [("orders", "", "MIT"), ("shapes", "", "MIT")]
+
+
+def test_a_folder_of_git_repositories_gives_those(repository_folder: Path) -> None:
+    shapes = repository_folder / "shapes"
+    git = ["git", "-C", str(shapes), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert names([repository_folder]) == [("shapes", head, "MIT")]
+
+
+def test_site_packages_gives_one_repository_per_distribution(tmp_path: Path) -> None:
+    distribution(
+        tmp_path, "Mine_Own", "License-Expression: MIT\n", {"mine/a.py": "a", "top.py": "b"}
+    )
+    distribution(tmp_path, "other", "License: GPL\n", {"other.py": "c", "../bin/other.py": "d"})
+
+    found = read.find_repositories([tmp_path])
+
+    assert [(at.name, at.version, at.license, at.paths) for at in found] == [
+        ("mine-own", "1.0", "MIT", ("mine/a.py", "top.py")),
+        ("other", "1.0", "", ("other.py",)),
+    ]
+
+
+def test_the_same_distribution_in_two_sources_is_read_once(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        distribution(tmp_path / folder, "same", "License-Expression: MIT", {"same.py": folder})
+
+    (found,) = read.find_repositories([tmp_path / "one", tmp_path / "two"])
+
+    assert found.root == tmp_path / "one"
+
+
+def test_the_standard_library_is_recognised(tmp_path: Path) -> None:
+    root = tmp_path / "python3.11"
+    for name in ("os.py", "sysconfig.py", "site-packages/x/y.py", "test/test_os.py"):
+        write(root / name, "x = 1\n")
+
+    (found,) = read.find_repositories([root])
+    repository, _ = read.read_repository(found, **LIMITS)
+
+    assert (found.name, found.version, found.license) == ("cpython", "3.11", "PSF-2.0")
+    assert [file.path for file in repository.files] == ["os.py", "sysconfig.py", "test/test_os.py"]
+
+
+def test_a_source_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        read.find_repositories([tmp_path / "nowhere"])
+
+
+def test_files_are_read_in_path_order_and_only_by_extension(tmp_path: Path) -> None:
+    for path in ("b.py", "a/z.py", "a/y.txt", ".hidden/c.py", "__pycache__/d.py"):
+        write(tmp_path / path, "x\n")
+
+    repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.path for file in repository.files] == ["a/z.py", "b.py"]
+    assert ledger.rows == {}
+
+
+def test_what_is_no_text_is_left_out_and_counted(tmp_path: Path) -> None:
+    write(tmp_path / "good.py", "x = 1\n")
+    write(tmp_path / "nul.py", b"x\0y")
+    write(tmp_path / "latin.py", b"caf\xe9\n")
+    write(tmp_path / "large.py", b"x" * 1001)
+    write(tmp_path / "pointer.py", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    write(tmp_path / "line\nbreak.py", "x = 1\n")
+    (tmp_path / "link.py").symlink_to(tmp_path / "good.py")
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere.py")
+
+    repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.path for file in repository.files] == ["good.py"]
+    assert ledger.rows == {
+        "binary": [1, 3],
+        "not_unicode": [1, 5],
+        "too_large": [1, 1001],
+        "lfs_pointer": [1, 56],
+        "path_with_control_character": [1, 6],
+        "symbolic_link": [2, 0],
+    }
+
+
+def test_a_folder_reached_by_a_link_is_not_entered(tmp_path: Path) -> None:
+    write(tmp_path / "inside" / "a.py", "x\n")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+
+    repository, _ = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.path for file in repository.files] == ["inside/a.py"]
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "rule"),
+    [
+        (b"a\r\nb\rc\n", "a\nb\nc\n", ""),
+        (b"\xef\xbb\xbfa\n", "a\n", ""),
+        ("é = 1\r\n".encode("utf-16"), "é = 1\n", ""),
+        (b"a\x0cb\xe2\x80\xa8c\xc2\x85d\n", "a\x0cb\u2028c\x85d\n", ""),
+        (b"\xff\xfeab\0", "", "binary"),
+        (b"a\0b", "", "binary"),
+        (b"\xe9", "", "not_unicode"),
+        (b"", "", ""),
+    ],
+)
+def test_line_ends_become_lf_and_nothing_else_changes(data: bytes, text: str, rule: str) -> None:
+    assert read.decode(data) == (text, rule)
+
+
+def test_paths_of_a_distribution_that_leave_the_folder_are_ignored(tmp_path: Path) -> None:
+    write(tmp_path / "secret.py", "x\n")
+    root = tmp_path / "site-packages"
+    distribution(root, "evil", "License-Expression: MIT", {"evil.py": "x = 1\n"})
+    (root / "a").mkdir()
+    record = root / "evil-1.0.dist-info" / "RECORD"
+    outside = f"a/../../secret.py,,\n{tmp_path / 'secret.py'},,\n"
+    record.write_text(record.read_text(encoding="utf-8") + outside, encoding="utf-8")
+
+    (found,) = read.find_repositories([root])
+    repository, _ = read.read_repository(found, **LIMITS)
+
+    assert repository.files == (File(path="evil.py", text="x = 1\n"),)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import read, recipes, stages
+from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.data.document import File, Repository
+from codegemma.data.stages import Inspected
+
+NANO = recipes.nano()
+BODY = "".join(f"def step_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i in range(12))
+
+
+def inspect(folder: Path, files: dict[str, str], benchmark: str = "") -> Inspected:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    (location,) = read.find_repositories([folder])
+    index = BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)])
+    return stages.inspect_repository(location, recipe=NANO, benchmarks=index)
+
+
+def paths(inspected: Inspected) -> list[str]:
+    return [file.path for file in inspected.repository.files]
+
+
+def test_filters_are_applied_and_counted(tmp_path: Path) -> None:
+    files = {"a.py": BODY, "b.py": "x = 1\n", "c_pb2.py": BODY, "nul.py": "\0"}
+
+    found = inspect(tmp_path, files)
+
+    assert paths(found) == ["a.py"]
+    assert found.ledgers["filter"].rows == {"too_short": [1, 6], "generated": [1, len(BODY)]}
+    assert found.ledgers["read"].rows == {"binary": [1, 1]}
+    assert found.input_files == 3
+    assert found.input_bytes == 2 * len(BODY) + 6
+    assert len(found.digests) == len(found.signatures) == len(found.hits) == 1
+
+
+def test_the_input_hash_changes_with_any_path_or_text(tmp_path: Path) -> None:
+    first = inspect(tmp_path / "1", {"a.py": BODY, "b.py": "x = 1\n"}).input_hash
+
+    assert inspect(tmp_path / "2", {"a.py": BODY, "b.py": "x = 1\n"}).input_hash == first
+    assert inspect(tmp_path / "3", {"a.py": BODY, "b.py": "x = 2\n"}).input_hash != first
+    assert inspect(tmp_path / "4", {"a.py": BODY, "c.py": "x = 1\n"}).input_hash != first
+
+
+def test_a_shared_licence_header_makes_no_copies_and_no_contamination(tmp_path: Path) -> None:
+    header = "".join(
+        f"# licence sentence number {i} of a long grant of rights\n" for i in range(60)
+    )
+    other = "".join(f"class Other{i}:\n    field_{i} = 'text {i}'\n\n" for i in range(12))
+
+    found = inspect(tmp_path, {"a.py": header + BODY, "b.py": header + other}, benchmark=header)
+
+    assert stages.copies([found], threshold=0.7) == [{}]
+    assert found.hits == ((), ())
+
+
+def test_of_two_copies_the_earlier_repository_keeps_its_own(tmp_path: Path) -> None:
+    first = inspect(tmp_path / "first", {"a.py": BODY})
+    second = inspect(
+        tmp_path / "second", {"x/b.py": "# moved\n" + BODY.replace("  ", "\t"), "c.py": BODY}
+    )
+
+    assert stages.copies([first, second], threshold=0.7) == [
+        {},
+        {"c.py": "exact_copy", "x/b.py": "near_copy"},
+    ]
+    assert stages.copies([second, first], threshold=0.7) == [
+        {"x/b.py": "near_copy"},
+        {"a.py": "exact_copy"},
+    ]
+
+
+SOLUTION = (
+    "def largest_common_divisor(first, second):\n    while second: first, second = second, first\n"
+)
+
+
+def test_contaminated_files_are_named_with_the_benchmark_item(tmp_path: Path) -> None:
+    found = inspect(tmp_path, {"a.py": BODY, "b.py": BODY + SOLUTION}, benchmark=SOLUTION)
+
+    ((path, hit),) = stages.contaminated([found], max_repositories=3)[0].items()
+
+    assert (path, hit.item) == ("b.py", "set/x.jsonl#7")
+
+
+def test_what_stands_in_many_repositories_is_no_contamination(tmp_path: Path) -> None:
+    found = [
+        inspect(tmp_path / str(i), {"a.py": BODY + SOLUTION}, benchmark=SOLUTION) for i in range(4)
+    ]
+
+    assert stages.contaminated(found, max_repositories=3) == [{}, {}, {}, {}]
+    assert all(stages.contaminated(found[:3], max_repositories=3))
+
+
+def test_the_recipe_names_the_repositories_held_out() -> None:
+    assert stages.is_heldout("networkx", recipe=NANO, seed=0)
+    assert not stages.is_heldout("numpy", recipe=NANO, seed=0)
+
+
+def test_a_fraction_of_repositories_is_held_out_by_name_and_seed() -> None:
+    recipe = dataclasses.replace(NANO, holdout_fraction=0.25)
+    held = [
+        [stages.is_heldout(f"r{i}", recipe=recipe, seed=seed) for i in range(2000)]
+        for seed in (0, 1)
+    ]
+
+    assert sum(held[0]) / 2000 == pytest.approx(0.25, abs=0.03)
+    assert held[0] != held[1]
+
+
+def repository(sizes: dict[str, int]) -> Repository:
+    files = tuple(
+        File(path=path, text=f"{path} ".ljust(size, path[-4])) for path, size in sizes.items()
+    )
+    return Repository(name="r", files=files)
+
+
+def test_tests_are_cut_to_their_share_of_the_other_code() -> None:
+    mine = repository({"a.py": 1000, **{f"test_{i}.py": 100 for i in range(10)}})
+
+    dropped = stages.excess_tests(mine, max_fraction=0.25)
+
+    assert len(dropped) == 8
+    assert "a.py" not in dropped
+
+
+def test_a_repository_is_cut_to_its_share() -> None:
+    mine = repository({f"{i}.py": 100 for i in range(10)})
+
+    assert len(stages.excess_share(mine, max_bytes=350)) == 7
+    assert stages.excess_share(mine, max_bytes=1000) == set()
+    assert stages.excess_share(mine, max_bytes=None) == set()
