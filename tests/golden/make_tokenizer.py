@@ -4,7 +4,9 @@
 Run in an environment with transformers 4.x and sentencepiece, from the repository's root, with
 `src` on the path. `tokenizer.model` is trained on modules of the standard library;
 `tokenizer.json` is transformers' own conversion of it; `encodings.json` holds texts with the ids
-that sentencepiece itself gives and, where the two differ, those of the converted file.
+that sentencepiece itself gives and, where the two differ, those of the converted file;
+`chat.json` holds conversations written out by the released models' template, with the ids that
+the converted file reads in them, control tokens included.
 """
 
 import importlib
@@ -32,10 +34,19 @@ TEXTS = (
     "<0x41> <unknown> <|nothing|>",
     'print("Hello, world!")  # comment\n' * 3,
 )
+CHATS = (
+    (("user", "Hi"),),
+    (
+        ("user", "  What is 1 + 1?\n"),
+        ("model", "It ends a turn.\n\n```py\nx = 1\n```"),
+        ("user", "\n\tThanks\u00e9"),
+    ),
+    (("user", ""),),
+)
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the four files."""
     OUT.mkdir(exist_ok=True)
     files = [Path(str(importlib.import_module(name).__file__)) for name in MODULES]
     lines = [line for file in files for line in file.read_text("utf-8").split("\n")]
@@ -57,6 +68,15 @@ def main() -> None:
         other = converted.encode(text, add_special_tokens=False).ids
         rows.append({"text": text, "ids": ids} | ({"json_ids": other} if other != ids else {}))
     (OUT / "encodings.json").write_text(json.dumps(rows, indent=0) + "\n", "utf-8")
+    rows = []
+    for turns in CHATS:
+        text = "<bos>"
+        for role, content in turns:
+            text += f"<start_of_turn>{role}\n{content.strip()}<end_of_turn>\n"
+        text += "<start_of_turn>model\n"
+        ids = converted.encode(text, add_special_tokens=False).ids
+        rows.append({"turns": turns, "text": text, "ids": ids})
+    (OUT / "chat.json").write_text(json.dumps(rows, indent=0) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ executes anything from the file, and a damaged file is a CheckpointError.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import sentencepiece
 
@@ -17,6 +17,7 @@ from codegemma.errors import CheckpointError
 from codegemma.text.tokens import SPACE
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A vocabulary and its merge rules."""
 

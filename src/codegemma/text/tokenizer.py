@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from codegemma.errors import CheckpointError, InputError
 from codegemma.text import tokens as t
@@ -64,7 +64,7 @@ class Tokenizer:
         self._check_controls("".join(sorted(spellings)))
 
     @classmethod
-    def from_file(cls, path: Path | str) -> Self:
+    def from_file(cls, path: Path | str) -> "Tokenizer":
         """Read a `tokenizer.model` or `tokenizer.json`.
 
         Raises:
@@ -82,7 +82,7 @@ class Tokenizer:
         return cls(read_backend(path, data), path=path, fingerprint=fingerprint)
 
     @classmethod
-    def from_folder(cls, folder: Path | str) -> Self:
+    def from_folder(cls, folder: Path | str) -> "Tokenizer":
         """Read the vocabulary of a model folder, `tokenizer.model` before `tokenizer.json`.
 
         Raises:
@@ -150,6 +150,11 @@ class Tokenizer:
     def is_control(self, token: int) -> bool:
         """Whether an id is a control token of this vocabulary."""
         return token in self._controls
+
+    @cached_property
+    def max_token_bytes(self) -> int:
+        """Length of the longest token's bytes: n tokens never hold more than n times as much."""
+        return max(map(len, self._bytes))
 
     @cached_property
     def _bytes(self) -> list[bytes]:

@@ -10,7 +10,7 @@ code and counts the ones it damages. Scoring against a benchmark takes the raw t
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from codegemma.text.tokens import (
     END_OF_TURN,
@@ -43,6 +43,7 @@ _CLOSING: Final = re.compile(r"[)\]}]+\Z")
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
 
 
+@runtime_checkable
 class Rule(Protocol):
     """A named pure function that shortens a completion."""
 

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegemma.errors import CheckpointError
+from codegemma.text.backend import JsonBackend, SentencePieceBackend, read_backend
+from codegemma.text.tokenizer import Tokenizer
+
+HERE = Path("here")
+
+
+def test_both_files_give_the_same_pieces(golden: Path):
+    model = read_backend(HERE, (golden / "tokenizer.model").read_bytes())
+    converted = read_backend(HERE.with_suffix(".json"), (golden / "tokenizer.json").read_bytes())
+    assert isinstance(model, SentencePieceBackend)
+    assert isinstance(converted, JsonBackend)
+    assert model.vocab_size == converted.vocab_size == 1024
+    pieces, others = model.pieces(range(1024)), converted.pieces(range(1024))
+    # The converted file writes the tab's byte piece as the tab.
+    assert [i for i in range(1024) if pieces[i] != others[i]] == [226]
+    assert (pieces[226], others[226]) == ("<0x09>", "\t")
+
+
+def test_find_gives_none_for_a_piece_there_is_not(golden: Path):
+    for name in ("tokenizer.model", "tokenizer.json"):
+        backend = read_backend(HERE / name, (golden / name).read_bytes())
+        assert backend.find("<bos>") == 2
+        assert backend.find("no such piece") is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"not a model", b"\x0a\xff\xff\xff\xff\x0f", bytes(1000)]
+)
+def test_bytes_that_are_no_sentencepiece_model_are_refused(data: bytes):
+    with pytest.raises(CheckpointError, match=r"^here is not a SentencePiece model: "):
+        SentencePieceBackend(data, path=HERE)
+
+
+def test_damaged_sentencepiece_models_are_refused_or_read_never_worse(golden: Path, tmp_path: Path):
+    good = (golden / "tokenizer.model").read_bytes()
+    path = tmp_path / "tokenizer.model"
+    refused = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        data = bytearray(good[: rng.randrange(len(good))] if seed % 2 else good)
+        for _ in range(rng.randrange(1, 9)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            Tokenizer.from_file(path).encode("def f(x):\n\treturn '\u00e9'")
+        except CheckpointError:
+            refused += 1
+    assert refused >= 100
+
+
+def test_a_piece_that_is_not_utf8_is_refused(golden: Path, tmp_path: Path):
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes((golden / "tokenizer.model").read_bytes().replace(b"return", b"retu\xffn"))
+    with pytest.raises(CheckpointError, match="holds a piece that is not UTF-8"):
+        Tokenizer.from_file(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"model": 1}',
+        b'{"model": {"type": "BPE", "byte_fallback": true}, "added_tokens": [{"id": 1}]}',
+        b"[" * 100_000,
+        b'{"version": "1.0", "model": {"type": "BPE", "byte_fallback": true}}',
+        b"\xff\xfe",
+    ],
+)
+def test_bytes_that_are_no_tokenizer_json_are_refused(data: bytes):
+    with pytest.raises(CheckpointError, match=r"^here.json is not a tokenizer.json: "):
+        JsonBackend(data, path=HERE.with_suffix(".json"))
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    document = json.loads(path.read_bytes())
+    edit(document)
+    return json.dumps(document).encode()
+
+
+def test_a_model_of_another_kind_is_refused_by_name(golden: Path):
+    def edit(document: dict[str, Any]) -> None:
+        document["model"]["byte_fallback"] = False
+
+    with pytest.raises(CheckpointError, match="found 'BPE' with byte_fallback False"):
+        JsonBackend(change(golden / "tokenizer.json", edit), path=HERE)
+
+
+def test_a_gap_in_the_ids_is_refused(golden: Path):
+    def edit(document: dict[str, Any]) -> None:
+        document["model"]["vocab"]["<unused99>"] = 2000
+
+    with pytest.raises(CheckpointError, match="ids of its 1025 pieces have gaps"):
+        JsonBackend(change(golden / "tokenizer.json", edit), path=HERE)
+
+
+def test_truncation_and_padding_of_the_file_are_ignored(golden: Path):
+    def edit(document: dict[str, Any]) -> None:
+        document["truncation"] = {
+            "direction": "Right",
+            "max_length": 3,
+            "strategy": "LongestFirst",
+            "stride": 0,
+        }
+
+    backend = JsonBackend(change(golden / "tokenizer.json", edit), path=HERE)
+    assert len(backend.encode("a b c d e f")) == 6
