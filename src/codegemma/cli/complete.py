@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`codegemma complete FILE:LINE:COL`: the completion at a cursor."""
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codegemma.cli import options
+from codegemma.completion import MODES, Completion, Prompt, Sampling
+from codegemma.errors import ConfigError
+
+if TYPE_CHECKING:
+    from codegemma.completion import Completer, Mode
+
+DRAWN_TEMPERATURE = 0.7
+
+
+def complete(
+    place: Annotated[
+        str, typer.Argument(metavar="FILE:LINE:COL", help="Where; - as FILE is standard input.")
+    ],
+    model: options.Model = "nano",
+    mode: Annotated[str, typer.Option(help=f"Order of the prompt: {', '.join(MODES)}.")] = "auto",
+    n: Annotated[int, typer.Option("--n", help="How many to draw.", min=1, max=64)] = 1,
+    as_json: options.Json = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the exact prompt and its token ids on stderr.")
+    ] = False,
+    path: Annotated[
+        str | None, typer.Option(help="Path to show to the model instead of the file's own.")
+    ] = None,
+    max_tokens: options.MaxTokens = 128,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help=f"0 takes the likeliest token. Default 0, with --n {DRAWN_TEMPERATURE}.",
+            min=0.0,
+            max=100.0,
+        ),
+    ] = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+) -> None:
+    """Complete the code at a cursor and print what belongs there, nothing else.
+
+    LINE and COL count from 1, COL in characters; the column after the last one is the line's end.
+    """
+    from codegemma.cli import cursor, output
+    from codegemma.text.newlines import restore
+
+    if temperature is None:
+        temperature = 0.0 if n == 1 else DRAWN_TEMPERATURE
+    sampling = Sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        n=n,
+        stop=tuple(stop or ()),
+        mode=_mode(mode),
+    )
+    at = cursor.read_cursor(cursor.parse_place(place), path=path)
+    completer = options.open_completer(model)
+    prompt = Prompt(prefix=at.prefix, suffix=at.suffix, path=at.path)
+    explained = _explain(completer, prompt, sampling) if explain else {}
+    with options.waiting("Completing"):
+        drawn = completer.complete([prompt], sampling)[0]
+    completions = [dataclasses.replace(one, text=restore(one.text, at.line_end)) for one in drawn]
+    if as_json:
+        found = [output.as_json(completion) for completion in completions]
+        output.write_json({"model": completer.info.name, "completions": found, **explained})
+        return
+    if explain:
+        print(_page(explained, completions), file=sys.stderr)
+    text = f"{at.line_end}---{at.line_end}".join(one.text for one in completions)
+    output.write_text(text)
+    output.end_line(text)
+
+
+def _mode(mode: str) -> "Mode":
+    for known in MODES:
+        if mode == known:
+            return known
+    raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
+
+
+def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+    """Give the prompt as the model reads it."""
+    from codegemma.cli.output import visible
+    from codegemma.text.fim import render_prompt
+    from codegemma.text.tokenizer import Tokenizer
+
+    if not isinstance(completer.tokenizer, Tokenizer):
+        raise ConfigError("--explain needs a model in this process: a remote one renders its own")
+    mode = completer.info.mode if sampling.mode == "auto" else sampling.mode
+    tokens = render_prompt(completer.tokenizer, prompt, mode=mode)
+    return {
+        "mode": mode,
+        "prompt": visible(tokens, completer.tokenizer),
+        "prompt_tokens": tokens,
+    }
+
+
+def _page(explained: dict[str, Any], completions: list[Completion]) -> str:
+    """Lay out what `--explain` shows to a person."""
+    tokens = explained["prompt_tokens"]
+    lines = [
+        f"mode    {explained['mode']}",
+        f"prompt  {len(tokens)} tokens, as the model reads it:",
+        explained["prompt"],
+        f"ids     {' '.join(map(str, tokens))}",
+    ]
+    for completion in completions:
+        rule = f", shortened by {completion.rule}" if completion.rule else ""
+        count = len(completion.tokens)
+        lines += [
+            f"drawn   {count} tokens, ended by {completion.finish_reason}{rule}",
+            f"ids     {' '.join(map(str, completion.tokens))}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs that draw text print: the text itself, JSON, and how a prompt looks to the model.
+
+Text goes to stdout byte for byte: no line end is added to it or changed in it, except one after
+the last line on a terminal.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from codegemma.completion import Completion, TokenizerProtocol
+from codegemma.text.tokens import RESERVED_PIECES, is_control
+
+
+def write_text(text: str) -> None:
+    """Write text to stdout as UTF-8, at once."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.flush()
+
+
+def end_line(text: str) -> None:
+    """End the last line on a terminal, where the next prompt would stand behind it otherwise."""
+    if sys.stdout.isatty() and not text.endswith("\n"):
+        write_text("\n")
+
+
+def write_json(value: dict[str, Any]) -> None:
+    """Write one JSON object on one line."""
+    write_text(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def as_json(completion: Completion) -> dict[str, Any]:
+    """Render a completion for machines."""
+    return asdict(completion)
+
+
+def visible(tokens: Sequence[int], tokenizer: TokenizerProtocol) -> str:
+    """Decode a prompt with its control tokens spelled out, which `decode` leaves out."""
+    parts: list[str] = []
+    run: list[int] = []
+    for token in tokens:
+        if is_control(token):
+            parts += [tokenizer.decode(run), RESERVED_PIECES[token]]
+            run = []
+        else:
+            run.append(token)
+    return "".join([*parts, tokenizer.decode(run)])

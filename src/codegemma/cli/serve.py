@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`codegemma serve`: completions over HTTP, and a page to try them."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codegemma.cli import options
+from codegemma.errors import ConfigError
+
+if TYPE_CHECKING:
+    from codegemma.completion import Completer
+
+DEFAULT_PORT = 8012
+STOP_TIMEOUT_S = 10
+
+
+def serve(
+    model: options.Model = "nano",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine it needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)
+    ] = DEFAULT_PORT,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the token clients must show; else CODEGEMMA_TOKEN."),
+    ] = None,
+) -> None:
+    """Serve a model: OpenAI's completions protocol under /v1, a page to try it at /.
+
+    Without a token only this machine is answered. Ctrl-C stops.
+    """
+    from codegemma.serve.security import check_bind, read_token
+
+    token = read_token(os.environ, token_file)
+    check_bind(host, token)
+    with listen(host, port) as listener:
+        _run(listener, model=model, host=host, token=token)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port.
+
+    Raises:
+        ConfigError: The address is not this machine's, or the port is taken or reserved.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}: {error.strerror or error}") from None
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}; "
+            "choose another with --port"
+        ) from None
+    return listener
+
+
+def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -> None:
+    import uvicorn
+
+    from codegemma.serve.app import create_app
+
+    port = listener.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    failures: list[BaseException] = []
+
+    def load() -> "Completer":
+        from codegemma.generate.load import load_completer
+
+        return load_completer(model)
+
+    def on_ready(completer: "Completer") -> None:
+        note = "a token is needed" if token else "this machine only"
+        print(f"{completer.info.name} is served on http://{shown}:{port} ({note}; Ctrl-C stops)")
+        sys.stdout.flush()
+
+    def on_failure(error: BaseException) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app = create_app(load, host=host, token=token, on_ready=on_ready, on_failure=on_failure)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_TIMEOUT_S,
+        )
+    )
+    # uvicorn finishes its requests on SIGTERM and then sends the signal once more.
+    signal.signal(signal.SIGTERM, _end)
+    print(f"Loading {model} for http://{shown}:{port} ...", file=sys.stderr)
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    sys.exit(0)

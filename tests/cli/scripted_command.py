@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the command line as a process of its own with a scripted model; started by tests.
+
+    python scripted_command.py SCRIPT WORDS...
+
+SCRIPT is JSON: the settings of `ScriptedCompleter`, or `{"error": MESSAGE}` for a model that
+cannot be loaded.
+"""
+
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+
+from codegemma.cli.main import main
+from codegemma.errors import CheckpointError
+
+
+def run() -> int:
+    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).parents[1] / "fakes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    fakes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fakes)
+    script = json.loads(sys.argv[1])
+
+    def load_completer(name: str) -> object:
+        if "error" in script:
+            raise CheckpointError(script["error"])
+        return fakes.ScriptedCompleter(**{"name": name, **script})
+
+    loader = types.ModuleType("codegemma.generate.load")
+    loader.load_completer = load_completer
+    sys.modules["codegemma.generate.load"] = loader
+    return main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+from codegemma.completion import Prompt, Sampling
+
+
+def test_text_is_printed_as_it_is_drawn(run, fakes):
+    completer = fakes.ScriptedCompleter(" world\n")
+    assert run("generate", "hello", completer=completer) == (0, " world\n", "")
+    assert completer.prompts == [Prompt(prefix="hello")]
+    assert completer.samplings == [Sampling()]
+
+
+def test_the_prompt_may_come_from_standard_input(run, fakes):
+    completer = fakes.ScriptedCompleter("y\nz")
+    ran = run("generate", "-", completer=completer, stdin="ü\r\n".encode())
+    assert ran.out == "y\r\nz"
+    assert completer.prompts == [Prompt(prefix="ü\n")]
+
+
+def test_standard_input_must_be_text(run, fakes):
+    ran = run("generate", "-", completer=fakes.ScriptedCompleter(), stdin=b"\xff")
+    assert ran == (2, "", "codegemma: standard input is not UTF-8 at byte 0\n")
+
+
+def test_options_reach_the_model(run, fakes):
+    completer = fakes.ScriptedCompleter("a;b")
+    words = "generate x --max-tokens 2 --seed 3 --stop ;"
+    ran = run(*words.split(), completer=completer)
+    assert ran.out == "a"
+    assert completer.samplings == [Sampling(max_tokens=2, seed=3, stop=(";",))]
+
+
+def test_json_is_one_object(run, fakes):
+    ran = run("generate", "x", "--json", "--max-tokens", "1", completer=fakes.ScriptedCompleter())
+    found = json.loads(ran.out)
+    assert found["completions"][0]["text"] == "4"
+    assert found["completions"][0]["finish_reason"] == "length"

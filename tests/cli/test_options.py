@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+import types
+
+from codegemma.cli.options import open_completer, waiting
+
+
+def test_a_model_is_loaded_by_the_name_given(monkeypatch):
+    loader = types.ModuleType("codegemma.generate.load")
+    loader.load_completer = lambda name: f"completer of {name}"
+    monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
+    assert open_completer("nano") == "completer of nano"
+
+
+def test_nothing_is_shown_where_nobody_watches(capfd):
+    with waiting("Loading"):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_terminal_sees_what_goes_on(capfd, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with waiting("Loading nano"):
+        pass
+    captured = capfd.readouterr()
+    assert "Loading nano" in captured.err
+    assert captured.out == ""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from codegemma.cli.serve import listen
+from codegemma.errors import ConfigError
+
+SCRIPT = Path(__file__).with_name("scripted_command.py")
+
+
+class Served:
+    """`codegemma serve` as a process, and the address it printed."""
+
+    def __init__(self, script, *words, **environment):
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), json.dumps(script), "serve", "--port", "0", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self.line = self.process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.line)
+        assert found, self.line + self.process.stderr.read()
+        self.url = found[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_the_address_is_printed_when_completions_can_be_had():
+    with Served({"answer": "pass"}, "--model", "mine") as served:
+        assert served.line.startswith(f"mine is served on {served.url} (this machine only;")
+        answer = httpx.post(f"{served.url}/v1/completions", json={"prompt": "x", "suffix": ""})
+        assert answer.json()["choices"][0]["text"] == "pass"
+        assert "server" not in answer.headers
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback():
+    with Served({}) as served:
+        served.process.send_signal(signal.SIGINT)
+        _, err = served.process.communicate(timeout=30)
+        assert served.process.returncode == 130
+        assert "Traceback" not in err
+
+
+def test_sigterm_lets_a_running_stream_finish_and_ends_with_0():
+    with Served({"answer": "x" * 40, "delay_s": 0.02}) as served:
+        body = {"prompt": "a", "max_tokens": 40, "stream": True}
+        with httpx.stream("POST", f"{served.url}/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            served.process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+        assert rest[-2] == "data: [DONE]"
+        assert served.process.wait(30) == 0
+
+
+def test_with_nobody_connected_sigterm_ends_at_once():
+    with Served({}) as served:
+        begin = time.monotonic()
+        served.process.terminate()
+        assert served.process.wait(30) == 0
+        assert time.monotonic() - begin < 5
+
+
+def test_a_token_from_the_environment_is_asked_for():
+    with Served({}, CODEGEMMA_TOKEN="s3cret") as served:
+        assert "a token is needed" in served.line
+        assert "s3cret" not in served.line
+        url = f"{served.url}/v1/models"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"authorization": "Bearer s3cret"}).status_code == 200
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_command_with_one_line():
+    words = [json.dumps({"error": "there is no model nope"}), "serve", "--port", "0"]
+    ran = subprocess.run(
+        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == "codegemma: there is no model nope"
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_a_port_in_use_is_told_in_one_line(run):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = run("serve", "--port", str(port))
+    assert ran.status == 2
+    assert ran.err.startswith(f"codegemma: cannot listen on 127.0.0.1:{port}: address already in")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_listening_beyond_this_machine_without_a_token_is_refused(run, monkeypatch, host):
+    monkeypatch.delenv("CODEGEMMA_TOKEN", raising=False)
+    ran = run("serve", "--host", host, "--port", "0")
+    assert ran.status == 2
+    assert "CODEGEMMA_TOKEN or --token-file" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "203.0.113.7"])
+def test_an_address_that_is_not_ours_is_refused(host):
+    with pytest.raises(ConfigError, match=f"cannot listen on {host}"):
+        listen(host, 0)
+
+
+def test_a_bad_token_file_is_refused(run, tmp_path):
+    ran = run("serve", "--token-file", str(tmp_path / "none"), "--port", "0")
+    assert ran.status == 2
+    assert "cannot read the token file" in ran.err
