@@ -44,11 +44,16 @@ class ParamSpec:
         return math.prod(self.shape)
 
 
+_EMBEDDING_STDDEV = 0.02
+
+
 def param_specs(config: ModelConfig) -> Params:
     """Describe every weight of `config`, in the tree the weights themselves have.
 
     Products start at variance 1/inputs, and those that write into the residual stream are further
-    divided by the number of such writes; norms start at 0, which stands for a scale of 1.
+    divided by the number of such writes; norms start at 0, which stands for a scale of 1. The
+    embedding starts small: it is the output layer too, and at variance 1/inputs a fresh model is
+    sure that every token repeats (a loss of 13.7 instead of 8.4 nats for nano).
 
     Unstated: the paper and the report give no initialiser.
     """
@@ -74,7 +79,9 @@ def param_specs(config: ModelConfig) -> Params:
 
     width, writes = config.width, 2 * config.num_layers
     return {
-        "embedding": product("V D", inputs=width),
+        "embedding": ParamSpec(
+            shape=shape("V D"), axes="V D", init="normal", stddev=_EMBEDDING_STDDEV
+        ),
         "layers": {
             "attn_norm": norm("L D"),
             "q": product("L D N H", inputs=width),
