@@ -75,10 +75,6 @@ def test_indices_outside_are_refused(folder: Path, index: int) -> None:
         ShardReader(folder)[index]
 
 
-def test_the_recipe_comes_back_from_the_manifest(folder: Path) -> None:
-    assert loader.read_recipe(folder) == NANO
-
-
 def test_a_truncated_shard_is_refused_at_once(folder: Path) -> None:
     path = sorted((folder / "shards").glob("train-*"))[1]
     path.write_bytes(path.read_bytes()[:-100])
@@ -116,17 +112,6 @@ def test_flipped_bits_in_a_record_are_an_error_not_other_text(folder: Path) -> N
                 assert texts(ShardReader(folder)) <= before
             except DataError:
                 continue
-
-
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"format": 99}'])
-def test_a_missing_damaged_or_foreign_manifest_is_refused(
-    tmp_path: Path, content: str | None
-) -> None:
-    if content is not None:
-        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-
-    with pytest.raises(DataError, match="prepare"):
-        ShardReader(tmp_path)
 
 
 def test_single_records_are_read_by_file_and_number(folder: Path) -> None:

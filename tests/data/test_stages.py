@@ -18,8 +18,13 @@ def inspect(folder: Path, files: dict[str, str], benchmark: str = "") -> Inspect
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     (location,) = read.find_repositories([folder])
-    index = BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)])
-    return stages.inspect_repository(location, recipe=NANO, benchmarks=index)
+    repository, ledger = read.read_repository(location, extensions=(".py",), max_bytes=10**6)
+    return stages.inspect(
+        repository,
+        benchmarks=BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)]),
+        input_hash=stages.content_hash(repository),
+        ledger=ledger,
+    )
 
 
 def paths(inspected: Inspected) -> list[str]:

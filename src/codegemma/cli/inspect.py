@@ -25,14 +25,14 @@ def inspect(
 
     from rich.console import Console
 
-    from codegemma.data import loader
+    from codegemma.data import loader, manifest
     from codegemma.text.tokenizer import Tokenizer
 
     path, index = _parse(shard)
     folder = path.parent.parent
     record = loader.read_record(path, index)
     tokenizer = Tokenizer.from_folder(folder)
-    recipe = loader.read_recipe(folder)
+    recipe = manifest.read_recipe(folder)
     tokens = loader.encode_record(
         record, tokenizer=tokenizer, recipe=recipe, seed=seed, epoch=epoch
     ).tolist()

@@ -9,12 +9,13 @@ Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
 """
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +51,30 @@ def read_benchmarks(paths: Sequence[Path]) -> Iterator[BenchmarkText]:
     Raises:
         InputError: A path does not exist or a file is no JSON.
     """
+    for name, file in _files(paths):
+        yield from _read_file(file, name=name)
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """Hash the names and bytes of the benchmark files.
+
+    Raises:
+        InputError: A path does not exist.
+    """
+    digest = hashlib.sha256()
+    for name, file in _files(paths):
+        digest.update(f"{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if not path.exists():
             raise InputError(f"benchmark path {path} does not exist")
         folder = path if path.is_dir() else path.parent
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and file.name.endswith(_SUFFIXES):
-                yield from _read_file(file, name=file.relative_to(folder).as_posix())
+                yield file.relative_to(folder).as_posix(), file
 
 
 def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
@@ -65,14 +82,13 @@ def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
         data = file.read_bytes()
         text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode()
         is_lines = ".jsonl" in file.name
-        rows = (
-            [json.loads(line) for line in text.split("\n") if line]
-            if is_lines
-            else json.loads(text)
-        )
+        parts = text.split("\n") if is_lines else [text]
+        rows: list[Any] = [json.loads(part) for part in parts if part]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"benchmark file {file} cannot be read: {error}") from error
-    for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
+    if not is_lines and rows and isinstance(rows[0], list):
+        rows = cast("list[Any]", rows[0])
+    for index, row in enumerate(rows):
         for string in _strings(row):
             yield BenchmarkText(item=f"{name}#{index}", text=string)
 
@@ -81,10 +97,10 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for inner in value.values():
+        for inner in cast("dict[str, Any]", value).values():
             yield from _strings(inner)
     elif isinstance(value, list):
-        for inner in value:
+        for inner in cast("list[Any]", value):
             yield from _strings(inner)
 
 

@@ -59,7 +59,7 @@ class CopyIndex:
     """
 
     def __init__(self, *, threshold: float) -> None:
-        self._threshold = threshold
+        self._least_equal = threshold * NUM_BANDS * NUM_ROWS
         self._hashes: dict[bytes, str] = {}
         self._signatures: list[NDArray[np.uint32]] = []
         self._keys: list[str] = []
@@ -88,7 +88,7 @@ class CopyIndex:
                 for i in table.get(band, ())
             }
             for i in sorted(candidates):
-                if float(np.mean(self._signatures[i] == signature)) >= self._threshold:
+                if np.count_nonzero(self._signatures[i] == signature) >= self._least_equal:
                     return "near_copy", self._keys[i]
             for table, band in zip(self._bands, bands, strict=True):
                 table[band].append(len(self._keys))

@@ -4,21 +4,22 @@
 Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices or jax.
 """
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import shards, split
+from codegemma.data import manifest, shards, split
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.shards import Part, Record
+from codegemma.data.split import Draw
 from codegemma.errors import DataError
 from codegemma.text.fim import encode_infill, encode_whole, join_blocks
 from codegemma.text.tokenizer import Tokenizer
 
-_REDRAWS = 3
+_DRAWS = 4
 
 
 class ShardReader:
@@ -34,7 +35,7 @@ class ShardReader:
 
     def __init__(self, folder: Path, split: Part = "train") -> None:
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
+        self.manifest = manifest.read_manifest(self.folder)
         self._paths: list[Path] = []
         self._ends: list[int] = []
         for entry in self.manifest["shards"][split]:
@@ -110,44 +111,6 @@ def read_record(path: Path, index: int) -> Record:
         reader.close()
 
 
-def read_recipe(folder: Path) -> DataRecipe:
-    """Read the recipe a data set was prepared with from its manifest.
-
-    Raises:
-        DataError: The manifest is missing, damaged, or of another version.
-    """
-    values = read_manifest(folder)["settings"]["recipe"]
-    try:
-        return DataRecipe(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
-    except TypeError as error:
-        raise DataError(f"{folder} was prepared by another version: {error}") from error
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read `manifest.json` of a prepared data set.
-
-    Raises:
-        DataError: It is missing, damaged or of another format.
-    """
-    path = Path(folder) / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} holds no manifest.json; prepare data there with `codegemma prepare`"
-        ) from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}; prepare again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise DataError(f"{path} is not of data format 1; prepare again")
-    return manifest
-
-
 def encode_record(
     record: Record, *, tokenizer: Tokenizer, recipe: DataRecipe, seed: int, epoch: int
 ) -> NDArray[np.int32]:
@@ -156,22 +119,27 @@ def encode_record(
     A pure function of its arguments. A draw that overflows the budget is drawn again 3 times, then
     every file is left uncut.
     """
-    for attempt in range(_REDRAWS + 1):
+    for attempt in range(_DRAWS):
         rng = split.generator(record, seed=seed, epoch=epoch, purpose=f"fim{attempt}")
-        blocks: list[list[int]] = []
-        for file in record.files:
-            draw = split.draw_file(file, recipe=recipe, rng=rng)
-            path = file.path if draw.has_path else None
-            if draw.split is None or attempt == _REDRAWS:
-                blocks.append(encode_whole(tokenizer, file.text, path=path))
-            else:
-                blocks.append(encode_infill(tokenizer, draw.split, path=path, mode=draw.mode))
-        tokens = join_blocks(blocks)
+        draws = [split.draw_file(file, recipe=recipe, rng=rng) for file in record.files]
+        tokens = _encode(record, draws, tokenizer)
         if len(tokens) <= record.max_tokens:
-            break
-    else:
+            return np.asarray(tokens, np.int32)
+    tokens = _encode(record, [split.UNCUT] * len(record.files), tokenizer)
+    if len(tokens) > record.max_tokens:
         raise DataError(
             f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
             f"of {record.max_tokens}; it was prepared with another tokenizer"
         )
     return np.asarray(tokens, np.int32)
+
+
+def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list[int]:
+    blocks: list[list[int]] = []
+    for file, draw in zip(record.files, draws, strict=True):
+        path = file.path if draw.has_path else None
+        if draw.split is None:
+            blocks.append(encode_whole(tokenizer, file.text, path=path))
+        else:
+            blocks.append(encode_infill(tokenizer, draw.split, path=path, mode=draw.mode))
+    return join_blocks(blocks)

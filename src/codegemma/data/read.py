@@ -186,6 +186,16 @@ def read_repository(
     return repository, ledger
 
 
+def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
+    """Add up the sizes of the files that would be read, for a progress bar."""
+    paths = location.paths if location.paths is not None else tuple(_walk(location.root))
+    total = 0
+    for path in paths:
+        if path.endswith(tuple(extensions)) and (location.root / path).is_file():
+            total += (location.root / path).stat().st_size
+    return total
+
+
 def _walk(root: Path) -> list[str]:
     paths: list[str] = []
     for folder, names, file_names in os.walk(root, followlinks=False):

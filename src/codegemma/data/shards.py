@@ -7,6 +7,7 @@ give the same bytes. Reading is `loader`'s.
 """
 
 import hashlib
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,12 +96,11 @@ def array_record() -> Any:
         PrerequisiteError: The package is not installed.
     """
     try:
-        from array_record.python import array_record_module
+        return importlib.import_module("array_record.python.array_record_module")
     except ImportError as error:
         raise PrerequisiteError(
             "shards need the package array-record: pip install 'codegemma[data]'"
         ) from error
-    return array_record_module
 
 
 def write_shards(

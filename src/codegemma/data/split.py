@@ -12,7 +12,7 @@ import bisect
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class Draw:
     mode: Literal["psm", "spm"]
     split: Split | None
     has_path: bool
+
+
+UNCUT: Final = Draw(kind=None, mode="psm", split=None, has_path=True)
+"""A file shown whole, under its path."""
 
 
 def generator(record: Record, *, seed: int, epoch: int, purpose: str) -> np.random.Generator:

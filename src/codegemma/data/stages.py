@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from codegemma.data import decontaminate, dedup, filters
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
-from codegemma.data.read import Location, read_repository
 from codegemma.data.recipes import DataRecipe
 
 
@@ -28,7 +27,7 @@ class Inspected:
         digests: `dedup.content_hash` of each file.
         signatures: `dedup.signature` of each file.
         hits: Runs of words each file shares with the benchmarks.
-        input_hash: sha256 of all paths and texts read, before filters.
+        input_hash: `content_hash` of what was read, before filters.
         input_files: Number of files read.
         input_bytes: Their size.
         ledgers: What was dropped by the stages "read" and "filter".
@@ -44,34 +43,48 @@ class Inspected:
     ledgers: dict[str, Ledger]
 
 
-def inspect_repository(
-    location: Location, *, recipe: DataRecipe, benchmarks: BenchmarkIndex
-) -> Inspected:
-    """Read a repository, drop files by rule, and measure what the later stages compare."""
-    read, read_ledger = read_repository(
-        location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
-    )
-    filter_ledger = Ledger()
-    input_hash = hashlib.sha256()
-    kept: list[File] = []
-    for file in read.files:
+def content_hash(repository: Repository) -> str:
+    """Hash the paths and texts of a repository, not its name or version."""
+    digest = hashlib.sha256()
+    for file in repository.files:
         data = file.text.encode()
-        input_hash.update(f"{file.path}\0{len(data)}\0".encode() + data)
+        digest.update(f"{file.path}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def inspect(
+    repository: Repository,
+    *,
+    benchmarks: BenchmarkIndex,
+    input_hash: str,
+    ledger: Ledger,
+) -> Inspected:
+    """Drop files by rule, and measure what the later stages compare.
+
+    Args:
+        repository: As read.
+        benchmarks: Evaluation texts to look for.
+        input_hash: Its `content_hash`.
+        ledger: What was left out when it was read.
+    """
+    dropped = Ledger()
+    kept: list[File] = []
+    for file in repository.files:
         rule = filters.dropping_rule(file)
         if rule:
-            filter_ledger.add(rule, len(data))
+            dropped.add(rule, file.size_bytes)
         else:
             kept.append(file)
     bodies = [filters.without_header(file.text) for file in kept]
     return Inspected(
-        repository=with_files(read, kept),
+        repository=with_files(repository, kept),
         digests=tuple(dedup.content_hash(file.text) for file in kept),
         signatures=tuple(dedup.signature(body) for body in bodies),
         hits=tuple(tuple(benchmarks.hits(body)) for body in bodies),
-        input_hash=input_hash.hexdigest(),
-        input_files=len(read.files),
-        input_bytes=sum(file.size_bytes for file in read.files),
-        ledgers={"read": read_ledger, "filter": filter_ledger},
+        input_hash=input_hash,
+        input_files=len(repository.files),
+        input_bytes=sum(file.size_bytes for file in repository.files),
+        ledgers={"read": ledger, "filter": dropped},
     )
 
 

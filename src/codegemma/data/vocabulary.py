@@ -20,7 +20,6 @@ import sentencepiece
 from codegemma.errors import ConfigError
 from codegemma.text import tokens
 
-_WHOLE: Final = {"max_newlines": 8, "max_spaces": 31, "max_tabs": 4, "tags": False}
 _INDENTED: Final = (
     *("\n" + tokens.SPACE * width for width in range(4, 25, 4)),
     *("\n\n" + tokens.SPACE * width for width in range(4, 13, 4)),
@@ -63,7 +62,8 @@ def train(texts: Iterable[str], *, vocab_size: int) -> bytes:
     Raises:
         ConfigError: The size is too small for the reserved ids, or there is too little text.
     """
-    whole = [*tokens.whole_pieces(**_WHOLE), *_INDENTED]
+    runs = tokens.whole_pieces(max_newlines=8, max_spaces=31, max_tabs=4, tags=False)
+    whole = [*runs, *_INDENTED]
     smallest = tokens.NUM_RESERVED + len(whole) + 256 + 128
     if vocab_size < smallest:
         raise ConfigError(f"vocab_size must be at least {smallest}, not {vocab_size}")

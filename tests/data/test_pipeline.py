@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import pipeline, recipes, shards
+from codegemma.data.loader import ShardReader
+from codegemma.data.pipeline import Settings
+from codegemma.errors import ConfigError, InputError
+
+NANO = dataclasses.replace(recipes.nano(), heldout=("orders",))
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture
+def make(repository_folder: Path, tokenizer_file: Path) -> Make:
+    def settings(**changes: object) -> Settings:
+        start = Settings(
+            sources=(repository_folder,), recipe=NANO, tokenizer_file=tokenizer_file, each=True
+        )
+        return dataclasses.replace(start, **changes)
+
+    return settings
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_folders_become_shards_with_a_manifest(
+    make: Make, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    out = tmp_path / "out"
+
+    manifest = pipeline.prepare(make(), out=out)
+
+    assert list(contents(out)) == [
+        "manifest.json",
+        "report.json",
+        "shards/heldout-00000-of-00001.array_record",
+        "shards/train-00000-of-00001.array_record",
+        "tokenizer.model",
+    ]
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8")) == manifest
+    assert [(row["name"], row["part"], row["license"]) for row in manifest["repositories"]] == [
+        ("orders", "heldout", "MIT"),
+        ("shapes", "train", "MIT"),
+    ]
+    assert manifest["totals"]["train"]["records"] == 1
+    assert manifest["tokenizer"]["sha256"] == shards.hash_file(tokenizer_file)
+    (file,) = ShardReader(out)[0].files
+    assert (file.path, file.origin) == ("shapes.py", "shapes:1")
+    (file,) = ShardReader(out, "heldout")[0].files
+    assert (file.path, file.origin) == ("shop/orders.py", "orders:1")
+
+
+def test_the_text_of_the_records_is_the_text_of_the_sources(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    pipeline.prepare(make(), out=tmp_path / "out")
+    (file,) = ShardReader(tmp_path / "out")[0].files
+
+    assert file.text == (repository_folder / "shapes" / "shapes.py").read_text(encoding="utf-8")
+
+
+def test_the_number_of_workers_changes_no_byte(make: Make, tmp_path: Path) -> None:
+    pipeline.prepare(make(), out=tmp_path / "one")
+    pipeline.prepare(make(workers=2), out=tmp_path / "two")
+
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_finished_data_set_is_left_as_it_is(make: Make, tmp_path: Path) -> None:
+    first = pipeline.prepare(make(), out=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    assert pipeline.prepare(make(), out=tmp_path) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_other_settings_and_changed_sources_do_not_overwrite_a_data_set(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    out = tmp_path / "out"
+    pipeline.prepare(make(), out=out)
+
+    with pytest.raises(ConfigError, match="holds data prepared with other settings or sources"):
+        pipeline.prepare(make(seed=1), out=out)
+    with pytest.raises(ConfigError, match="holds data prepared with other settings or sources"):
+        pipeline.prepare(make(sources=(repository_folder / "shapes",), each=False), out=out)
+    (repository_folder / "shapes" / "new.py").write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="prepared before shapes changed"):
+        pipeline.prepare(make(), out=out)
+
+
+def test_an_interrupted_run_leaves_no_data_set_and_goes_on(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole"
+    pipeline.prepare(make(), out=whole)
+    out = tmp_path / "out"
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("pack", total):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.prepare(make(), out=out, progress=interrupt)
+    assert not (out / "manifest.json").exists()
+    assert not (out / "shards").exists()
+
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("this was done before")
+
+    monkeypatch.setattr("codegemma.data.stages.inspect", fail)
+    monkeypatch.setattr("codegemma.data.pack.pack_repository", fail)
+    pipeline.prepare(make(), out=out)
+    assert contents(out) == contents(whole)
+
+
+def test_a_run_stopped_while_moving_its_files_is_made_good(make: Make, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    pipeline.prepare(make(), out=whole)
+    (out / "shards").mkdir(parents=True)
+    (out / "shards" / "train-00000-of-00009.array_record").write_bytes(b"old")
+
+    pipeline.prepare(make(), out=out)
+
+    assert contents(out) == contents(whole)
+
+
+def test_contamination_is_dropped_and_reported(make: Make, tmp_path: Path) -> None:
+    benchmark = tmp_path / "set.jsonl"
+    text = "def square_area(side): Give the area of a square of this side. return side * side"
+    benchmark.write_text(json.dumps({"solution": text}) + "\n", encoding="utf-8")
+    recipe = dataclasses.replace(NANO, heldout=())
+
+    manifest = pipeline.prepare(make(recipe=recipe, benchmarks=(benchmark,)), out=tmp_path / "out")
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert manifest["dropped"]["contamination"] == {"set.jsonl#0": {"files": 1, "bytes": 354}}
+    assert [(hit["file"], hit["item"]) for hit in report["contamination"]] == [
+        ("shapes/shapes.py", "set.jsonl#0")
+    ]
+
+
+def test_a_vocabulary_is_trained_from_the_training_part_when_asked(
+    make: Make, tmp_path: Path
+) -> None:
+    manifest = pipeline.prepare(make(tokenizer_file=None, vocab_size=560), out=tmp_path)
+
+    assert manifest["tokenizer"]["sha256"] == shards.hash_file(tmp_path / "tokenizer.model")
+    assert manifest["settings"]["tokenizer"] is None
+
+
+def test_nothing_left_to_train_on_is_an_error_that_says_why(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    (repository_folder / "shapes" / "LICENSE").write_text("Mine alone.", encoding="utf-8")
+
+    with pytest.raises(InputError, match="1 repositories lack a permissive licence"):
+        pipeline.prepare(make(), out=tmp_path)
+
+
+def test_repositories_without_a_licence_are_kept_when_asked(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    (repository_folder / "shapes" / "LICENSE").unlink()
+    recipe = dataclasses.replace(NANO, permissive_only=False)
+
+    manifest = pipeline.prepare(make(recipe=recipe), out=tmp_path)
+
+    assert [row["license"] for row in manifest["repositories"]] == ["MIT", ""]
+
+
+def test_all_faults_of_the_settings_are_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"either a tokenizer .*; workers .* 0; name at least"):
+        Settings(sources=(), recipe=NANO, workers=0)
