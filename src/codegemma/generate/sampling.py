@@ -91,42 +91,40 @@ def filter_probabilities(logits: Float[Array, "B V"], controls: Controls) -> Flo
     return jnp.where(probabilities >= threshold[:, None], probabilities, 0.0)
 
 
-def draw(weights: Float[Array, "B V"], uniforms: Float[Array, " B"]) -> Int[Array, "B"]:
-    """Draw one token a row: the first at which the running sum of weights exceeds u times the sum.
+def draw(
+    weights: Float[Array, "B V"], uniforms: Float[Array, "B samples"]
+) -> Int[Array, "B samples"]:
+    """Draw tokens: the first at which the running sum of weights exceeds u times the whole sum.
 
     The running sum is taken over blocks first, then within one block, so that its rounding error
     stays that of a short sum. A token of weight 0 is never drawn.
 
     Args:
         weights: At least 0 and not all 0 in a row; they need not sum to 1.
-        uniforms: In [0, 1).
+        uniforms: In [0, 1), one for each token to draw from the row.
     """
     num_rows, vocab_size = weights.shape
     num_blocks = -(-vocab_size // _BLOCK)
     padding = num_blocks * _BLOCK - vocab_size
     blocks = jnp.pad(weights, ((0, 0), (0, padding))).reshape(num_rows, num_blocks, _BLOCK)
     sums = jnp.cumsum(jnp.sum(blocks, axis=-1), axis=-1)
-    target = uniforms * sums[:, -1]
-    block_index = _first_above(sums, target)
-    before = jnp.where(
-        block_index > 0,
-        jnp.take_along_axis(sums, jnp.maximum(block_index - 1, 0)[:, None], axis=1)[:, 0],
-        0.0,
-    )
-    block = jnp.take_along_axis(blocks, block_index[:, None, None], axis=1)[:, 0]
-    return block_index * _BLOCK + _first_above(jnp.cumsum(block, axis=-1), target - before)
+    target = uniforms * sums[:, -1:]
+    index = _first_above(sums[:, None], target)
+    before = jnp.take_along_axis(sums, jnp.maximum(index - 1, 0), axis=1)
+    before = jnp.where(index > 0, before, 0.0)
+    block = jnp.take_along_axis(blocks, index[:, :, None], axis=1)
+    return index * _BLOCK + _first_above(jnp.cumsum(block, axis=-1), target - before)
 
 
 def token_logprobs(
-    logits: Float[Array, "B V"], tokens: Int[Array, " B"]
-) -> tuple[Float[Array, " B"], Float[Array, "B"]]:
-    """Give the log probability of each row's token and the row's log normaliser.
+    logits: Float[Array, "B V"], tokens: Int[Array, "B samples"]
+) -> tuple[Float[Array, "B samples"], Float[Array, "B 1"]]:
+    """Give the log probability of tokens of each row, and the row's log normaliser.
 
     These are the model's own: neither temperature nor any filter touches them.
     """
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
-    drawn = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
-    return drawn - normaliser, normaliser
+    normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    return jnp.take_along_axis(logits, tokens, axis=-1) - normaliser, normaliser
 
 
 def _mass(probabilities: Float[Array, "B V"], kept: Bool[Array, "B V"]) -> Float[Array, " B"]:
@@ -151,8 +149,10 @@ def _largest_threshold(is_enough, probabilities: Float[Array, "B V"]) -> Float[A
     return jax.lax.bitcast_convert_type(low, jnp.float32)
 
 
-def _first_above(sums: Float[Array, "B sums"], target: Float[Array, " B"]) -> Int[Array, "B"]:
+def _first_above(
+    sums: Float[Array, "B #samples sums"], target: Float[Array, "B samples"]
+) -> Int[Array, "B samples"]:
     """Find the first entry of a running sum above the target, at most the last that still grew."""
-    index = jnp.sum(sums <= target[:, None], axis=-1)
-    last = jnp.sum(sums < sums[:, -1:], axis=-1)
+    index = jnp.sum(sums <= target[:, :, None], axis=-1)
+    last = jnp.sum(sums < sums[:, :, -1:], axis=-1)
     return jnp.minimum(index, last).astype(jnp.int32)

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From prompts as token ids to finished completions: one batch of rows through the programs.
+
+The host's side of generation: it cuts prompts into pieces, keeps one row per sample, hands over
+tokens in chunks, and between chunks looks at the clock, at cancellation and at stop strings.
+Rendering prompts and forming batches is `engine.py`'s part.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from codegemma.completion import Completion, FinishReason, Sampling, Timings, TokenLogprob
+from codegemma.generate import programs
+from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
+from codegemma.generate.sampling import controls_of, draw_uniforms
+from codegemma.generate.stop import RowText
+from codegemma.model.cache import KVCache
+from codegemma.model.config import ModelConfig
+from codegemma.model.params import Params
+from codegemma.text.tokenizer import Tokenizer
+
+PIECE_LENGTHS: Final = (256, 64, 16)
+"""Lengths in which a prompt is read."""
+
+NUM_TOP: Final = 20
+"""Alternatives that are computed when any are asked for."""
+
+_MIN_CACHE: Final = 1024
+_MAX_STOP_IDS: Final = 8
+_SHORT_CHUNK_S: Final = 0.02
+_LONG_CHUNK_S: Final = 0.06
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """A model ready to run.
+
+    Args:
+        params: Weights on the device.
+        config: Sizes.
+        dtype: Activation dtype.
+        min_rows: Least rows of a decode step; a CPU multiplies two bfloat16 rows with a matrix
+            far faster than one.
+        lock: Held while the device works, so that requests take turns instead of competing.
+    """
+
+    params: Params
+    config: ModelConfig
+    dtype: Any
+    min_rows: int
+    lock: threading.Lock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One prompt of a batch.
+
+    Args:
+        tokens: The prompt's ids, at least one.
+        max_tokens: Most tokens to draw; with the prompt at most the model's context.
+        stop_ids: Ids that end a completion.
+    """
+
+    tokens: Sequence[int]
+    max_tokens: int
+    stop_ids: frozenset[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """New text of one sample of one request; its completion when it ended."""
+
+    request: int
+    sample: int
+    text: str
+    completion: Completion | None = None
+
+
+class _Row:
+    """One sample of one request."""
+
+    def __init__(
+        self, request: int, sample: int, text: RowText, *, asked: Request, uniforms: np.ndarray
+    ) -> None:
+        self.request = request
+        self.sample = sample
+        self.text = text
+        self.asked = asked
+        self.uniforms = uniforms
+        self.logprobs: list[TokenLogprob] = []
+
+    @property
+    def is_done(self) -> bool:
+        return self.text.finish_reason is not None
+
+
+class Batch:
+    """Draws `sampling.n` completions for each request.
+
+    Args:
+        weights: The model.
+        tokenizer: Turns drawn ids into text.
+        requests: At most `max_rows` of them.
+        sampling: Settings of all of them.
+        max_rows: Most rows drawn together; more samples go one group after the other.
+        cancel: Ends the batch when set.
+        is_watched: Whether text is wanted as it is drawn.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        tokenizer: Tokenizer,
+        requests: Sequence[Request],
+        *,
+        sampling: Sampling,
+        seed: int,
+        max_rows: int,
+        cancel: threading.Event | None = None,
+        is_watched: bool = False,
+    ) -> None:
+        self._weights = weights
+        self._requests = requests
+        self._sampling = sampling
+        self._max_rows = max_rows
+        self._cancel = cancel
+        self._start = time.perf_counter()
+        budget_ms = sampling.budget_ms
+        self._deadline = None if budget_ms is None else self._start + budget_ms / 1e3
+        self._num_top = NUM_TOP if sampling.logprobs else 0
+        self._prompt_ms = 0.0
+        needs_host = bool(cancel or sampling.stop or budget_ms is not None or is_watched)
+        self._pace = _Pace(1 if needs_host else MAX_STEPS, is_fixed=not needs_host)
+        self._rows = [
+            _Row(
+                index,
+                sample,
+                RowText(
+                    tokenizer,
+                    stop_ids=request.stop_ids,
+                    stops=sampling.stop,
+                    max_tokens=request.max_tokens,
+                ),
+                asked=request,
+                uniforms=self._uniforms(seed, sample, request.max_tokens),
+            )
+            for index, request in enumerate(requests)
+            for sample in range(sampling.n)
+        ]
+
+    def run(self) -> Iterator[Piece]:
+        """Yield text as it is drawn, and each completion with its last piece."""
+        cache = yield from self._read_prompts()
+        if cache is None:
+            return
+        for start in range(0, len(self._rows), self._max_rows):
+            rows = self._rows[start : start + self._max_rows]
+            if not all(row.is_done for row in rows):
+                yield from self._draw_rows(rows, cache)
+
+    def _read_prompts(self) -> Iterator[Piece]:
+        """Read all prompts and draw each row's first token; return the cache, None if stopped."""
+        prompts = [np.asarray(request.tokens, np.int32) for request in self._requests]
+        num_rows = _row_bucket(len(prompts), least=1)
+        cache = self._empty_cache(num_rows)
+        read = np.zeros(num_rows, np.int64)
+        lengths = np.ones(num_rows, np.int64)
+        lengths[: len(prompts)] = [len(prompt) for prompt in prompts]
+        uniforms = np.zeros((num_rows, self._sampling.n), np.float32)
+        for row in self._rows:
+            uniforms[row.request, row.sample] = row.uniforms[0]
+        while (read < lengths).any():
+            if (reason := self._interruption()) is not None:
+                yield from self._end(self._rows, reason)
+                return None
+            length = piece_length(int((lengths - read).max()))
+            tokens = np.zeros((num_rows, length), np.int32)
+            counts = np.minimum(lengths - read, length)
+            for index, prompt in enumerate(prompts):
+                part = prompt[read[index] : read[index] + counts[index]]
+                tokens[index, : len(part)] = part
+            read += counts
+            drawn, cache = self._call(
+                programs.prefill,
+                tokens,
+                cache,
+                num_tokens=counts.astype(np.int32),
+                controls=self._controls(num_rows),
+                uniforms=uniforms,
+            )
+            ended = [
+                row
+                for row in self._rows
+                if counts[row.request] and read[row.request] == lengths[row.request]
+            ]
+            self._prompt_ms = self._elapsed_ms()
+            for row in ended:
+                yield from self._take(row, drawn, row.request, row.sample)
+        return cache
+
+    def _draw_rows(self, rows: Sequence[_Row], cache: KVCache) -> Iterator[Piece]:
+        num_rows = _row_bucket(len(rows), least=self._weights.min_rows)
+        source = np.zeros(num_rows, np.int32)
+        source[: len(rows)] = [row.request for row in rows]
+        if len(self._rows) > len(rows) or num_rows != cache.length.shape[0] or self._sampling.n > 1:
+            with self._weights.lock:
+                cache = programs.gather_rows(cache, source)
+        controls = self._controls(num_rows)
+        stop_ids = np.full((num_rows, _MAX_STOP_IDS), NO_TOKEN, np.int32)
+        for index, row in enumerate(rows):
+            stop_ids[index, : len(row.asked.stop_ids)] = sorted(row.asked.stop_ids)
+        while not all(row.is_done for row in rows):
+            if (reason := self._interruption()) is not None:
+                yield from self._end(rows, reason)
+                return
+            token = np.zeros(num_rows, np.int32)
+            is_done = np.ones(num_rows, bool)
+            uniforms = np.zeros((num_rows, MAX_STEPS), np.float32)
+            for index, row in enumerate(rows):
+                num_drawn = len(row.text.tokens)
+                token[index] = row.text.tokens[-1]
+                is_done[index] = row.is_done
+                part = row.uniforms[num_drawn : num_drawn + MAX_STEPS]
+                uniforms[index, : len(part)] = part
+            left = max(r.asked.max_tokens - len(r.text.tokens) for r in rows if not r.is_done)
+            steps = self._pace.next_steps(left, seconds_left=self._seconds_left())
+            begin = time.perf_counter()
+            drawn, cache = self._call(
+                programs.decode,
+                token,
+                cache,
+                is_done=is_done,
+                stop_ids=stop_ids,
+                controls=controls,
+                uniforms=uniforms,
+                num_steps=np.int32(steps),
+            )
+            self._pace.record(steps, time.perf_counter() - begin)
+            for index, row in enumerate(rows):
+                for step in range(steps):
+                    if not row.is_done:
+                        yield from self._take(row, drawn, index, step)
+
+    def _call(self, program: Any, tokens: np.ndarray, cache: KVCache, **arguments: Any) -> Any:
+        """Run a program and bring what it drew to the host; the cache stays on the device."""
+        with self._weights.lock:
+            drawn, cache = program(
+                self._weights.params,
+                tokens,
+                cache,
+                config=self._weights.config,
+                dtype=self._weights.dtype,
+                num_top=self._num_top,
+                **arguments,
+            )
+            return jax.tree.map(np.asarray, drawn), cache
+
+    def _take(self, row: _Row, drawn: Drawn, index: int, step: int) -> Iterator[Piece]:
+        """Give a drawn token to its row."""
+        token = int(drawn.tokens[index, step])
+        assert token != NO_TOKEN, "a row that goes on was drawn nothing"
+        num_top = self._sampling.logprobs
+        if num_top is not None:
+            pairs = zip(
+                drawn.top_tokens[index, step, :num_top].tolist(),
+                drawn.top_logprobs[index, step, :num_top].tolist(),
+                strict=True,
+            )
+            logprob = float(drawn.logprobs[index, step])
+            row.logprobs.append(TokenLogprob(token=token, logprob=logprob, top=tuple(pairs)))
+        text = row.text.push(token)
+        completion = self._complete(row) if row.is_done else None
+        if text or completion:
+            yield Piece(request=row.request, sample=row.sample, text=text, completion=completion)
+
+    def _end(self, rows: Sequence[_Row], reason: FinishReason) -> Iterator[Piece]:
+        for row in rows:
+            if not row.is_done:
+                text = row.text.end(reason)
+                yield Piece(
+                    request=row.request,
+                    sample=row.sample,
+                    text=text,
+                    completion=self._complete(row),
+                )
+
+    def _complete(self, row: _Row) -> Completion:
+        assert row.text.finish_reason is not None
+        return Completion(
+            text=row.text.text,
+            tokens=tuple(row.text.tokens),
+            finish_reason=row.text.finish_reason,
+            logprobs=None if self._sampling.logprobs is None else tuple(row.logprobs),
+            prompt_tokens=len(row.asked.tokens),
+            timings=Timings(
+                prompt_ms=self._prompt_ms,
+                first_token_ms=self._prompt_ms,
+                total_ms=self._elapsed_ms(),
+            ),
+        )
+
+    def _interruption(self) -> FinishReason | None:
+        if self._cancel is not None and self._cancel.is_set():
+            return "cancelled"
+        seconds_left = self._seconds_left()
+        return "deadline" if seconds_left is not None and seconds_left <= 0 else None
+
+    def _seconds_left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - time.perf_counter()
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._start) * 1e3
+
+    def _controls(self, num_rows: int) -> Any:
+        if self._sampling.temperature == 0:
+            return None
+        return controls_of(self._sampling, num_rows=num_rows)
+
+    def _uniforms(self, seed: int, sample: int, count: int) -> np.ndarray:
+        if self._sampling.temperature == 0:
+            return np.zeros(count, np.float32)
+        return draw_uniforms(seed, index=sample, count=count)
+
+    def _empty_cache(self, num_rows: int) -> KVCache:
+        longest = max(len(request.tokens) + request.max_tokens for request in self._requests)
+        return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest)
+
+
+class _Pace:
+    """How many tokens to draw before the host looks again: few at first, then by the clock."""
+
+    def __init__(self, steps: int, *, is_fixed: bool) -> None:
+        self._steps = steps
+        self._is_fixed = is_fixed
+        self._seconds_per_step = 0.0
+
+    def next_steps(self, left: int, *, seconds_left: float | None) -> int:
+        """Steps of the next call, at least 1 and at most what is left."""
+        steps = min(self._steps, left)
+        if seconds_left is not None and self._seconds_per_step > 0:
+            steps = min(steps, int(seconds_left / self._seconds_per_step))
+        return max(1, steps)
+
+    def record(self, steps: int, seconds: float) -> None:
+        """Take note of what a call took."""
+        self._seconds_per_step = seconds / steps
+        if self._is_fixed:
+            return
+        if seconds < _SHORT_CHUNK_S:
+            self._steps = min(2 * self._steps, MAX_STEPS)
+        elif seconds > _LONG_CHUNK_S:
+            self._steps = max(1, self._steps // 2)
+
+
+def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
+    """Make a cache with room for `num_tokens` in each row, its length from a short list."""
+    config = weights.config
+    length = cache_length(num_tokens, context_length=config.context_length)
+    shape = (config.num_layers, num_rows, length, config.num_kv_heads, config.head_dim)
+    # From numpy: an array made by jax would be one more program to compile.
+    zeros = np.zeros(shape, weights.dtype)
+    return KVCache(
+        jax.device_put(zeros), jax.device_put(zeros), jax.device_put(np.zeros(num_rows, np.int32))
+    )
+
+
+def cache_length(num_tokens: int, *, context_length: int) -> int:
+    """Round up to a power of two, at least 1,024, at most the model's context."""
+    length = _MIN_CACHE
+    while length < num_tokens:
+        length *= 2
+    return min(length, context_length)
+
+
+def piece_length(num_left: int) -> int:
+    """Length of the next piece of a prompt: at most about half of it is padding.
+
+    Example: 300 tokens are read as 256 and 64, 100 as 64 and 64, 150 as 256.
+    """
+    for length in PIECE_LENGTHS:
+        if num_left > length // 2:
+            return length
+    return PIECE_LENGTHS[-1]
+
+
+def _row_bucket(num_rows: int, *, least: int) -> int:
+    rows = least
+    while rows < num_rows:
+        rows *= 2
+    return rows

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The completer that runs a model in this process.
+
+Takes prompts and gives completions, streams, log likelihoods and logits. It renders prompts
+(`text`), forms batches of similar length and hands them to `batch.py`; it never touches a drawn
+text beyond its end: shortening is `trimmed.py`'s part.
+
+Same weights, prompt, settings and seed give the same text, alone or in a batch: in float32 up to
+rounding, which may flip an exact tie.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
+from codegemma.errors import ContextLengthError, InputError
+from codegemma.generate import programs
+from codegemma.generate.batch import (
+    Batch,
+    Request,
+    Weights,
+    cache_length,
+    empty_cache,
+    piece_length,
+)
+from codegemma.model.config import ModelConfig
+from codegemma.model.params import Params, unstack_layers
+from codegemma.text.budget import Fitted, fit_prompt
+from codegemma.text.tokenizer import Tokenizer
+from codegemma.text.tokens import BOS_ID, CHAT_STOP_IDS, INFILL_STOP_IDS
+
+logger = logging.getLogger(__name__)
+
+MAX_ROWS: Final = 16
+"""Most completions drawn together."""
+
+INSTRUCTION_MODEL: Final = "codegemma-1.1-7b-it"
+"""The model to name where one for conversations is needed."""
+
+_CACHE_BYTES: Final = 1 << 30
+
+
+class Engine:
+    """A Completer on weights in memory. Thread-safe; requests take turns on the device.
+
+    Args:
+        params: Weights in the tree of `params.py`; on a CPU they are used in place, not copied,
+            where their dtype is `dtype`.
+        config: Sizes.
+        tokenizer: The model's vocabulary.
+        info: What the completer says of itself; its `mode` is what "auto" stands for.
+        dtype: Activation dtype; weights are converted to it.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        *,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        info: CompleterInfo,
+        dtype: Any = np.float32,
+    ) -> None:
+        dtype = np.dtype(dtype)
+        on_cpu = jax.devices()[0].platform == "cpu"
+        self._tokenizer = tokenizer
+        self._info = info
+        self._weights = Weights(
+            params=_place(params, dtype=dtype, on_cpu=on_cpu),
+            config=config,
+            dtype=dtype,
+            min_rows=2 if on_cpu and dtype == jnp.bfloat16 else 1,
+            lock=threading.Lock(),
+        )
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's vocabulary."""
+        return self._tokenizer
+
+    @property
+    def info(self) -> CompleterInfo:
+        """What it is."""
+        return self._info
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's sizes."""
+        return self._weights.config
+
+    def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> list[tuple[Completion, ...]]:
+        """Complete each prompt `sampling.n` times; results stand in the order of the prompts.
+
+        Raises:
+            ContextLengthError: A prompt leaves no room for a token.
+            InputError: A prompt cannot be rendered, or is a conversation and the model takes none.
+        """
+        requests = [self._request(prompt, sampling) for prompt in prompts]
+        seed = _seed(sampling)
+        found: dict[tuple[int, int], Completion] = {}
+        for group in self._groups(requests, sampling.n):
+            batch = self._batch([requests[index] for index in group], sampling, seed=seed)
+            for piece in batch.run():
+                if piece.completion is not None:
+                    found[group[piece.request], piece.sample] = piece.completion
+        samples = range(sampling.n)
+        return [tuple(found[index, sample] for sample in samples) for index in range(len(prompts))]
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, cancel: threading.Event | None = None
+    ) -> Iterator[Delta]:
+        """Yield text as it is drawn; setting `cancel` ends it with "cancelled".
+
+        The pieces of one sample, joined, are the text of its completion.
+
+        Raises:
+            ContextLengthError: The prompt leaves no room for a token.
+            InputError: The prompt cannot be rendered, or is a conversation and the model takes
+                none.
+        """
+        batch = self._batch(
+            [self._request(prompt, sampling)],
+            sampling,
+            seed=_seed(sampling),
+            cancel=cancel,
+            is_watched=True,
+        )
+        return (
+            Delta(text=piece.text, index=piece.sample, completion=piece.completion)
+            for piece in batch.run()
+        )
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
+        """Score continuations given contexts, after one `<bos>`.
+
+        Context and continuation are encoded together and cut where the context's own ids end,
+        after moving its trailing spaces to the continuation: the convention of lm-eval-harness.
+        Where a token spans the border, they are encoded apart. A context that is too long loses
+        its head.
+        """
+        return self.score([self._encode_pair(*pair) for pair in pairs])
+
+    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Loglikelihood]:
+        """Score continuations given contexts, both as ids; a context holds at least one.
+
+        Raises:
+            ContextLengthError: A pair is longer than the model's context.
+            InputError: A context is empty, or an id is outside the vocabulary.
+        """
+        for context, continuation in pairs:
+            self._check_tokens([*context, *continuation])
+            if not context:
+                raise InputError("a scored context needs at least one token, such as <bos>")
+            self._check_length(len(context) + len(continuation), "context and continuation have")
+        results: list[Loglikelihood | None] = [None] * len(pairs)
+        lengths = [len(context) + len(continuation) for context, continuation in pairs]
+        order = sorted(range(len(pairs)), key=lambda index: lengths[index])
+        max_rows = self._max_rows(max(lengths, default=0))
+        for start in range(0, len(order), max_rows):
+            group = order[start : start + max_rows]
+            scored = self._score_rows([pairs[index] for index in group])
+            for index, result in zip(group, scored, strict=True):
+                results[index] = result
+        return [result for result in results if result is not None]
+
+    def logits(self, tokens: Sequence[int]) -> np.ndarray:
+        """Give the logits after each of the given ids, float32 [T, V].
+
+        Raises:
+            ContextLengthError: There are more ids than the model's context holds.
+            InputError: There are none, or one is outside the vocabulary.
+        """
+        self._check_tokens(tokens)
+        self._check_length(len(tokens), "there are")
+        if not tokens:
+            raise InputError("expected at least one token, found none")
+        cache = empty_cache(self._weights, num_rows=1, num_tokens=len(tokens))
+        parts: list[np.ndarray] = []
+        for piece, counts in _pieces([tokens], num_rows=1):
+            with self._weights.lock:
+                logits, cache = programs.read_logits(
+                    self._weights.params,
+                    piece,
+                    cache,
+                    num_tokens=counts,
+                    config=self._weights.config,
+                    dtype=self._weights.dtype,
+                )
+                parts.append(np.asarray(logits)[0, : counts[0]])
+        return np.concatenate(parts)
+
+    def fit(self, prompt: Prompt, sampling: Sampling) -> Fitted:
+        """Render a prompt as the model will read it, cut to the context, and say what was cut.
+
+        Code that is too long loses what `text/budget.py` leaves out, so that `max_tokens` tokens
+        can be drawn, or half the context where more are asked for. Conversations and given
+        tokens are never cut.
+
+        Raises:
+            ContextLengthError: A conversation or given tokens leave no room for a token.
+            InputError: The prompt cannot be rendered, or is a conversation and the model takes
+                none.
+        """
+        if prompt.turns and not self._info.is_instruction:
+            raise InputError(
+                f"{self._info.name} completes code and holds no conversations; pull an "
+                f"instruction model: codegemma pull {INSTRUCTION_MODEL}"
+            )
+        context_length = self._info.context_length
+        if prompt.turns or prompt.tokens:
+            self._check_tokens(prompt.tokens)
+            num_drawn = 1
+        else:
+            num_drawn = min(sampling.max_tokens, context_length // 2)
+        mode = self._info.mode if sampling.mode == "auto" else sampling.mode
+        room = context_length - num_drawn
+        try:
+            return fit_prompt(self._tokenizer, prompt, mode=mode, max_tokens=room)
+        except ContextLengthError as error:
+            raise ContextLengthError(
+                f"{error}; the context of {self._info.name} holds {context_length}"
+            ) from None
+
+    def _request(self, prompt: Prompt, sampling: Sampling) -> Request:
+        fitted = self.fit(prompt, sampling)
+        if not fitted.is_whole:
+            logger.info(
+                "prompt cut to the context: %d files, %d characters of the prefix and %d of the "
+                "suffix left out",
+                len(fitted.dropped_files),
+                fitted.cut_prefix_chars,
+                fitted.cut_suffix_chars,
+            )
+        return Request(
+            tokens=fitted.tokens,
+            max_tokens=min(sampling.max_tokens, self._info.context_length - len(fitted.tokens)),
+            stop_ids=CHAT_STOP_IDS if self._info.is_instruction else INFILL_STOP_IDS,
+        )
+
+    def _batch(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        seed: int,
+        cancel: threading.Event | None = None,
+        is_watched: bool = False,
+    ) -> Batch:
+        longest = max(len(request.tokens) + request.max_tokens for request in requests)
+        return Batch(
+            self._weights,
+            self._tokenizer,
+            requests,
+            sampling=sampling,
+            seed=seed,
+            max_rows=self._max_rows(longest),
+            cancel=cancel,
+            is_watched=is_watched,
+        )
+
+    def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:
+        """Divide requests into batches of similar length, as many as fit in the cache."""
+        lengths = [len(request.tokens) + request.max_tokens for request in requests]
+        order = sorted(range(len(requests)), key=lambda index: lengths[index], reverse=True)
+        start = 0
+        while start < len(order):
+            size = max(1, self._max_rows(lengths[order[start]]) // num_samples)
+            yield order[start : start + size]
+            start += size
+
+    def _max_rows(self, num_tokens: int) -> int:
+        """Rows whose caches of `num_tokens` stay within a fixed amount of memory; at least 1."""
+        config = self._weights.config
+        length = cache_length(num_tokens, context_length=config.context_length)
+        row_bytes = (
+            2 * config.num_layers * length * config.num_kv_heads * config.head_dim
+        ) * self._weights.dtype.itemsize
+        return max(1, min(MAX_ROWS, _CACHE_BYTES // row_bytes))
+
+    def _score_rows(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[Loglikelihood]:
+        rows = [[*context, *continuation] for context, continuation in pairs]
+        num_rows = 1
+        while num_rows < len(rows):
+            num_rows *= 2
+        longest = max(len(row) for row in rows)
+        cache = empty_cache(self._weights, num_rows=num_rows, num_tokens=longest)
+        targets = [[*row[1:], 0] for row in rows]
+        logprobs: list[np.ndarray] = []
+        is_best: list[np.ndarray] = []
+        pieces = _pieces(rows, num_rows=num_rows)
+        for (piece, counts), (target, _) in zip(
+            pieces, _pieces(targets, num_rows=num_rows), strict=True
+        ):
+            with self._weights.lock:
+                logprob, best, cache = programs.score(
+                    self._weights.params,
+                    piece,
+                    cache,
+                    targets=target,
+                    num_tokens=counts,
+                    config=self._weights.config,
+                    dtype=self._weights.dtype,
+                )
+                logprobs.append(np.asarray(logprob))
+                is_best.append(np.asarray(best))
+        all_logprobs, all_best = np.concatenate(logprobs, 1), np.concatenate(is_best, 1)
+        results: list[Loglikelihood] = []
+        for index, (context, continuation) in enumerate(pairs):
+            # The token at position t is predicted at position t - 1.
+            span = slice(len(context) - 1, len(context) - 1 + len(continuation))
+            results.append(
+                Loglikelihood(
+                    logprob=float(all_logprobs[index, span].sum(dtype=np.float64)),
+                    is_greedy=bool(all_best[index, span].all()),
+                    num_tokens=len(continuation),
+                )
+            )
+        return results
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        stripped = context.rstrip(" ")
+        continuation = context[len(stripped) :] + continuation
+        context_ids = self._tokenizer.encode(stripped)
+        whole = self._tokenizer.encode(stripped + continuation)
+        if whole[: len(context_ids)] == context_ids:
+            continuation_ids = whole[len(context_ids) :]
+        else:
+            continuation_ids = self._tokenizer.encode(continuation)
+        room = self._info.context_length - 1 - len(continuation_ids)
+        return [BOS_ID, *context_ids[max(0, len(context_ids) - max(0, room)) :]], continuation_ids
+
+    def _check_tokens(self, tokens: Sequence[int]) -> None:
+        vocab_size = self._weights.config.vocab_size
+        for token in tokens:
+            if not 0 <= token < vocab_size:
+                raise InputError(f"token id {token} is outside the vocabulary of {vocab_size}")
+
+    def _check_length(self, num_tokens: int, what: str) -> None:
+        if num_tokens > self._info.context_length:
+            raise ContextLengthError(
+                f"{what} {num_tokens} tokens, the model's context holds {self._info.context_length}"
+            )
+
+
+def _place(params: Params, *, dtype: np.dtype, on_cpu: bool) -> Params:
+    """Put weights on the device in `dtype`; on a CPU, layer by layer and without copying."""
+    if not on_cpu:
+        return jax.tree.map(lambda leaf: jax.device_put(leaf.astype(dtype)), params)
+    host = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype, copy=False), params)
+    if isinstance(host["layers"], dict):
+        host = unstack_layers(host)
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, may_alias=True), host)
+
+
+def _pieces(
+    rows: Sequence[Sequence[int]], *, num_rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut rows of ids into pieces padded on the right; give each with its rows' lengths."""
+    longest = max(len(row) for row in rows)
+    start = 0
+    while start < longest:
+        length = piece_length(longest - start)
+        tokens = np.zeros((num_rows, length), np.int32)
+        counts = np.zeros(num_rows, np.int32)
+        for index, row in enumerate(rows):
+            part = row[start : start + length]
+            tokens[index, : len(part)] = part
+            counts[index] = len(part)
+        yield tokens, counts
+        start += length
+
+
+def _seed(sampling: Sampling) -> int:
+    return secrets.randbits(63) if sampling.seed is None else sampling.seed

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled programs of generation: read a prompt, draw tokens in a loop, score given ones.
+
+There are few of them and they are small, since each is compiled when it is first met: one per
+prompt piece length, cache length and number of rows (all from short lists, see `engine.py`), with
+greedy drawing and the reporting of alternatives as variants. Everything else is a traced array.
+
+Numbers the host has to know go in and come out; what to read next, when to stop on text, and time
+are the host's affair.
+"""
+
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from codegemma.generate.sampling import Controls, draw, filter_probabilities, token_logprobs
+from codegemma.model.cache import KVCache
+from codegemma.model.config import ModelConfig
+from codegemma.model.params import Params
+from codegemma.model.transformer import forward_cached, unembed
+
+MAX_STEPS: Final = 64
+"""Most tokens one call of `decode` draws."""
+
+NO_TOKEN: Final = -1
+"""Stands where no token was drawn, and fills lists of stop ids."""
+
+_SCORED_VALUES: Final = 1 << 24
+
+# Inside a loop XLA would move the conversion of a bfloat16 weight to float32 in front of it, and
+# keep a second copy of the weight, twice as large, for as long as the loop runs.
+_OPTIONS: Final = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+_jit: Final = partial(
+    jax.jit,
+    static_argnames=("config", "dtype"),
+    donate_argnames=("cache",),
+    compiler_options=_OPTIONS,
+)
+_jit_draw: Final = partial(
+    jax.jit,
+    static_argnames=("config", "dtype", "num_top"),
+    donate_argnames=("cache",),
+    compiler_options=_OPTIONS,
+)
+
+
+class Drawn(NamedTuple):
+    """Drawn tokens with the model's own log probabilities, and the best alternatives of each.
+
+    Args:
+        tokens: Ids; `NO_TOKEN` where nothing was drawn.
+        logprobs: Log probability of each.
+        top_tokens: Most likely ids, best first; of width 0 when they were not asked for.
+        top_logprobs: Their log probabilities.
+    """
+
+    tokens: Int[Array, "B steps"]
+    logprobs: Float[Array, "B steps"]
+    top_tokens: Int[Array, "B steps top"]
+    top_logprobs: Float[Array, "B steps top"]
+
+
+@_jit_draw
+def prefill(
+    params: Params,
+    tokens: Int[Array, "B T"],
+    cache: KVCache,
+    *,
+    num_tokens: Int[Array, " B"],
+    controls: Controls | None,
+    uniforms: Float[Array, "B samples"],
+    config: ModelConfig,
+    dtype: Any,
+    num_top: int,
+) -> tuple[Drawn, KVCache]:
+    """Read a piece of each row's prompt and draw the token after it, once for each sample.
+
+    The draw of a row means something only where the piece ends its prompt.
+
+    Args:
+        params: Weights.
+        tokens: Pieces, padded on the right.
+        cache: What was read before; its arrays are used up.
+        num_tokens: Length of each piece, 0 for a row with nothing to read.
+        controls: Settings of the draw; None is greedy.
+        uniforms: One number per row and sample.
+        config: Sizes.
+        dtype: Activation dtype.
+        num_top: Alternatives to report.
+
+    Returns:
+        `Drawn` with a sample at each "step", and the cache.
+    """
+    hidden, cache = forward_cached(
+        params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
+    )
+    last = jnp.maximum(num_tokens - 1, 0)[:, None, None]
+    logits = _logits(params, jnp.take_along_axis(hidden, last, axis=1)[:, 0])
+    return _draw(logits, controls, uniforms, num_top=num_top), cache
+
+
+@_jit_draw
+def decode(
+    params: Params,
+    token: Int[Array, " B"],
+    cache: KVCache,
+    *,
+    is_done: Bool[Array, " B"],
+    stop_ids: Int[Array, "B stops"],
+    controls: Controls | None,
+    uniforms: Float[Array, "B steps"],
+    num_steps: Int[Array, ""],
+    config: ModelConfig,
+    dtype: Any,
+    num_top: int,
+) -> tuple[Drawn, KVCache]:
+    """Draw up to `num_steps` tokens a row, until every row has drawn one of its stop ids.
+
+    Args:
+        params: Weights.
+        token: The last drawn token of each row, which the cache does not hold yet.
+        cache: What was read before; its arrays are used up.
+        is_done: Rows that draw nothing.
+        stop_ids: Ids that end a row, filled up with `NO_TOKEN`.
+        controls: Settings of the draw; None is greedy.
+        uniforms: One number per row and step; their width is the most steps there can be.
+        num_steps: Steps of this call.
+        config: Sizes.
+        dtype: Activation dtype.
+        num_top: Alternatives to report.
+    """
+    num_rows, max_steps = uniforms.shape
+
+    def is_going(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        step, _, is_done, _, _ = state
+        return (step < num_steps) & ~jnp.all(is_done)
+
+    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        step, token, is_done, drawn, cache = state
+        hidden, cache = forward_cached(
+            params,
+            token[:, None],
+            cache,
+            config=config,
+            num_tokens=jnp.where(is_done, 0, 1),
+            dtype=dtype,
+        )
+        uniform = jax.lax.dynamic_slice_in_dim(uniforms, step, 1, axis=1)
+        new = _draw(_logits(params, hidden[:, 0]), controls, uniform, num_top=num_top)
+        new = new._replace(tokens=jnp.where(is_done[:, None], NO_TOKEN, new.tokens))
+        drawn = jax.tree.map(
+            lambda kept, part: jax.lax.dynamic_update_slice_in_dim(kept, part, step, axis=1),
+            drawn,
+            new,
+        )
+        token = jnp.where(is_done, token, new.tokens[:, 0])
+        is_done = is_done | jnp.any(token[:, None] == stop_ids, axis=1)
+        return step + 1, token, is_done, drawn, cache
+
+    drawn = Drawn(
+        tokens=jnp.full((num_rows, max_steps), NO_TOKEN, jnp.int32),
+        logprobs=jnp.zeros((num_rows, max_steps), jnp.float32),
+        top_tokens=jnp.zeros((num_rows, max_steps, num_top), jnp.int32),
+        top_logprobs=jnp.zeros((num_rows, max_steps, num_top), jnp.float32),
+    )
+    start = (jnp.zeros((), jnp.int32), token, is_done, drawn, cache)
+    *_, drawn, cache = jax.lax.while_loop(is_going, advance, start)
+    return drawn, cache
+
+
+@jax.jit
+def gather_rows(cache: KVCache, rows: Int[Array, " rows"]) -> KVCache:
+    """Give the cache rows at the indices `rows`; a row may be taken any number of times."""
+    return KVCache(
+        jnp.take(cache.k, rows, axis=1, mode="clip"),
+        jnp.take(cache.v, rows, axis=1, mode="clip"),
+        jnp.take(cache.length, rows, mode="clip"),
+    )
+
+
+@_jit
+def score(
+    params: Params,
+    tokens: Int[Array, "B T"],
+    cache: KVCache,
+    *,
+    targets: Int[Array, "B T"],
+    num_tokens: Int[Array, " B"],
+    config: ModelConfig,
+    dtype: Any,
+) -> tuple[Float[Array, "B T"], Bool[Array, "B T"], KVCache]:
+    """Read a piece of each row and give the log probability of the token after each position.
+
+    Args:
+        params: Weights.
+        tokens: Pieces, padded on the right.
+        cache: What was read before; its arrays are used up.
+        targets: The id that follows at each position.
+        num_tokens: Length of each piece.
+        config: Sizes.
+        dtype: Activation dtype.
+
+    Returns:
+        Log probability of each target, whether it is the most likely token, and the cache.
+    """
+    hidden, cache = forward_cached(
+        params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
+    )
+    num_rows, num_positions, width = hidden.shape
+    # A block of positions at a time: 256,000 logits each for all of them would be gigabytes.
+    block = num_rows * num_positions
+    while block > 2 and block * config.vocab_size > _SCORED_VALUES and block % 2 == 0:
+        block //= 2
+
+    def score_block(part: tuple[Array, Array]) -> tuple[Array, Array]:
+        hidden, targets = part
+        logits = _logits(params, hidden)
+        logprobs = jax.nn.log_softmax(logits, axis=-1)
+        chosen = jnp.take_along_axis(logprobs, targets[:, None], axis=-1)[:, 0]
+        return chosen, jnp.argmax(logits, axis=-1) == targets
+
+    parts = hidden.reshape(-1, block, width), targets.reshape(-1, block)
+    logprobs, is_best = jax.lax.map(score_block, parts)
+    return logprobs.reshape(targets.shape), is_best.reshape(targets.shape), cache
+
+
+@_jit
+def read_logits(
+    params: Params,
+    tokens: Int[Array, "B T"],
+    cache: KVCache,
+    *,
+    num_tokens: Int[Array, " B"],
+    config: ModelConfig,
+    dtype: Any,
+) -> tuple[Float[Array, "B T V"], KVCache]:
+    """Read a piece of each row and give the logits at each position."""
+    hidden, cache = forward_cached(
+        params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
+    )
+    return unembed(params, hidden), cache
+
+
+def _logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
+    """Give the logits; a single bfloat16 row is doubled, which XLA on a CPU runs far faster."""
+    if hidden.shape[0] == 1 and hidden.dtype == jnp.bfloat16:
+        return unembed(params, jnp.concatenate([hidden, hidden]))[:1]
+    return unembed(params, hidden)
+
+
+def _draw(
+    logits: Float[Array, "B V"],
+    controls: Controls | None,
+    uniforms: Float[Array, "B samples"],
+    *,
+    num_top: int,
+) -> Drawn:
+    """Draw a token a row and sample; the samples take the place of the steps."""
+    shape = uniforms.shape
+    if controls is None:
+        best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        tokens = jnp.broadcast_to(best[:, None], shape)
+    else:
+        tokens = draw(filter_probabilities(logits, controls), uniforms)
+    logprobs, normaliser = token_logprobs(logits, tokens)
+    top, top_tokens = jax.lax.top_k(logits, num_top)
+    return Drawn(
+        tokens=tokens,
+        logprobs=logprobs,
+        top_tokens=jnp.broadcast_to(top_tokens[:, None].astype(jnp.int32), (*shape, num_top)),
+        top_logprobs=jnp.broadcast_to((top - normaliser)[:, None], (*shape, num_top)),
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A random tiny model with the golden vocabulary, made once for all tests of generation."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import numpy as np
+import pytest
+
+from codegemma.completion import CompleterInfo
+from codegemma.generate.engine import Engine
+from codegemma.model import config as configs
+from codegemma.model.config import ModelConfig
+from codegemma.model.params import Params, init_params
+from codegemma.text.tokenizer import Tokenizer
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Half of these tests' time is XLA optimising programs that run for a millisecond."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fakes", GOLDEN.parent / "fakes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_folder(GOLDEN / "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def config(tokenizer: Tokenizer) -> ModelConfig:
+    return dataclasses.replace(configs.tiny(vocab_size=tokenizer.vocab_size), num_kv_heads=2)
+
+
+@pytest.fixture(scope="session")
+def params(config: ModelConfig) -> Params:
+    """Weights large enough that the model does more than repeat its last token."""
+    params = init_params(config, key=jax.random.key(1))
+    return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(2.5), params)
+
+
+@pytest.fixture(scope="session")
+def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Callable[..., Engine]:
+    def make(*, dtype: str = "float32", **info: object) -> Engine:
+        fields = {"name": "tiny", "context_length": 256, "mode": "psm", "dtype": dtype, **info}
+        return Engine(
+            params,
+            config=config,
+            tokenizer=tokenizer,
+            info=CompleterInfo(**fields),
+            dtype=dtype,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    return make_engine()
