@@ -8,11 +8,9 @@ command's affair (`cli/serve.py`). Prompts and completions are never logged.
 """
 
 import asyncio
-import mimetypes
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
@@ -22,12 +20,11 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from codegemma.completion import Completer, Completion
 from codegemma.errors import CodegemmaError
 from codegemma.serve.errors import ApiError, on_api_error, on_http_error, on_internal_error
+from codegemma.serve.page import page_files
 from codegemma.serve.protocols import openai
 from codegemma.serve.protocols.openai_answer import Answer, models_body
 from codegemma.serve.schemas import Fields, parse_json
@@ -35,7 +32,6 @@ from codegemma.serve.security import MAX_BODY_BYTES, Guard
 from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
 from codegemma.serve.worker import MAX_WAITING, Piece, Worker
 
-WEB_FOLDER: Final = Path(__file__).parent / "web"
 BODY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
 
@@ -71,14 +67,12 @@ def create_app(
         yield
         await run_in_threadpool(worker.stop, timeout_s=STOP_TIMEOUT_S)
 
-    # Windows may call scripts text/plain, which a browser then refuses to run.
-    mimetypes.add_type("text/javascript", ".js")
     app = Starlette(
         routes=[
             Route("/v1/completions", completions, methods=["POST"]),
             Route("/v1/models", models, methods=["GET"]),
             Route("/health", health, methods=["GET"]),
-            Mount("/", app=PageFiles(directory=WEB_FOLDER, html=True, check_dir=False)),
+            Mount("/", app=page_files()),
         ],
         middleware=[Middleware(Guard, token=token, host=host, max_body_bytes=max_body_bytes)],
         exception_handlers={
@@ -93,18 +87,6 @@ def create_app(
     app.state.body_timeout_s = body_timeout_s
     app.state.created = int(time.time())
     return app
-
-
-class PageFiles(StaticFiles):
-    """The page's files: those with a hash in their name may be kept for ever, others never."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with a file."""
-        response = await super().get_response(path, scope)
-        is_hashed = path.replace("\\", "/").startswith("assets/")
-        caching = "public, max-age=31536000, immutable" if is_hashed else "no-cache"
-        response.headers.setdefault("Cache-Control", caching)
-        return response
 
 
 async def health(request: Request) -> Response:
