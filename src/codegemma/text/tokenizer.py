@@ -58,7 +58,9 @@ class Tokenizer:
             + [token for token in backend.special if token != t.UNK_ID]
         )
         spellings = {*backend.pieces(sorted(self._controls)), *t.RESERVED_PIECES}
-        self._special = re.compile("|".join([t.SPACE + "+", *map(re.escape, sorted(spellings))]))
+        # Each alternative starts with a plain character: that lets the engine skip to one.
+        runs = f"{t.SPACE}{t.SPACE}*"
+        self._special = re.compile("|".join([runs, *map(re.escape, sorted(spellings))]))
         self._space_ids = [self._byte_id(byte) for byte in t.SPACE.encode()]
         self._check_controls("".join(sorted(spellings)))
         self._check_round_trip()
