@@ -118,7 +118,7 @@ def test_single_records_are_read_by_file_and_number(folder: Path) -> None:
     path = sorted((folder / "shards").glob("train-*"))[0]
 
     assert loader.read_record(path, 2) == ShardReader(folder)[2]
-    with pytest.raises(DataError, match="has 3 records; the last one is number 2"):
+    with pytest.raises(DataError, match="has records 0 to 2, no 3"):
         loader.read_record(path, 3)
     with pytest.raises(DataError, match="there is no shard"):
         loader.read_record(path.with_name("x"), 0)

@@ -20,7 +20,9 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     recipe: Annotated[str, typer.Option(help="How files are chosen and cut.")] = "nano",
-    model: Annotated[str, typer.Option(help="Model whose tokenizer counts the budgets.")] = "nano",
+    model: Annotated[
+        str, typer.Option(help="Model, or tokenizer file, that the token budgets are counted with.")
+    ] = "nano",
     vocab_size: Annotated[
         int | None, typer.Option(help="Train a tokenizer of this size instead.", min=1)
     ] = None,
@@ -72,6 +74,9 @@ def prepare(
 
 
 def _tokenizer_file(model: str) -> Path:
+    """Find the vocabulary of a model; a path to a vocabulary stands for itself."""
+    if Path(model).is_file():
+        return Path(model)
     from codegemma.errors import InputError
     from codegemma.model import hub
     from codegemma.text.tokenizer import FILE_NAMES
@@ -92,7 +97,7 @@ def _default_benchmarks() -> tuple[Path, ...]:
 
 
 def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
-    """Run the pipeline under a progress bar on stderr; its last line is replaced, not kept."""
+    """Run the pipeline under a progress bar on stderr, which goes away at the end."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -111,7 +116,8 @@ def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=is_quiet) as bar:
+    is_hidden = is_quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=is_hidden) as bar:
         task = bar.add_task("start", total=1)
 
         def show(stage: str, done: int, total: int) -> None:

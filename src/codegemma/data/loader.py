@@ -66,15 +66,8 @@ class ShardReader:
         shard = int(np.searchsorted(self._ends, index, side="right"))
         first = self._ends[shard - 1] if shard else 0
         if shard not in self._readers:
-            module = shards.array_record()
-            options = "readahead_buffer_size:0"
-            self._readers[shard] = module.ArrayRecordReader(str(self._paths[shard]), options)
-        try:
-            data = self._readers[shard].read([index - first])[0]
-        except Exception as error:  # the binding raises several kinds for damaged files
-            path = self._paths[shard]
-            raise DataError(f"record {index - first} of {path} is damaged: {error}") from error
-        return shards.unpack_record(data)
+            self._readers[shard] = _open(self._paths[shard])
+        return _read(self._readers[shard], self._paths[shard], index - first)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files behind; they are opened again where the reader arrives."""
@@ -98,17 +91,29 @@ def read_record(path: Path, index: int) -> Record:
     Raises:
         DataError: There is no such file or record, or it is damaged.
     """
-    module = shards.array_record()
     if not path.is_file():
         raise DataError(f"there is no shard {path}")
-    reader = module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    reader = _open(path)
+    count = reader.num_records()
+    if index >= count:
+        raise DataError(f"{path} has records 0 to {count - 1}, no {index}")
+    return _read(reader, path, index)
+
+
+def _open(path: Path) -> Any:
+    """Open a shard; the binding reports damage at opening, at reading or at closing."""
+    reader = shards.array_record().ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    if not reader.ok() or reader.num_records() == 0:
+        raise DataError(f"shard {path} is damaged or empty; prepare the data again")
+    return reader
+
+
+def _read(reader: Any, path: Path, index: int) -> Record:
     try:
-        count = reader.num_records()
-        if index >= count:
-            raise DataError(f"{path} has {count} records; the last one is number {count - 1}")
-        return shards.unpack_record(reader.read([index])[0])
-    finally:
-        reader.close()
+        data = reader.read([index])[0]
+    except Exception as error:  # the binding raises several kinds for damaged files
+        raise DataError(f"record {index} of {path} is damaged: {error}") from error
+    return shards.unpack_record(data)
 
 
 def encode_record(

@@ -26,6 +26,7 @@ from codegemma.data.recipes import DataRecipe
 from codegemma.data.stages import Inspected
 from codegemma.data.workers import Job, Packed, Progress, Workers
 from codegemma.errors import ConfigError, InputError
+from codegemma.text.tokenizer import FILE_NAMES, Tokenizer
 
 _SAMPLE_BYTES: Final = 24_000_000
 _RECORDS_PER_SHARD: Final = 4096
@@ -60,6 +61,9 @@ class Settings:
         faults: list[str] = []
         if (self.tokenizer_file is None) == (self.vocab_size is None):
             faults.append("give either a tokenizer or the size of a vocabulary to train")
+        smallest = vocabulary.smallest_size()
+        if self.vocab_size is not None and self.vocab_size < smallest:
+            faults.append(f"vocab_size must be at least {smallest}, not {self.vocab_size}")
         if self.workers < 1:
             faults.append(f"workers must be at least 1, not {self.workers}")
         if not self.sources:
@@ -94,8 +98,11 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     Raises:
         ConfigError: The folder holds a data set of other settings or sources.
         InputError: A source or benchmark cannot be read, or nothing is left to train on.
+        CheckpointError: The tokenizer file is refused.
     """
     recipe = settings.recipe
+    if settings.tokenizer_file is not None:
+        Tokenizer.from_file(settings.tokenizer_file)
     locations = read.find_repositories(settings.sources, each=settings.each)
     allowed = [
         at for at in locations if not recipe.permissive_only or licenses.is_permissive(at.license)
@@ -157,8 +164,9 @@ def _publish(partial: Path, out: Path) -> None:
     """Move finished files to their place, the manifest last: without it there is no data set."""
     if (out / "shards").exists():
         shutil.rmtree(out / "shards")  # moved there by a run that was stopped before its end
-    for name in ("shards", "tokenizer.model", "report.json", "manifest.json"):
-        (partial / name).replace(out / name)
+    for name in ("shards", *FILE_NAMES, "report.json", "manifest.json"):
+        if (partial / name).exists():
+            (partial / name).replace(out / name)
     shutil.rmtree(partial)
 
 
@@ -196,8 +204,8 @@ def _prepare(
                 + " passed the filters"
             )
         progress("vocabulary", 0, 1)
-        _write_tokenizer(settings, partial, train)
-        packed = workers.pack(repositories, partial / "tokenizer.model", progress)
+        tokenizer_file = _write_tokenizer(settings, partial, train)
+        packed = workers.pack(repositories, tokenizer_file, progress)
     progress("write", 0, 1)
     heldout = {r.name for r in repositories if _is_heldout(r.name, settings)}
     entries, digests = _write_shards(partial / "shards", repositories, packed, heldout)
@@ -207,7 +215,7 @@ def _prepare(
     manifest: dict[str, Any] = {
         "format": manifests.FORMAT,
         "settings": identity,
-        "tokenizer": {"sha256": shards.hash_file(partial / "tokenizer.model")},
+        "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
         "versions": {name: version(name) for name in _PACKAGES},
         "shards": entries,
         "totals": {
@@ -295,14 +303,20 @@ def _without(repository: Repository, excess: set[str], ledger: Ledger, rule: str
     return stages.with_files(repository, rest)
 
 
-def _write_tokenizer(settings: Settings, out: Path, train: Sequence[Repository]) -> None:
-    target = out / "tokenizer.model"
+def _write_tokenizer(settings: Settings, folder: Path, train: Sequence[Repository]) -> Path:
+    """Copy the vocabulary that was given, or train one, and give its path."""
+    for name in FILE_NAMES:
+        (folder / name).unlink(missing_ok=True)  # of a run that was stopped
     if settings.tokenizer_file is not None:
+        suffix = ".json" if settings.tokenizer_file.suffix == ".json" else ".model"
+        target = folder / f"tokenizer{suffix}"
         shutil.copyfile(settings.tokenizer_file, target)
-        return
+        return target
     files = [file for repository in train for file in repository.files]
     total = sum(file.size_bytes for file in files)
     texts = vocabulary.sample(
         (file.text for file in files), max_bytes=_SAMPLE_BYTES, total_bytes=total
     )
+    target = folder / "tokenizer.model"
     target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
+    return target

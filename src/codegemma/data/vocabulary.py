@@ -50,6 +50,16 @@ def _sentences(texts: Iterable[str]) -> Iterator[str]:
             yield text[start : start + _CHUNK_CHARS]
 
 
+def _whole_pieces() -> list[str]:
+    runs = tokens.whole_pieces(max_newlines=8, max_spaces=31, max_tabs=4, tags=False)
+    return [*runs, *_INDENTED]
+
+
+def smallest_size() -> int:
+    """Give the least vocabulary size: all fixed pieces, the bytes, and room for 128 letters."""
+    return tokens.NUM_RESERVED + len(_whole_pieces()) + 256 + 128
+
+
 def train(texts: Iterable[str], *, vocab_size: int) -> bytes:
     """Train a vocabulary and give the bytes of its `tokenizer.model`.
 
@@ -62,11 +72,9 @@ def train(texts: Iterable[str], *, vocab_size: int) -> bytes:
     Raises:
         ConfigError: The size is too small for the reserved ids, or there is too little text.
     """
-    runs = tokens.whole_pieces(max_newlines=8, max_spaces=31, max_tabs=4, tags=False)
-    whole = [*runs, *_INDENTED]
-    smallest = tokens.NUM_RESERVED + len(whole) + 256 + 128
-    if vocab_size < smallest:
-        raise ConfigError(f"vocab_size must be at least {smallest}, not {vocab_size}")
+    whole = _whole_pieces()
+    if vocab_size < smallest_size():
+        raise ConfigError(f"vocab_size must be at least {smallest_size()}, not {vocab_size}")
     options: dict[str, Any] = tokens.trainer_options(whole) | {
         "vocab_size": vocab_size,
         "character_coverage": 0.9995,

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+import pytest
+
+TOKENIZER = str(Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model")
+CODE = "".join(f"def step_{i}(value):\n    return value + {i}\n\n\n" for i in range(8))
+
+
+@pytest.fixture
+def shard(run, tmp_path, monkeypatch) -> Path:
+    monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "steps.py").write_text(CODE, encoding="utf-8")
+    ran = run("prepare", "mine", "--out", "o", "--model", TOKENIZER, "--unlicensed", "--json")
+    assert ran.status == 0
+    return tmp_path / "o" / "shards" / "train-00000-of-00001.array_record"
+
+
+def test_an_example_is_shown_with_its_sentinels_and_origin(run, shard) -> None:
+    shown = [run("inspect", f"{shard}:0", "--epoch", str(epoch)).out for epoch in range(8)]
+
+    assert all("mine:1  steps.py" in text for text in shown)
+    assert all("<bos>\n" in text and text.endswith("<eos>\n") for text in shown)
+    assert any("<|fim_prefix|>" in text and "<|fim_middle|>" in text for text in shown)
+    assert len(set(shown)) > 4
+
+
+def test_the_record_and_its_tokens_are_printed_for_machines(run, shard) -> None:
+    told = json.loads(run("inspect", str(shard), "--json").out)
+
+    assert told["files"] == [{"path": "steps.py", "origin": "mine:1", "text": CODE}]
+    assert told["max_tokens"] == 1024
+    assert (told["tokens"][0], told["tokens"][-1]) == (2, 1)
+
+
+def test_markup_in_code_is_shown_as_it_is(run, shard, tmp_path) -> None:
+    (tmp_path / "marked").mkdir()
+    text = CODE + "title = '[bold]not bold[/bold]'\n"
+    (tmp_path / "marked" / "a.py").write_text(text, encoding="utf-8")
+    run("prepare", "marked", "--out", "m", "--model", TOKENIZER, "--unlicensed", "--json")
+
+    shard = "m/shards/train-00000-of-00001.array_record"
+    shown = [run("inspect", shard, "--epoch", str(epoch)).out for epoch in range(8)]
+
+    assert any("title = '[bold]not bold[/bold]'\n" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (":9", "has records 0 to 0, no 9"),
+        (".gone", "there is no shard"),
+        (":x", "there is no shard"),
+    ],
+)
+def test_what_is_not_there_is_one_line(run, shard, suffix, message) -> None:
+    ran = run("inspect", f"{shard}{suffix}")
+
+    assert ran.status == 2
+    assert ran.err.count("\n") == 1
+    assert message in ran.err
+
+
+def test_a_damaged_shard_is_one_line(run, shard) -> None:
+    shard.write_bytes(b"no records here")
+
+    ran = run("inspect", str(shard))
+
+    assert ran.status == 2
+    assert ran.err.count("\n") == 1

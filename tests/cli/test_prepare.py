@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+import pytest
+
+TOKENIZER = str(Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model")
+CODE = "".join(f"def step_{i}(value):\n    return value + {i}\n\n\n" for i in range(8))
+
+
+@pytest.fixture(autouse=True)
+def _no_benchmarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "steps.py").write_text(CODE, encoding="utf-8")
+    (folder / "short.py").write_text("x = 1\n", encoding="utf-8")
+    (folder / "LICENSE").write_text("MIT License", encoding="utf-8")
+    return folder
+
+
+def test_totals_and_drops_are_printed_for_machines(run, source, tmp_path) -> None:
+    ran = run(
+        "prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER, "--json"
+    )
+
+    assert ran.status == 0
+    told = json.loads(ran.out)
+    assert told["totals"]["train"]["files"] == 1
+    assert told["totals"]["train"]["bytes"] == len(CODE)
+    assert told["dropped"]["filter"] == {"too_short": {"files": 1, "bytes": 6}}
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_tables_are_printed_for_people(run, source, tmp_path) -> None:
+    ran = run("prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER)
+
+    assert ran.status == 0
+    assert "too_short" in ran.out
+    assert "train" in ran.out
+    assert ran.out.endswith("manifest.json\n")
+
+
+def test_options_reach_the_settings(run, source, tmp_path) -> None:
+    (source / "LICENSE").unlink()
+    benchmark = tmp_path / "b.jsonl"
+    benchmark.write_text(json.dumps({"text": CODE}) + "\n", encoding="utf-8")
+    words = ["prepare", str(tmp_path), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+    words += ["--each", "--unlicensed", "--seed", "5", "--holdout-fraction", "0.5"]
+    words += ["--recipe", "codegemma-2b", "--decontaminate", str(benchmark)]
+
+    ran = run(*words, "--json")
+
+    assert (ran.status, ran.err) == (
+        2,
+        "codegemma: nothing is left to train on: no file passed the filters\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "--out", "o", "--model", TOKENIZER], "nowhere is not a folder"),
+        (["mine", "--out", "o", "--model", TOKENIZER, "--recipe", "x"], "no data recipe 'x'"),
+        (["mine", "--out", "o", "--model", TOKENIZER, "--holdout-fraction", "2"], "in [0, 1]"),
+        (["mine", "--out", "o", "--model", TOKENIZER, "--decontaminate", "x"], "x does not exist"),
+        (["mine", "--out", "o", "--vocab-size", "99"], "vocab_size must be at least"),
+        (["mine", "--out", "mine/steps.py", "--model", TOKENIZER], "mine/steps.py is no folder"),
+        (["mine", "--out", "o", "--model", "mine/steps.py"], "mine/steps.py"),
+        (["mine", "--model", TOKENIZER], "--out"),
+        (["--out", "o", "--model", TOKENIZER], "source"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_leave_no_data_set(run, source, tmp_path, words, message) -> None:
+    ran = run("prepare", *words)
+
+    assert ran.status == 2
+    assert ran.err.count("\n") == 1
+    assert message in ran.err
+    assert not (tmp_path / "o" / "manifest.json").exists()
+
+
+def test_the_environment_names_the_benchmarks(run, source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CODEGEMMA_BENCHMARKS", str(tmp_path / "gone"))
+
+    ran = run("prepare", str(source), "--out", "o", "--model", TOKENIZER)
+
+    assert ran.status == 2
+    assert "gone does not exist" in ran.err
