@@ -40,7 +40,7 @@ class ScriptedCompleter:
     Args:
         answer: The text, or a function of the prompt and the sample's number.
         delay_s: Time each token takes.
-        context_length: Longest prompt it takes, in bytes.
+        context_length: Most tokens of prompt and completion.
         is_instruction: Whether it claims to hold conversations.
     """
 
@@ -83,7 +83,7 @@ class ScriptedCompleter:
         self.prompts.append(prompt)
         self.samplings.append(sampling)
         shown = prompt.prefix + (prompt.suffix or "") + "".join(turn.text for turn in prompt.turns)
-        num_prompt = len(prompt.tokens) or len(shown.encode()) + 1
+        num_prompt = len(prompt.tokens) or len(self.tokenizer.encode(shown)) + 1
         if num_prompt + sampling.max_tokens > self.info.context_length:
             raise ContextLengthError(
                 f"the prompt has {num_prompt} tokens and {sampling.max_tokens} more are asked for, "

@@ -138,3 +138,19 @@ def test_explain_goes_into_the_json_when_both_are_asked_for(run, fakes, file, to
     assert found["mode"] == "spm"
     assert found["prompt"].startswith("<bos>app.py\n<|fim_suffix|>\nprint")
     assert found["prompt_tokens"][0] == 2
+
+
+def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(
+    run, fakes, file, tokenizer
+):
+    file.write_text("".join(f"value_{number} = {number}\n" for number in range(400)))
+    completer = fakes.ScriptedCompleter("pass", context_length=256)
+    completer.tokenizer = tokenizer
+    ran = run("complete", "app.py:200:1", completer=completer)
+    assert (ran.status, ran.out) == (0, "pass")
+    (prompt,) = completer.prompts
+    assert prompt.prefix.endswith("value_198 = 198\n")
+    assert prompt.suffix.startswith("value_199 = 199\n")
+    left_out = file.read_text().index(prompt.prefix)
+    assert f"left out {left_out} characters at its start" in ran.err
+    assert ran.err.count("\n") == 1

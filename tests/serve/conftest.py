@@ -79,6 +79,13 @@ def serving() -> Callable[..., Any]:
     return serve
 
 
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from codegemma.text.tokenizer import Tokenizer
+
+    return Tokenizer.from_folder(Path(__file__).parents[1] / "golden" / "tokenizer")
+
+
 @pytest.fixture
 def scripted(fakes: ModuleType) -> Any:
     return fakes.ScriptedCompleter("return 42\n")

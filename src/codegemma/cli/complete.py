@@ -13,6 +13,7 @@ from codegemma.errors import ConfigError
 
 if TYPE_CHECKING:
     from codegemma.completion import Completer, Mode
+    from codegemma.text.budget import Fitted
 
 DRAWN_TEMPERATURE = 0.7
 
@@ -69,7 +70,9 @@ def complete(
     at = cursor.read_cursor(cursor.parse_place(place), path=path)
     completer = options.open_completer(model)
     prompt = Prompt(prefix=at.prefix, suffix=at.suffix, path=at.path)
-    explained = _explain(completer, prompt, sampling) if explain else {}
+    fitted = _fit(completer, prompt, sampling)
+    explained = _explain(completer, fitted, sampling) if explain else {}
+    prompt = prompt if fitted is None else fitted.prompt
     with options.waiting("Completing"):
         drawn = completer.complete([prompt], sampling)[0]
     completions = [dataclasses.replace(one, text=restore(one.text, at.line_end)) for one in drawn]
@@ -91,20 +94,31 @@ def _mode(mode: str) -> "Mode":
     raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
 
 
-def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+def _fit(completer: "Completer", prompt: Prompt, sampling: Sampling) -> "Fitted | None":
+    """Cut the prompt to the context; say on stderr what was left out."""
+    from codegemma.serve.window import fit_window
+
+    fitted = fit_window(prompt, sampling, completer)
+    if fitted is not None and not fitted.is_whole:
+        print(
+            f"codegemma: the file is longer than the context of {completer.info.name}: left out "
+            f"{fitted.cut_prefix_chars} characters at its start, {fitted.cut_suffix_chars} at its "
+            "end",
+            file=sys.stderr,
+        )
+    return fitted
+
+
+def _explain(completer: "Completer", fitted: "Fitted | None", sampling: Sampling) -> dict[str, Any]:
     """Give the prompt as the model reads it."""
     from codegemma.cli.output import visible
-    from codegemma.text.fim import render_prompt
-    from codegemma.text.tokenizer import Tokenizer
 
-    if not isinstance(completer.tokenizer, Tokenizer):
+    if fitted is None:
         raise ConfigError("--explain needs a model in this process: a remote one renders its own")
-    mode = completer.info.mode if sampling.mode == "auto" else sampling.mode
-    tokens = render_prompt(completer.tokenizer, prompt, mode=mode)
     return {
-        "mode": mode,
-        "prompt": visible(tokens, completer.tokenizer),
-        "prompt_tokens": tokens,
+        "mode": completer.info.mode if sampling.mode == "auto" else sampling.mode,
+        "prompt": visible(fitted.tokens, completer.tokenizer),
+        "prompt_tokens": fitted.tokens,
     }
 
 

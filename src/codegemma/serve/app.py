@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from codegemma.completion import Completer, Completion
+from codegemma.completion import Completer, Completion, Prompt
 from codegemma.errors import CodegemmaError
 from codegemma.serve.errors import ApiError, on_api_error, on_http_error, on_internal_error
 from codegemma.serve.page import page_files
@@ -30,7 +30,9 @@ from codegemma.serve.protocols.openai_answer import Answer, models_body
 from codegemma.serve.schemas import Fields, parse_json
 from codegemma.serve.security import MAX_BODY_BYTES, Guard
 from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
+from codegemma.serve.window import fit_window
 from codegemma.serve.worker import MAX_WAITING, Piece, Worker
+from codegemma.text.budget import Fitted
 
 BODY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
@@ -113,8 +115,8 @@ async def completions(request: Request) -> Response:
     wanted = await run_in_threadpool(lambda: openai.parse_completion(Fields(parse_json(body))))
     completer = worker.completer
     openai.check_model(wanted, completer.info)
-    prompts = await run_in_threadpool(openai.to_prompts, wanted, completer.tokenizer)
-    answer = Answer(wanted, completer)
+    prompts, cuts = await run_in_threadpool(_prompts, wanted, completer)
+    answer = Answer(wanted, completer, cuts=cuts)
     job = worker.submit(prompts, wanted.sampling)
     pieces = job.pieces()
 
@@ -127,6 +129,20 @@ async def completions(request: Request) -> Response:
         # A prompt that is refused is answered with a status, so the stream starts after that.
         first = await anext(pieces, None)
     return EventStream(_events(first, pieces, wanted, answer), cancel=cancel)
+
+
+def _prompts(
+    wanted: openai.CompletionRequest, completer: Completer
+) -> tuple[list[Prompt], list[Fitted]]:
+    """Translate a request, and cut its prompts to the context; give the cut ones apart."""
+    prompts: list[Prompt] = []
+    cuts: list[Fitted] = []
+    for prompt in openai.to_prompts(wanted, completer.tokenizer):
+        fitted = fit_window(prompt, wanted.sampling, completer)
+        prompts.append(prompt if fitted is None else fitted.prompt)
+        if fitted is not None and not fitted.is_whole:
+            cuts.append(fitted)
+    return prompts, cuts
 
 
 async def _read_body(request: Request) -> bytes:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenAI's completions protocol, the way out: completions, whole or in pieces, to its JSON.
 
-Adds to OpenAI's own fields `timings` in llama.cpp's words, which editors and benchmarks read.
+Adds to OpenAI's own fields `timings` in llama.cpp's words, which editors and benchmarks read, and
+`truncated` when an infill's file was longer than the context.
 """
 
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from codegemma.completion import Completer, CompleterInfo, Completion
 from codegemma.serve.protocols.openai import CompletionRequest, model_ids
+from codegemma.text.budget import Fitted
 from codegemma.text.newlines import LineEnd, restore
 
 
@@ -38,21 +40,29 @@ class Answer:
     Args:
         request: What was asked.
         completer: Who answers.
+        cuts: What prompts lost that were longer than the context; an answer to one says so.
     """
 
-    def __init__(self, request: CompletionRequest, completer: Completer) -> None:
+    def __init__(
+        self, request: CompletionRequest, completer: Completer, *, cuts: Sequence[Fitted] = ()
+    ) -> None:
         self._request = request
         self._tokenizer = completer.tokenizer
         self._begun: set[int] = set()
         self._line_ends: list[LineEnd] = [
             request.line_end(at) for at in range(len(request.prompts))
         ]
-        self._head = {
+        self._head: dict[str, object] = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
             "created": int(time.time()),
             "model": model_ids(completer.info)[0],
         }
+        if cuts:
+            self._head["truncated"] = {
+                "prefix_chars": sum(cut.cut_prefix_chars for cut in cuts),
+                "suffix_chars": sum(cut.cut_suffix_chars for cut in cuts),
+            }
 
     def whole(self, completions: Sequence[Completion]) -> dict[str, object]:
         """Render a complete answer, the choices in the order of prompts, then of samples."""
