@@ -217,14 +217,12 @@ def suffix_starts(text: str, language: str) -> list[int]:
     tree = _parse(data, language)
     if tree is None or not text:
         return []
-    captures = tree_sitter.QueryCursor(_query(language)).captures(tree.root_node)
-    opaque = _outermost(data, sorted(node.byte_range for node in captures.get("opaque", ())))
-    marks = sorted(node.start_byte for node in captures.get("mark", ()))
+    opaque, marks = _landmarks(tree, data, language)
     if len(data) != len(text):
         to_char = _char_offsets(data, [*(x for pair in opaque for x in pair), *marks])
         opaque = [(to_char[start], to_char[end]) for start, end in opaque]
         marks = [to_char[mark] for mark in marks]
-    return sorted({len(text), *_outside(opaque, marks), *_line_borders(text, opaque)} - {0})
+    return sorted({len(text), *marks, *_line_borders(text, opaque)} - {0})
 
 
 def _line_borders(text: str, opaque: list[tuple[int, int]]) -> Iterator[int]:
@@ -253,30 +251,41 @@ def _goes_on(text: str, last: int) -> bool:
     return word is not None and _GOES_ON.fullmatch(word.group()) is not None
 
 
-def _outside(opaque: list[tuple[int, int]], offsets: list[int]) -> Iterator[int]:
-    """Keep the offsets that lie strictly inside none of the ranges; both come in order."""
-    index = 0
-    for offset in offsets:
-        while index < len(opaque) and opaque[index][1] <= offset:
-            index += 1
-        if index == len(opaque) or offset <= opaque[index][0]:
-            yield offset
+def _landmarks(
+    tree: tree_sitter.Tree, data: bytes, language: str
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """List the byte ranges of strings and comments, and the bytes where marks outside them start.
+
+    A walk, since a query takes quadratic time where the parser gave up on a long text.
+    """
+    opaque_kinds, mark_kinds = _kinds(language)
+    opaque: list[tuple[int, int]] = []
+    marks: list[int] = []
+    cursor = tree.walk()
+    while True:
+        node = cast("tree_sitter.Node", cursor.node)
+        kind = node.kind_id
+        if kind in opaque_kinds:
+            opaque.append(_without_blanks(data, node))
+        elif kind in mark_kinds:
+            if node.end_byte > node.start_byte:  # else the parser made it up
+                marks.append(node.start_byte)
+        elif cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return opaque, marks
 
 
-def _outermost(data: bytes, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Drop ranges that lie inside others or are blank, and blanks at an end; they come sorted.
+def _without_blanks(data: bytes, node: tree_sitter.Node) -> tuple[int, int]:
+    """Give a node's range without blanks at its end.
 
     Rust's documentation comments, for one, take in the line break behind them.
     """
-    kept: list[tuple[int, int]] = []
-    for start, end in ranges:
-        if kept and start < kept[-1][1]:
-            continue
-        while end > start and data[end - 1] in b" \t\r\n":
-            end -= 1
-        if end > start:
-            kept.append((start, end))
-    return kept
+    start, end = node.byte_range
+    while end > start and data[end - 1] in b" \t\r\n":
+        end -= 1
+    return start, end
 
 
 def _char_offsets(data: bytes, offsets: list[int]) -> dict[int, int]:
@@ -326,10 +335,21 @@ def _language(language: str) -> tree_sitter.Language:
 
 
 @lru_cache
-def _query(language: str) -> tree_sitter.Query:
-    """Select the nodes `suffix_starts` asks for, of those the grammar has."""
+def _kinds(language: str) -> tuple[frozenset[int], frozenset[int]]:
+    """Give the node kinds of a language that are opaque, and those that are marks."""
     grammar = _language(language)
     names = _GRAMMARS[language].opaque
-    opaque = [f"({name})" for name in names if grammar.id_for_node_kind(name, True)]
-    marks = [f'"{mark}"' for mark in ")]},;" if grammar.id_for_node_kind(mark, False)]
-    return tree_sitter.Query(grammar, f"[{' '.join(opaque)}] @opaque [{' '.join(marks)}] @mark")
+    kinds = range(grammar.node_kind_count)
+    return (
+        frozenset(
+            kind
+            for kind in kinds
+            if grammar.node_kind_is_named(kind) and grammar.node_kind_for_id(kind) in names
+        ),
+        frozenset(
+            kind
+            for kind in kinds
+            if not grammar.node_kind_is_named(kind)
+            and grammar.node_kind_for_id(kind) in (")", "]", "}", ",", ";")
+        ),
+    )
