@@ -4,12 +4,13 @@
     python scripted_command.py SCRIPT WORDS...
 
 SCRIPT is JSON: the settings of `ScriptedCompleter`, or `{"error": MESSAGE}` for a model that
-cannot be loaded.
+cannot be loaded, or `{"load_s": SECONDS}` for one that takes long.
 """
 
 import importlib.util
 import json
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def run() -> int:
     def load_completer(name: str) -> object:
         if "error" in script:
             raise CheckpointError(script["error"])
+        time.sleep(script.pop("load_s", 0))
         return fakes.ScriptedCompleter(**{"name": name, **script})
 
     loader = types.ModuleType("codegemma.generate.load")

@@ -78,6 +78,23 @@ def test_with_nobody_connected_sigterm_ends_at_once():
         assert time.monotonic() - begin < 5
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_while_the_model_loads_ends_at_once(number, status):
+    words = [json.dumps({"load_s": 60}), "serve", "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *words], stderr=subprocess.PIPE, text=True
+    )
+    line = process.stderr.readline()
+    url = re.search(r"http://\S+", line)[0]
+    while httpx.get(f"{url}/health").json()["status"] != "loading":
+        time.sleep(0.01)
+    begin = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (status, "")
+    assert time.monotonic() - begin < 5
+
+
 def test_a_token_from_the_environment_is_asked_for():
     with Served({}, CODEGEMMA_TOKEN="s3cret") as served:
         assert "a token is needed" in served.line

@@ -93,7 +93,8 @@ def load_verb(name: str) -> Any:
     """Make the command of one verb from its module's function."""
     module = importlib.import_module(f"codegemma.cli.{name}")
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(name, cls=VerbCommand)(getattr(module, name))
+    short = next(verb.help for verb in VERBS if verb.name == name)
+    single.command(name, cls=VerbCommand, short_help=short)(getattr(module, name))
     return get_command(single)
 
 

@@ -111,10 +111,17 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
         )
     )
-    # uvicorn finishes its requests on SIGTERM and then sends the signal once more.
+    # uvicorn finishes its requests on a signal and then raises it once more.
     signal.signal(signal.SIGTERM, _end)
     print(f"Loading {model} for http://{shown}:{port} ...", file=sys.stderr)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except (SystemExit, KeyboardInterrupt) as error:
+        if not app.state.worker.is_alive:
+            raise
+        # Python cannot end a thread that is inside the compiler: it would abort the process.
+        sys.stdout.flush()
+        os._exit(130 if isinstance(error, KeyboardInterrupt) else 0)
     if failures:
         raise failures[0]
 

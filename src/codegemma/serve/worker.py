@@ -111,19 +111,27 @@ class Worker:
         """Requests that wait behind the one being drawn."""
         return len(self._waiting)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to load."""
         self._thread.start()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Cancel what runs and waits; say whether the thread ended within the time."""
+        """Cancel what runs and waits; say whether the thread ended within the time.
+
+        Loading cannot be cancelled and is not waited for.
+        """
         with self._changed:
             self.state = "stopped"
             jobs = [*self._waiting, *([self._current] if self._current else [])]
             self._changed.notify_all()
         for job in jobs:
             self.cancel(job)
-        self._thread.join(timeout_s)
+        self._thread.join(timeout_s if self._completer is not None else 0.0)
         return not self._thread.is_alive()
 
     def submit(self, prompts: Sequence[Prompt], sampling: Sampling) -> Job:
