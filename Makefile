@@ -48,7 +48,7 @@ web: $(BIN)/npm ## test the playground's code and build it into the package
 	cd web && PATH="$(CURDIR)/$(BIN):$$PATH" && npm ci && npm test && npm run build
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
-	$(COMPILE) --extra data --extra train --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra data --extra train --extra evaluate --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --constraint requirements/dev.txt -o requirements/core.txt pyproject.toml
 
 # A .venv without its stamp is half made, or not ours: it is made anew.

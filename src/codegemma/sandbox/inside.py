@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server inside the sandbox: one process per program, in namespaces of its own.
+
+Runs as a script, by itself, with the standard library alone; the outside speaks to it in frames of
+a 4-byte big-endian length and JSON. The chain for one program is
+
+    server -> keeper (new user, mount and IPC namespace) -> program (new PID namespace, no rights)
+
+The keeper holds the program to its limits and judges it; when the program's first process ends,
+the kernel ends everything it left behind. A program shares its interpreter with the harness that
+judges it, so a Python program written against this very file could forge its verdict; what it
+cannot do is leave the box.
+"""
+
+import base64
+import collections.abc
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import time
+import traceback
+import types
+
+_NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x08000000  # user, mount, IPC
+_NEW_PID = 0x20000000
+_SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVS, _DROP_BOUNDING = 4, 22, 38, 24
+_NOSUID_NODEV = 2 | 4
+_FLOOD_FACTOR = 64  # output beyond so many times what is kept ends a program
+# fmt: off
+_PRELOADED = (
+    "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools", "json",
+    "math", "operator", "random", "re", "string", "typing", "bisect", "statistics", "decimal",
+    "fractions", "dataclasses", "traceback", "linecache",
+)
+# fmt: on
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _set_dumpable(value: int) -> None:
+    """0 closes this process's memory and files in /proc to programs of the same user."""
+    _call("prctl", _SET_DUMPABLE, value, 0, 0, 0)
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """Read `size` bytes; empty at the end of the stream."""
+    pieces = []
+    while size:
+        piece = os.read(descriptor, min(size, 1 << 20))
+        if not piece:
+            return b""
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def read_frame(descriptor: int) -> dict | None:
+    """Read one JSON frame; None at the end of the stream."""
+    header = read_exactly(descriptor, 4)
+    return json.loads(read_exactly(descriptor, struct.unpack(">I", header)[0])) if header else None
+
+
+def write_frame(descriptor: int, message: dict) -> None:
+    """Write one JSON frame."""
+    body = json.dumps(message).encode()
+    view = memoryview(struct.pack(">I", len(body)) + body)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _in_child(function: collections.abc.Callable[..., dict], *arguments: object) -> dict:
+    """Call in a forked process and give its answer; an exception there is {"error": ...}."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            answer = function(*arguments)
+        except BaseException as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        write_frame(writer, answer)
+        os._exit(0)
+    os.close(writer)
+    answer = read_frame(reader)
+    os.close(reader)
+    os.waitpid(child, 0)
+    return answer or {"error": "the keeper died"}
+
+
+def _enter_namespaces(file_bytes: int) -> None:
+    user, group = os.getuid(), os.getgid()
+    _set_dumpable(1)  # a process whose files in /proc are closed may not map its own user
+    _call("unshare", _NEW_NAMESPACES)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - no pathlib at this level
+            file.write(text)
+    _set_dumpable(0)
+    options = f"size={file_bytes},mode=777".encode()
+    for folder in (b"/tmp", b"/dev/shm"):  # what one program wrote, the next must not find
+        _call("mount", b"tmpfs", folder, b"tmpfs", _NOSUID_NODEV, options)
+    os.chdir("/tmp")
+
+
+def _give_up_rights(limits: dict, seccomp_filter: bytes) -> None:
+    """Set the limits, drop every capability and put the system-call filter in place."""
+    os.setsid()
+    bounds = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_NPROC: limits["max_processes"],
+        resource.RLIMIT_CPU: int(limits["wall_s"]) + 2,
+    }
+    if limits["address_space_bytes"]:
+        bounds[resource.RLIMIT_AS] = limits["address_space_bytes"]
+    for kind, value in bounds.items():
+        resource.setrlimit(kind, (value, value))
+    for capability in range(64):
+        if _libc.prctl(_DROP_BOUNDING, capability, 0, 0, 0) != 0:
+            break
+    header = struct.pack("<II", 0x20080522, 0)
+    _call("capset", header, bytes(24))
+    _call("prctl", _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+    class _Filter(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+
+    code = _Filter(len(seccomp_filter) // 8, seccomp_filter)
+    _call("prctl", _SET_SECCOMP, 2, ctypes.byref(code), 0, 0)
+
+
+def _guarded(
+    function: collections.abc.Callable[..., object],
+) -> collections.abc.Callable[..., object]:
+    """Wrap the function under test: it may give back no object of a forged equality."""
+
+    def call(*arguments: object, **keywords: object) -> object:
+        result = function(*arguments, **keywords)
+        _refuse_forged(result, 0)
+        return result
+
+    return call
+
+
+def _refuse_forged(value: object, depth: int) -> None:
+    if isinstance(type(value).__dict__.get("__eq__", type(value).__eq__), types.FunctionType):
+        raise AssertionError(f"the result's type {type(value).__name__} defines its own equality")
+    if depth < 4 and isinstance(value, (list, tuple, set, frozenset, dict)):
+        for item in [*value, *(value.values() if isinstance(value, dict) else ())]:
+            _refuse_forged(item, depth + 1)
+
+
+def _run_python(step: dict, secret: bytes, verdict: int) -> None:
+    """Run source and tests; report the secret when control comes back after the last line."""
+    write, end = os.write, os._exit
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    sys.stdin = open(0, encoding="utf-8", errors="replace")  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+    out, err = sys.stdout, sys.stderr
+    try:
+        names = module.__dict__
+        exec(compile(step["source"], "<program>", "exec"), names)
+        if step["tests"]:
+            entry = step["entry_point"]
+            names = dict(names)
+            if entry:
+                names[entry] = _guarded(names[entry])
+            exec(compile(step["tests"], "<tests>", "exec"), names)
+        out.flush()
+        err.flush()
+        write(verdict, secret)
+        end(0)
+    except MemoryError:
+        write(verdict, b"memory")
+    except BaseException:
+        traceback.print_exc(file=err)
+    out.flush()
+    err.flush()
+    end(1)
+
+
+def _start_program(
+    step: dict, limits: dict, seccomp_filter: bytes, secret: bytes, descriptors: tuple[int, ...]
+) -> None:
+    """The first process of the program's PID namespace; never returns."""
+    stdin, stdout, stderr, verdict = descriptors
+    try:
+        for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        os.closerange(3, verdict)
+        os.closerange(verdict + 1, 1024)
+        _give_up_rights(limits, seccomp_filter)
+        if step.get("argv"):
+            os.close(verdict)
+            os.execve(step["argv"][0], step["argv"], step["environment"])
+        _run_python(step, secret, verdict)
+    except BaseException as error:
+        os.write(2, f"cannot start: {type(error).__name__}: {error}\n".encode())
+    os._exit(120)
+
+
+def _resident_bytes(spared: set[int]) -> int:
+    """Memory of every process of the box but the spared ones, beyond what all share by forking."""
+    shared = _resident_pages("self")
+    pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
+    pages = sum(max(0, _resident_pages(str(pid)) - shared) for pid in pids - spared)
+    return pages * resource.getpagesize()
+
+
+def _resident_pages(process: str) -> int:
+    """Resident pages of a process, 0 if it has ended."""
+    try:
+        with open(f"/proc/{process}/statm") as file:  # noqa: PTH123
+            return int(file.read().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _collect(process: int, pipes: dict[int, bytearray], limits: dict, spared: set[int]) -> str:
+    """Read the program's output until it ends; give why it was ended, "" if by itself."""
+    ended = os.pidfd_open(process)
+    poll = select.poll()
+    for descriptor in (*pipes, ended):
+        poll.register(descriptor, select.POLLIN)
+    start = time.monotonic()
+    deadline, next_look, reason = start + limits["wall_s"], start + 0.05, ""
+    is_running, num_read = True, 0
+    while is_running or pipes:
+        now = time.monotonic()
+        if is_running and now >= deadline:
+            reason = reason or "timeout"
+        if is_running and now >= next_look and not reason:
+            next_look = now + 0.05
+            if _resident_bytes(spared) > limits["memory_bytes"]:
+                reason = "out_of_memory"
+        if is_running and reason:
+            os.kill(process, signal.SIGKILL)
+        wait_s = max(min(deadline, next_look) - now, 0.001)
+        for descriptor, _ in poll.poll(wait_s * 1000):
+            if descriptor == ended:
+                is_running = False
+                poll.unregister(ended)
+                continue
+            piece = os.read(descriptor, 1 << 16)
+            num_read += len(piece)
+            if num_read > _FLOOD_FACTOR * limits["output_bytes"]:
+                reason = reason or "flood"
+            if piece:
+                pipes[descriptor] += piece[: limits["output_bytes"] - len(pipes[descriptor])]
+            else:
+                poll.unregister(descriptor)
+                os.close(descriptor)
+                pipes.pop(descriptor)
+    os.close(ended)
+    return reason
+
+
+def _keep_step(step: dict, limits: dict, seccomp_filter: bytes, server: int) -> dict:
+    """Run one step in a new PID namespace and judge it."""
+    _call("unshare", _NEW_PID)
+    secret = base64.b16encode(os.urandom(16))
+    stdin = os.memfd_create("stdin")
+    os.write(stdin, step.get("stdin", "").encode())
+    os.lseek(stdin, 0, os.SEEK_SET)
+    (out, out_end), (err, err_end), (verdict, verdict_end) = os.pipe(), os.pipe(), os.pipe()
+    start = time.monotonic()
+    process = os.fork()
+    if process == 0:
+        ends = (stdin, out_end, err_end, verdict_end)
+        _start_program(step, limits, seccomp_filter, secret, ends)
+    for descriptor in (stdin, out_end, err_end, verdict_end):
+        os.close(descriptor)
+    kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
+    reason = _collect(process, dict(kept), limits, {1, server, os.getppid(), os.getpid()})
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    stderr = kept[err].decode(errors="replace")
+    if status == 120 and stderr.startswith("cannot start: "):
+        return {"error": stderr.strip()}
+    if status == -signal.SIGXCPU:
+        reason = "timeout"
+    if kept[verdict] == b"memory" or (status and any(m in stderr for m in step["memory_marks"])):
+        reason = reason or "out_of_memory"
+    return {
+        "reason": reason,
+        "status": status,
+        "is_finished": status == 0 and bool(step.get("argv") or kept[verdict] == secret),
+        "stdout": kept[out].decode(errors="replace"),
+        "stderr": stderr,
+        "wall_s": time.monotonic() - start,
+    }
+
+
+def _keep(request: dict, seccomp_filter: bytes, server: int) -> dict:
+    """Run the steps of one program, each after the success of the one before."""
+    _enter_namespaces(request["steps"][-1]["limits"]["file_bytes"])
+    for name, text in request.get("files", {}).items():
+        with open(f"/tmp/{name}", "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
+            file.write(text)
+    *earlier, last = request["steps"]
+    for index, step in enumerate(earlier):
+        answer = _in_child(_keep_step, step, step["limits"], seccomp_filter, server)
+        if "error" in answer or answer["reason"] or not answer["is_finished"]:
+            return {**answer, "step": index}
+    answer = _keep_step(last, last["limits"], seccomp_filter, server)
+    return {**answer, "step": len(earlier)}
+
+
+def serve() -> None:
+    """Answer requests until the other end closes; the first frame is the configuration."""
+    requests, answers = os.dup(0), os.dup(1)
+    os.set_inheritable(requests, False)
+    nothing = os.open("/dev/null", os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    configuration = read_frame(requests)
+    if configuration is None:
+        return
+    seccomp_filter = base64.b64decode(configuration["seccomp_filter"])
+    if os.getuid() == 0:
+        identity = configuration["identity"]
+        os.setgroups([])
+        os.setresgid(identity, identity, identity)
+        os.setresuid(identity, identity, identity)
+    _set_dumpable(0)
+    for name in _PRELOADED:
+        __import__(name)
+    write_frame(answers, {"ready": sys.version.split()[0]})
+    while (request := read_frame(requests)) is not None:
+        write_frame(answers, _in_child(_keep, request, seccomp_filter, os.getpid()))
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each language is compiled and run: one `Toolchain` per language.
+
+Commands are found on this machine and shown to the box where they lie. A language whose tools are
+missing is reported by name with the Debian packages that hold them; it is never a failure of the
+program.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from codegemma.errors import PrerequisiteError
+from codegemma.sandbox.program import MEBIBYTE, Language
+
+_COMPILE_WALL_S = 60.0
+_COMPILE_MEMORY_BYTES = 2048 * MEBIBYTE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toolchain:
+    """The tools of one language.
+
+    Args:
+        language: Its language.
+        file_name: What the source file is called.
+        compiler: Command that compiles it, `{tool}` standing for the found path of the first word;
+            None for languages that are run as they are.
+        runner: Command that runs the outcome.
+        packages: Debian packages that hold the tools.
+        version: Command that prints the version.
+        binds: Paths outside /usr that the tools need.
+        memory_marks: What the runtime writes to stderr when memory runs out.
+        reserves_address_space: Whether the runtime needs unbounded virtual memory.
+        environment: Further variables the tools need.
+    """
+
+    language: Language
+    file_name: str
+    compiler: tuple[str, ...] | None
+    runner: tuple[str, ...]
+    packages: tuple[str, ...]
+    version: tuple[str, ...]
+    binds: tuple[str, ...] = ()
+    memory_marks: tuple[str, ...] = ()
+    reserves_address_space: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+TOOLCHAINS: Final[Mapping[Language, Toolchain]] = {
+    tools.language: tools
+    for tools in (
+        Toolchain(
+            language="cpp",
+            file_name="main.cpp",
+            compiler=("g++", "main.cpp", "-o", "main.exe"),
+            runner=("/tmp/main.exe",),
+            packages=("g++",),
+            version=("g++", "--version"),
+            memory_marks=("std::bad_alloc",),
+        ),
+        Toolchain(
+            language="csharp",
+            file_name="main.cs",
+            compiler=(
+                "mcs",
+                "-r:System.Web.dll",
+                "-r:System.Web.Extensions.dll",
+                "-out:main.exe",
+                "main.cs",
+            ),
+            runner=("mono", "/tmp/main.exe"),
+            packages=("mono-mcs", "mono-runtime", "libmono-system-web-extensions4.0-cil"),
+            version=("mono", "--version"),
+            binds=("/etc/mono",),
+            memory_marks=("OutOfMemoryException",),
+            reserves_address_space=True,
+        ),
+        Toolchain(
+            language="go",
+            file_name="main.go",
+            compiler=("go", "build", "-o", "main.exe", "main.go"),
+            runner=("/tmp/main.exe",),
+            packages=("golang-go",),
+            version=("go", "version"),
+            memory_marks=("out of memory",),
+            reserves_address_space=True,
+            environment=(("GO111MODULE", "off"), ("GOCACHE", "/tmp/.go"), ("GOFLAGS", "-p=2")),
+        ),
+        Toolchain(
+            language="java",
+            file_name="Main.java",
+            compiler=("javac", "-J-Xmx512m", "-J-XX:TieredStopAtLevel=1", "Main.java"),
+            runner=("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "Main"),
+            packages=("default-jdk-headless",),
+            version=("java", "-version"),
+            binds=("/etc/java-17-openjdk", "/etc/java-21-openjdk"),
+            memory_marks=("OutOfMemoryError",),
+            reserves_address_space=True,
+        ),
+        Toolchain(
+            language="javascript",
+            file_name="main.js",
+            compiler=None,
+            runner=("node", "--max-old-space-size=512", "main.js"),
+            packages=("nodejs",),
+            version=("node", "--version"),
+            memory_marks=("heap out of memory",),
+            reserves_address_space=True,
+        ),
+        Toolchain(
+            language="kotlin",
+            file_name="main.kts",
+            compiler=None,
+            runner=("kotlinc", "-script", "main.kts", "-no-reflect", "-nowarn"),
+            packages=("kotlin",),
+            version=("kotlinc", "-version"),
+            binds=("/etc/java-17-openjdk", "/etc/java-21-openjdk"),
+            memory_marks=("OutOfMemoryError",),
+            reserves_address_space=True,
+            environment=(("JAVA_OPTS", "-Xmx768m -XX:TieredStopAtLevel=1"),),
+        ),
+        Toolchain(
+            language="rust",
+            file_name="main.rs",
+            compiler=("rustc", "-o", "main.exe", "main.rs"),
+            runner=("/tmp/main.exe",),
+            packages=("rustc",),
+            version=("rustc", "--version"),
+            memory_marks=("memory allocation of",),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installed:
+    """A toolchain as found on this machine: absolute commands and what the box has to show."""
+
+    toolchain: Toolchain
+    compiler: tuple[str, ...] | None
+    runner: tuple[str, ...]
+    binds: tuple[Path, ...]
+    version: str
+
+
+@cache
+def find_toolchain(language: Language) -> Installed:
+    """Find the tools of a language other than Python on this machine.
+
+    Raises:
+        PrerequisiteError: A tool is missing; the message names the Debian packages.
+    """
+    tools = TOOLCHAINS[language]
+    found = Installed(
+        toolchain=tools,
+        compiler=_locate(tools.compiler, tools) if tools.compiler else None,
+        runner=_locate(tools.runner, tools),
+        binds=(),
+        version="",
+    )
+    sysroots = tuple(
+        folder
+        for command in (found.compiler, found.runner)
+        if command and (folder := _outside_usr(Path(command[0])))
+    )
+    named = tuple(path for bind in tools.binds if (path := Path(bind)).exists())
+    output = subprocess.run(
+        _locate(tools.version, tools), capture_output=True, text=True, timeout=60, check=False
+    )
+    lines = (output.stdout or output.stderr).strip().splitlines() or ["unknown"]
+    return Installed(
+        toolchain=tools,
+        compiler=found.compiler,
+        runner=found.runner,
+        binds=(*named, *sysroots),
+        version=lines[0],
+    )
+
+
+def _locate(command: tuple[str, ...], tools: Toolchain) -> tuple[str, ...]:
+    """Put the absolute path of the tool first; paths inside the box stay as they are."""
+    name, *arguments = command
+    if name.startswith("/"):
+        return command
+    found = shutil.which(name)
+    if found is None:
+        raise PrerequisiteError(
+            f"{tools.language} programs need {name}: apt-get install {' '.join(tools.packages)}"
+        )
+    if name == "rustc":  # rustup's command of that name only looks the real one up
+        output = subprocess.run(
+            [found, "--print", "sysroot"], capture_output=True, text=True, timeout=60, check=False
+        )
+        found = str(Path(output.stdout.strip(), "bin", "rustc"))
+    return (found, *arguments)
+
+
+def _outside_usr(tool: Path) -> Path | None:
+    """Give the installation prefix of a tool that does not lie under /usr."""
+    if tool.is_relative_to("/usr") or not tool.is_absolute() or tool.is_relative_to("/tmp"):
+        return None
+    return tool.parent.parent

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run untrusted programs: one `Sandbox`, any number of programs, each in a fresh box of its own.
+
+A verdict is about the program; whatever goes wrong with the box itself raises SandboxError after
+one retry in a new box. Nothing runs before the start-up self-test has passed.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from codegemma.errors import SandboxError
+from codegemma.sandbox import bubblewrap
+from codegemma.sandbox.bubblewrap import Box
+from codegemma.sandbox.languages import Installed, find_toolchain
+from codegemma.sandbox.program import MEBIBYTE, Limits, Outcome, Program, RunResult
+from codegemma.sandbox.selftest import self_test
+
+_COMPILE_LIMITS = Limits(
+    wall_s=60.0,
+    memory_bytes=2048 * MEBIBYTE,
+    address_space_bytes=None,
+    file_bytes=256 * MEBIBYTE,
+    max_processes=256,
+)
+_REASONS: Mapping[str, Outcome] = {
+    "timeout": "timeout",
+    "out_of_memory": "out_of_memory",
+    "flood": "fail",
+}
+
+
+class Sandbox:
+    """Runs programs in boxes that it starts when needed and keeps for the next program.
+
+    Thread-safe: programs run at the same time up to `num_workers`, each in a box of its own.
+
+    Args:
+        num_workers: Boxes at one time.
+        binds: Further paths that programs may read.
+    """
+
+    def __init__(self, *, num_workers: int = 1, binds: Iterable[Path] = ()) -> None:
+        self._binds = tuple(binds)
+        self._slots = threading.Semaphore(num_workers)
+        self._num_workers = num_workers
+        self._idle: dict[tuple[Path, ...], list[Box]] = {}
+        self._lock = threading.Lock()
+        self._test_lock = threading.Lock()
+        self._is_tested = False
+
+    def run(self, program: Program, limits: Limits | None = None) -> RunResult:
+        """Run one program and judge it.
+
+        Args:
+            program: What to run.
+            limits: Its bounds; None takes the defaults of `Limits`.
+
+        Raises:
+            PrerequisiteError: bubblewrap or the language's tools are not installed.
+            SandboxError: The box broke twice in a row, or failed its self-test.
+        """
+        with self._test_lock:
+            if not self._is_tested:
+                self_test(self._run)
+                self._is_tested = True
+        return self._run(program, limits or Limits())
+
+    def _run(self, program: Program, limits: Limits) -> RunResult:
+        installed = None if program.language == "python" else find_toolchain(program.language)
+        request = _python_request(program, limits)
+        if installed:
+            request = _command_request(program, limits, installed)
+        binds = self._binds + (installed.binds if installed else ())
+        with self._slots:
+            try:
+                answer = self._ask(request, binds)
+            except SandboxError:
+                answer = self._ask(request, binds)
+        return _judge(program, answer, num_steps=len(request["steps"]))
+
+    def map(self, programs: Iterable[Program], limits: Limits | None = None) -> Iterator[RunResult]:
+        """Run programs side by side and give their results in order."""
+        with ThreadPoolExecutor(self._num_workers) as pool:
+            yield from pool.map(lambda program: self.run(program, limits), programs)
+
+    def close(self) -> None:
+        """End every box."""
+        with self._lock:
+            boxes = [box for idle in self._idle.values() for box in idle]
+            self._idle.clear()
+        for box in boxes:
+            box.close()
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: Mapping[str, Any], binds: tuple[Path, ...]) -> dict[str, Any]:
+        with self._lock:
+            idle = self._idle.setdefault(binds, [])
+            box = idle.pop() if idle else None
+        box = box or Box(binds=binds)
+        answer = box.request(request)  # a box that breaks closes itself and is not kept
+        with self._lock:
+            self._idle.setdefault(binds, []).append(box)
+        return answer
+
+
+def _python_request(program: Program, limits: Limits) -> dict[str, Any]:
+    step = {
+        "source": program.source,
+        "tests": program.tests,
+        "entry_point": program.entry_point,
+        "stdin": program.stdin,
+        "memory_marks": [],
+        "limits": asdict(limits),
+    }
+    return {"steps": [step]}
+
+
+def _command_request(program: Program, limits: Limits, installed: Installed) -> dict[str, Any]:
+    tools = installed.toolchain
+    environment = {**bubblewrap.inside_environment(), **dict(tools.environment)}
+    if tools.reserves_address_space:
+        limits = replace(limits, address_space_bytes=None)
+    common = {"environment": environment, "memory_marks": list(tools.memory_marks)}
+    steps: list[dict[str, Any]] = []
+    if installed.compiler:
+        compiler = {"argv": list(installed.compiler), "limits": asdict(_COMPILE_LIMITS)}
+        steps.append(common | compiler)
+    runner = {"argv": list(installed.runner), "limits": asdict(limits), "stdin": program.stdin}
+    steps.append(common | runner)
+    return {"files": {tools.file_name: program.source}, "steps": steps}
+
+
+def _judge(program: Program, answer: Mapping[str, Any], *, num_steps: int) -> RunResult:
+    lines = frozenset(str(answer["stdout"]).split("\n"))
+    outcome: Outcome = "fail"
+    if answer["step"] < num_steps - 1:
+        outcome = "compile_error"
+    elif answer["reason"]:
+        outcome = _REASONS[answer["reason"]]
+    elif answer["is_finished"] and lines.issuperset(program.expected_lines):
+        outcome = "pass"
+    return RunResult(
+        outcome=outcome,
+        stdout=answer["stdout"],
+        stderr=answer["stderr"],
+        exit_code=answer["status"],
+        wall_s=answer["wall_s"],
+        backend=bubblewrap.NAME,
+    )

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system-call filter that every program in the sandbox runs under.
+
+A deny list: what only a container manager, a debugger or an exploit needs. Namespaces and limits
+do the isolating; this closes the parts of the kernel that untrusted code has no business in.
+Gives the filter as the kernel's byte code; applying it is the work of the inside server.
+"""
+
+import tempfile
+
+from codegemma.errors import PrerequisiteError
+
+# fmt: off
+_DENIED = (
+    "acct", "add_key", "bpf", "chroot", "delete_module", "fanotify_init", "finit_module",
+    "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter",
+    "io_uring_register", "io_uring_setup", "kcmp", "kexec_file_load", "kexec_load", "keyctl",
+    "lookup_dcookie", "mount", "mount_setattr", "move_mount", "name_to_handle_at", "nfsservctl",
+    "open_by_handle_at", "open_tree", "perf_event_open", "personality", "pivot_root",
+    "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace", "quotactl", "reboot",
+    "request_key", "setns", "settimeofday", "swapoff", "swapon", "syslog", "umount2", "unshare",
+    "userfaultfd", "vhangup",
+)
+# fmt: on
+_NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
+_EPERM, _ENOSYS = 1, 38
+
+
+def build_filter() -> bytes:
+    """Compile the filter for this machine's architecture.
+
+    Raises:
+        PrerequisiteError: libseccomp or its Python binding is not installed.
+    """
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError) as error:
+        raise PrerequisiteError(
+            "the sandbox needs libseccomp: pip install 'codegemma[evaluate]' "
+            "and Debian's package libseccomp2"
+        ) from error
+    rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    for name in _DENIED:
+        try:
+            rules.add_rule(pyseccomp.ERRNO(_EPERM), name)
+        except (ValueError, OSError):  # a call that this architecture does not have
+            continue
+    for bit in range(64):
+        if flag := _NEW_NAMESPACES & (1 << bit):
+            argument = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)
+            rules.add_rule(pyseccomp.ERRNO(_EPERM), "clone", argument)
+    # clone3 hides its flags behind a pointer; libraries fall back to clone when it is not there.
+    rules.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()

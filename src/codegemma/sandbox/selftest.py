@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks that a box must contain before any untrusted program may run in it.
+
+Each is a small Python program with the verdict and the words that a sound box gives. One that goes
+otherwise means that this machine does not isolate: nothing is run then.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from codegemma.errors import SandboxError
+from codegemma.sandbox.program import MEBIBYTE, Limits, Outcome, Program, RunResult
+
+_LIMITS: Final = Limits(wall_s=2.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canary:
+    """An attack and what becomes of it in a sound box.
+
+    Args:
+        name: What it tries.
+        source: The program.
+        outcome: Its verdict.
+        words: Found in stdout, or in stderr.
+        limits: Its bounds.
+    """
+
+    name: str
+    source: str
+    outcome: Outcome
+    words: str = ""
+    limits: Limits = _LIMITS
+
+
+CANARIES: Final = (
+    Canary(name="an honest program passes", source="print(6 * 7)", outcome="pass", words="42"),
+    Canary(
+        name="leaving before the tests is no pass",
+        source="import os\nos._exit(0)",
+        outcome="fail",
+    ),
+    Canary(
+        name="the network is out of reach",
+        source="import socket\nsocket.create_connection(('192.0.2.1', 9), timeout=1)",
+        outcome="fail",
+        words="unreachable",
+    ),
+    Canary(
+        name="nothing outside the box can be written",
+        source="open('/usr/written', 'w')",
+        outcome="fail",
+        words="Read-only file system",
+    ),
+    Canary(
+        name="other processes cannot be seen or ended",
+        source="import os\nprint(os.getpid(), os.getppid())\nos.kill(-1, 9)",
+        outcome="fail",
+        words="1 0",
+    ),
+    Canary(
+        name="memory ends at the limit",
+        source="hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 24))",
+        outcome="out_of_memory",
+    ),
+    Canary(
+        name="processes end at the limit",
+        source=(
+            "import os, time\n"
+            "for count in range(1000):\n"
+            "    if os.fork() == 0:\n"
+            "        time.sleep(9)\n"
+            "        os._exit(0)\n"
+        ),
+        outcome="fail",
+        words="Resource temporarily unavailable",
+    ),
+    Canary(
+        name="no namespace can be made inside",
+        source=(
+            "import ctypes, os\n"
+            "libc = ctypes.CDLL(None, use_errno=True)\n"
+            "assert libc.unshare(0x10000000) == 0, os.strerror(ctypes.get_errno())\n"
+        ),
+        outcome="fail",
+        words="Operation not permitted",
+    ),
+    Canary(
+        name="time ends at the limit",
+        source="while True:\n    pass",
+        outcome="timeout",
+        limits=Limits(wall_s=0.3),
+    ),
+)
+
+
+def self_test(run: Callable[[Program, Limits], RunResult]) -> None:
+    """Run every canary.
+
+    Raises:
+        SandboxError: One was not contained; the message names it.
+    """
+    for canary in CANARIES:
+        result = run(Program(language="python", source=canary.source), canary.limits)
+        if result.outcome != canary.outcome or canary.words not in result.stdout + result.stderr:
+            raise SandboxError(
+                f"this machine does not isolate: the check that {canary.name} ended in "
+                f"{result.outcome!r}, not {canary.outcome!r}; nothing was run"
+            )

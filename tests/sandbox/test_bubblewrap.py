@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from codegemma.errors import ConfigError, PrerequisiteError, SandboxError
+from codegemma.sandbox.bubblewrap import Box, box_command
+
+_LIMITS = {
+    "wall_s": 2.0,
+    "memory_bytes": 1 << 30,
+    "address_space_bytes": None,
+    "output_bytes": 1000,
+    "file_bytes": 1 << 20,
+    "max_processes": 16,
+}
+
+
+def _request(source: str) -> dict[str, object]:
+    step = {"source": source, "tests": "", "entry_point": None, "memory_marks": []}
+    return {"steps": [step | {"limits": _LIMITS}]}
+
+
+def test_missing_bubblewrap_is_named_with_its_install_line(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+
+    with pytest.raises(PrerequisiteError, match="apt-get install bubblewrap"):
+        box_command(interpreter_folder=Path("/usr"))
+
+
+def test_normal_user_gets_a_user_namespace_and_root_an_identity_of_its_own(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/bwrap")
+
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    assert "--unshare-user" in box_command(interpreter_folder=Path("/usr"))
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert "CAP_SETUID" in box_command(interpreter_folder=Path("/usr"))
+
+
+def test_program_sees_what_was_bound_and_cannot_write_there(sandbox):
+    del sandbox
+    folder = Path(__file__).parent
+    box = Box(binds=[folder])
+
+    source = f"import os\nprint('{Path(__file__).name}' in os.listdir('{folder}'))"
+    assert box.request(_request(source))["stdout"] == "True\n"
+    assert "Read-only" in box.request(_request(f"open('{folder}/new', 'w')"))["stderr"]
+    box.close()
+
+
+def test_path_under_the_boxs_own_tmp_cannot_be_bound():
+    with pytest.raises(ConfigError, match="may not lie under /tmp"):
+        box_command(interpreter_folder=Path("/usr"), binds=[Path("/tmp/environment")])
+
+
+def test_box_that_cannot_start_says_why(sandbox, monkeypatch):
+    del sandbox
+    from codegemma.sandbox import bubblewrap
+
+    monkeypatch.setattr(bubblewrap, "_SERVER", "/not/there.py")
+    monkeypatch.setattr(bubblewrap.inside, "__file__", "/not/there.py")
+
+    with pytest.raises(SandboxError, match="not/there"):
+        Box()
+
+
+def test_answer_that_does_not_come_is_a_broken_box(sandbox, monkeypatch):
+    del sandbox
+    from codegemma.sandbox import bubblewrap
+
+    box = Box()
+    monkeypatch.setattr(bubblewrap, "_SLACK_S", -1.9)
+
+    with pytest.raises(SandboxError, match="no answer within"):
+        box.request(_request("import time\ntime.sleep(1)"))
+    assert not box.is_open

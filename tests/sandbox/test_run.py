@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from codegemma.errors import SandboxError
+from codegemma.sandbox import run as run_module
+from codegemma.sandbox.program import Limits, Program
+from codegemma.sandbox.run import Sandbox
+
+
+def _python(source: str, **fields: str) -> Program:
+    return Program(language="python", source=source, **fields)
+
+
+def test_program_that_reaches_its_end_passes_with_its_output(sandbox):
+    result = sandbox.run(
+        _python("import sys\nprint(input())\nprint('e', file=sys.stderr)", stdin="x")
+    )
+
+    assert (result.outcome, result.stdout, result.stderr) == ("pass", "x\n", "e\n")
+    assert result.backend == "bubblewrap"
+
+
+def test_failed_assertion_is_a_fail_and_shows_its_traceback(sandbox):
+    result = sandbox.run(_python("assert 1 == 2"))
+
+    assert result.outcome == "fail"
+    assert "AssertionError" in result.stderr
+
+
+def test_syntax_error_is_a_fail(sandbox):
+    assert sandbox.run(_python("def")).outcome == "fail"
+
+
+def test_tests_see_the_names_of_the_program_but_cannot_change_them(sandbox):
+    program = _python(
+        "def f(x):\n    return g(x)\ndef g(x):\n    return x + 1", tests="assert f(1) == 2"
+    )
+
+    assert sandbox.run(program).is_pass
+
+
+def test_slow_program_times_out_close_to_its_limit(sandbox):
+    result = sandbox.run(_python("while True: pass"), Limits(wall_s=0.3))
+
+    assert result.outcome == "timeout"
+    assert 0.3 <= result.wall_s < 2
+
+
+def test_hungry_program_is_out_of_memory(sandbox):
+    assert sandbox.run(_python("x = bytearray(9 << 30)")).outcome == "out_of_memory"
+
+
+def test_output_is_cut_at_the_limit(sandbox):
+    result = sandbox.run(_python("print('x' * 1000)"), Limits(output_bytes=10))
+
+    assert result.stdout == "x" * 10
+
+
+def test_main_block_runs_and_dataclasses_work(sandbox):
+    source = (
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n"
+        "if __name__ == '__main__':\n    print(A(1))"
+    )
+
+    assert sandbox.run(_python(source)).stdout == "A(x=1)\n"
+
+
+def test_one_program_leaves_nothing_to_the_next(sandbox):
+    sandbox.run(
+        _python("import math, os\nmath.pi = 3\nopen('left', 'w')\nopen('/dev/shm/left', 'w')")
+    )
+
+    result = sandbox.run(
+        _python("import math, os\nprint(math.pi, os.listdir('.'), os.listdir('/dev/shm'))")
+    )
+
+    assert result.stdout == "3.141592653589793 [] []\n"
+
+
+def test_results_of_many_programs_stand_in_their_order(sandbox):
+    programs = [_python(f"import time\ntime.sleep({(5 - n) / 50})\nprint({n})") for n in range(6)]
+
+    assert [result.stdout for result in sandbox.map(programs)] == [f"{n}\n" for n in range(6)]
+
+
+def test_box_that_breaks_is_replaced_once_and_then_reported(monkeypatch):
+    class Broken:
+        count = 0
+
+        def __init__(self, **_: object) -> None:
+            Broken.count += 1
+
+        def request(self, _: object) -> dict[str, object]:
+            raise SandboxError("the box broke")
+
+    monkeypatch.setattr(run_module, "Box", Broken)
+    monkeypatch.setattr(run_module, "self_test", lambda _: None)
+
+    with pytest.raises(SandboxError, match="the box broke"):
+        Sandbox().run(_python(""))
+    assert Broken.count == 2
+
+
+def test_box_ended_from_outside_is_started_again():
+    with Sandbox() as sandbox:
+        sandbox.run(_python(""))
+        (boxes,) = sandbox._idle.values()
+        boxes[0]._process.kill()
+        boxes[0]._process.wait()
+
+        assert sandbox.run(_python("print(1)")).stdout == "1\n"
