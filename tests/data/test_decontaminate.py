@@ -93,6 +93,19 @@ def test_all_strings_of_json_files_are_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_program_is_found_without_its_docstring_and_comments(tmp_path: Path) -> None:
+    signature = "def rotate(items, places):\n"
+    body = "    head, tail = items[:places], items[places:]\n    return tail + head\n"
+    prompt = signature + '    """ Rotate the items. """\n'
+    row = {"prompt": prompt, "canonical_solution": body.replace("]\n", "]  # cut\n")}
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+
+    found = BenchmarkIndex(decontaminate.read_benchmarks([path]))
+
+    assert {hit.item for hit in found.hits(signature + body)} == {"x.jsonl#0"}
+
+
 def test_a_missing_path_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere does not exist"):
         list(decontaminate.read_benchmarks([tmp_path / "nowhere"]))

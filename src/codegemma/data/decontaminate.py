@@ -3,7 +3,8 @@
 
 Reads the strings of JSON and JSONL benchmark files (gzip or plain) or any strings a caller gives.
 Word runs that say nothing about a benchmark (licence headers, number rows, phrases common to many
-repositories) are not hits. Renamed or translated copies are not found.
+repositories) are not hits. Copies without the docstrings and comments are found; renamed or
+translated ones are not.
 
 Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
 """
@@ -11,6 +12,7 @@ Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,10 @@ from codegemma.errors import InputError
 
 NGRAM: Final = 10
 _MIN_DISTINCT_WORDS: Final = 5
+_PROGRAM: Final = ("prompt", "canonical_solution")
+"""Fields that make up one program, docstring between signature and body."""
+_COMMENT: Final = re.compile(r'"""[^"]*"""|\'\'\'[^\']*\'\'\'|#[^\n]*')
+"""Docstrings and comments; each text is looked for without them, too."""
 _SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
@@ -46,7 +52,9 @@ class Hit:
 
 
 def read_benchmarks(paths: Sequence[Path]) -> Iterator[BenchmarkText]:
-    """Read every string of at least ten words from the JSON files in the given files or folders.
+    """Read the strings of the JSON files in the given files or folders.
+
+    Each is given as it is and, when it differs, without docstrings and comments.
 
     Raises:
         InputError: A path does not exist or a file is no JSON.
@@ -90,13 +98,21 @@ def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
         rows = cast("list[Any]", rows[0])
     for index, row in enumerate(rows):
         for string in _strings(row):
-            yield BenchmarkText(item=f"{name}#{index}", text=string)
+            item = f"{name}#{index}"
+            yield BenchmarkText(item=item, text=string)
+            bare = _COMMENT.sub(" ", string)
+            if bare != string:
+                yield BenchmarkText(item=item, text=bare)
 
 
 def _strings(value: Any) -> Iterator[str]:
+    """Give all strings of a row; a prompt is given once more with the solution that ends it."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
+        whole = [cast("dict[str, Any]", value).get(key) for key in _PROGRAM]
+        if all(isinstance(part, str) for part in whole):
+            yield "".join(cast("list[str]", whole))
         for inner in cast("dict[str, Any]", value).values():
             yield from _strings(inner)
     elif isinstance(value, list):
@@ -152,10 +168,7 @@ class BenchmarkIndex:
 
 def _is_telling(run: list[str]) -> bool:
     """Tell whether a run has five distinct words that are no numbers."""
-    return (
-        len({word for word in run if not word[0].isdigit() and len(word) > 1})
-        >= _MIN_DISTINCT_WORDS
-    )
+    return len({word for word in run if not word[0].isdigit()}) >= _MIN_DISTINCT_WORDS
 
 
 def common_ngrams(
