@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from codegemma.cli.serve import listen
+from codegemma.cli.serve import listen, warm
 from codegemma.errors import ConfigError
 
 SCRIPT = Path(__file__).with_name("scripted_command.py")
@@ -124,6 +124,27 @@ def test_a_port_in_use_is_told_in_one_line(run):
     assert ran.status == 2
     assert ran.err.startswith(f"codegemma: cannot listen on 127.0.0.1:{port}: address already in")
     assert ran.err.count("\n") == 1
+
+
+def test_a_model_is_warmed_with_an_infill(fakes):
+    completer = fakes.ScriptedCompleter("x" * 20)
+    warm(completer)
+    (prompt,) = completer.prompts
+    assert len(prompt.tokens) == 326
+    assert (prompt.tokens[:2], prompt.tokens[-2:]) == ((2, 67), (69, 68))
+    assert completer.num_finished == 1
+
+
+def test_the_warm_prompt_is_read_in_a_piece_of_each_length():
+    code = (
+        "from codegemma.generate.batch import PIECE_LENGTHS, piece_length\n"
+        "from codegemma.cli.serve import WARM_TOKENS\n"
+        "left, seen = WARM_TOKENS, []\n"
+        "while left > 0: seen.append(piece_length(left)); left -= seen[-1]\n"
+        "print(sorted(seen) == sorted(PIECE_LENGTHS))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True\n"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codegemma.cli import options
+from codegemma.completion import Prompt, Sampling
 from codegemma.errors import ConfigError
+from codegemma.text.tokens import BOS_ID, FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFFIX_ID
 
 if TYPE_CHECKING:
     from codegemma.completion import Completer
 
 DEFAULT_PORT = 8012
 STOP_TIMEOUT_S = 10
+WARM_TOKENS = 326
+"""A prompt of this length is read in one piece of each length that `generate/batch.py` knows."""
 
 
 def serve(
@@ -85,7 +89,9 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
     def load() -> "Completer":
         from codegemma.generate.load import load_completer
 
-        return load_completer(model)
+        completer = load_completer(model)
+        warm(completer)
+        return completer
 
     def on_ready(completer: "Completer") -> None:
         note = "a token is needed" if token else "this machine only"
@@ -124,6 +130,14 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
         os._exit(130 if isinstance(error, KeyboardInterrupt) else 0)
     if failures:
         raise failures[0]
+
+
+def warm(completer: "Completer") -> None:
+    """Draw a little, so that the programs most requests need are compiled before the first one."""
+    text = completer.tokenizer.encode("value = 1\n" * WARM_TOKENS)[: WARM_TOKENS - 4]
+    tokens = (BOS_ID, FIM_PREFIX_ID, *text, FIM_SUFFIX_ID, FIM_MIDDLE_ID)
+    for _ in completer.stream(Prompt(tokens=tokens), Sampling(max_tokens=8)):
+        pass
 
 
 def _end(number: int, frame: FrameType | None) -> None:

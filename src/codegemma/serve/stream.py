@@ -71,8 +71,8 @@ class EventStream(Response):
                     await _send_event(send, json.dumps(event, separators=(",", ":")))
                 await _send_event(send, "[DONE]")
         except asyncio.CancelledError:
+            # Only a server that stops cancels a request; the client is told, then it ends here.
             await _send_error(send, STOPPING)
-            raise
         except Exception as error:
             await _send_error(send, as_api_error(error))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
