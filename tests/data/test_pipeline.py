@@ -137,6 +137,21 @@ def test_a_run_stopped_while_moving_its_files_is_made_good(make: Make, tmp_path:
     assert contents(out) == contents(whole)
 
 
+def test_two_runs_do_not_write_into_one_folder(make: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused: list[str] = []
+
+    def start_another(stage: str, done: int, total: int) -> None:
+        if stage == "copies":
+            with pytest.raises(ConfigError) as error:
+                pipeline.prepare(make(), out=out)
+            refused.append(str(error.value))
+
+    pipeline.prepare(make(), out=out, progress=start_another)
+
+    assert refused == [f"another run is preparing data in {out}; wait for it"]
+
+
 def test_contamination_is_dropped_and_reported(make: Make, tmp_path: Path) -> None:
     benchmark = tmp_path / "set.jsonl"
     text = "def square_area(side): Give the area of a square of this side. return side * side"

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
+
 from codegemma.data import decontaminate, read, report, shards, stages, vocabulary
 from codegemma.data import license as licenses
 from codegemma.data import manifest as manifests
@@ -122,8 +124,15 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         raise InputError(f"{out} is no folder")
     partial.mkdir(parents=True, exist_ok=True)
     barred = [at for at in locations if at not in allowed]
-    manifest = _prepare(settings, identity, allowed, barred, partial, progress or _no_progress)
-    _publish(partial, out)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            manifest = _prepare(
+                settings, identity, allowed, barred, partial, progress or _no_progress
+            )
+            _publish(partial, out)
+    except Timeout as error:
+        raise ConfigError(f"another run is preparing data in {out}; wait for it") from error
+    (out / ".lock").unlink(missing_ok=True)
     return manifest
 
 
