@@ -153,7 +153,7 @@ def parses(text: str, language: str) -> bool:
         ConfigError: The language is none of `LANGUAGES`.
         PrerequisiteError: Its grammar is not installed.
     """
-    tree = _parse(text.encode(), language)
+    tree = _parse(text.encode("utf-8", "replace"), language)
     return tree is not None and not tree.root_node.has_error
 
 
@@ -166,7 +166,7 @@ def error_fraction(text: str, language: str) -> float:
         ConfigError: The language is none of `LANGUAGES`.
         PrerequisiteError: Its grammar is not installed.
     """
-    data = text.encode()
+    data = text.encode("utf-8", "replace")
     tree = _parse(data, language)
     if tree is None:
         return 1.0
@@ -213,7 +213,7 @@ def suffix_starts(text: str, language: str) -> list[int]:
     Unstated: which points count as natural; how the middle's start is drawn (data does, at any
         character, as a cursor falls).
     """
-    data = text.encode()
+    data = text.encode("utf-8", "replace")
     tree = _parse(data, language)
     if tree is None or not text:
         return []

@@ -39,7 +39,7 @@ _SPELLINGS: Final = (
 )
 _BRACKETS: Final = re.compile(r"[()\[\]{}]")
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
-_CLOSING: Final = re.compile(r"[)\]}]+\Z")
+_CLOSING: Final = re.compile(r"[)\]}]{1,16}\Z")
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
 
 
@@ -119,19 +119,17 @@ def closing_brackets(text: str, *, prefix: str, suffix: str) -> str:
     length = _longest_overlap(match.group(), suffix[: len(match.group())])
     if length == 0:
         return text
-    before, after = prefix[-_WINDOW:], suffix[:_WINDOW]
-    opened = _unclosed(before + text)
-    if _fits(opened, after):
+    before, after = (prefix[-_WINDOW:] + text)[-2 * _WINDOW :], suffix[:_WINDOW]
+    if _fits(_unclosed(before), after):
         return text
     for count in range(1, length + 1):
-        shorter = text[:-count]
-        if suffix.startswith(text[-count:]) and _fits(_unclosed(before + shorter), after):
-            return shorter
+        if suffix.startswith(text[-count:]) and _fits(_unclosed(before[:-count]), after):
+            return text[:-count]
     return text
 
 
 def repetition(text: str, *, prefix: str, suffix: str) -> str:
-    """Cut a loop at the end down to the first time round.
+    """Cut a loop at the end down to the first time round, to the end of a line where it has lines.
 
     The tail is a loop when a unit with a letter or digit stands in it `MIN_REPEATS` times or
     more, the last time perhaps in part, over at least `MIN_REPEATED_CHARS` characters, and the
@@ -145,7 +143,8 @@ def repetition(text: str, *, prefix: str, suffix: str) -> str:
     unit = text[start : start + period]
     if not any(char.isalnum() for char in unit) or prefix[-_WINDOW:].endswith(unit):
         return text
-    return text[: start + period]
+    end = text.find("\n", start + period - 1, start + 2 * period)
+    return text[: end if end >= 0 else start + period]
 
 
 def trailing_blanks(text: str, *, prefix: str, suffix: str) -> str:
@@ -155,7 +154,7 @@ def trailing_blanks(text: str, *, prefix: str, suffix: str) -> str:
 
 
 def block(text: str, *, prefix: str, suffix: str) -> str:
-    """Cut before the line whose indentation leaves the block the cursor is in.
+    """Cut before the line whose indentation leaves the cursor's block, and the blank ones above.
 
     The block is that of the cursor's line. When that line, with what was completed of it, opens
     a block, the cut is also before a line as far left as it, unless it begins with a closing
@@ -166,14 +165,15 @@ def block(text: str, *, prefix: str, suffix: str) -> str:
     first, *rest = text.split("\n")
     base = _indentation(line if line.strip() else line + first)
     opens = (line + first).rstrip().endswith((":", "{", "(", "["))
-    end = len(first)
+    end = kept = len(first)
     for row in rest:
         if row.strip():
             indentation = _indentation(row)
             is_closing = row.lstrip()[0] in ")]}"
             if indentation < base or (opens and indentation == base and not is_closing):
-                return text[:end]
+                return text[:kept]
         end += 1 + len(row)
+        kept = end if row.strip() else kept
     return text
 
 
