@@ -92,6 +92,7 @@ function showOutcome({ text, firstMs, totalMs, finishReason, counts }: Outcome):
   }
   element("ended").textContent = ENDS[finishReason ?? ""] ?? "–";
   element("spoken").textContent = text ? `Suggestion: ${text}` : "No suggestion";
+  if (!text) showNote("The model suggests nothing here.", "hint");
 }
 
 function showNote(text: string, kind: "hint" | "error"): void {
