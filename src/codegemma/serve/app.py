@@ -112,10 +112,9 @@ async def completions(request: Request) -> Response:
     """Complete prompts, in one piece or as a stream."""
     worker: Worker = request.app.state.worker
     body = await _read_body(request)
-    wanted = await run_in_threadpool(lambda: openai.parse_completion(Fields(parse_json(body))))
     completer = worker.completer
-    openai.check_model(wanted, completer.info)
-    prompts, cuts = await run_in_threadpool(_prompts, wanted, completer)
+    # Parsing and tokenizing megabytes takes long enough to hold up other requests.
+    wanted, prompts, cuts = await run_in_threadpool(_read, body, completer)
     answer = Answer(wanted, completer, cuts=cuts)
     job = worker.submit(prompts, wanted.sampling)
     pieces = job.pieces()
@@ -131,10 +130,12 @@ async def completions(request: Request) -> Response:
     return EventStream(_events(first, pieces, wanted, answer), cancel=cancel)
 
 
-def _prompts(
-    wanted: openai.CompletionRequest, completer: Completer
-) -> tuple[list[Prompt], list[Fitted]]:
-    """Translate a request, and cut its prompts to the context; give the cut ones apart."""
+def _read(
+    body: bytes, completer: Completer
+) -> tuple[openai.CompletionRequest, list[Prompt], list[Fitted]]:
+    """Check and translate a request, and cut its prompts to the context; give the cuts apart."""
+    wanted = openai.parse_completion(Fields(parse_json(body)))
+    openai.check_model(wanted, completer.info)
     prompts: list[Prompt] = []
     cuts: list[Fitted] = []
     for prompt in openai.to_prompts(wanted, completer.tokenizer):
@@ -142,7 +143,7 @@ def _prompts(
         prompts.append(prompt if fitted is None else fitted.prompt)
         if fitted is not None and not fitted.is_whole:
             cuts.append(fitted)
-    return prompts, cuts
+    return wanted, prompts, cuts
 
 
 async def _read_body(request: Request) -> bytes:
