@@ -36,3 +36,13 @@ def test_json_is_one_object(run, fakes):
     found = json.loads(ran.out)
     assert found["completions"][0]["text"] == "4"
     assert found["completions"][0]["finish_reason"] == "length"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_counts(run, fakes, tokenizer):
+    completer = fakes.ScriptedCompleter("x", context_length=64)
+    completer.tokenizer = tokenizer
+    ran = run("generate", "-", completer=completer, stdin=b"value = 1\n" * 100)
+    count = len(tokenizer.encode("value = 1\n" * 100)) + 1
+    assert (ran.status, ran.out) == (2, "")
+    assert f"the prompt has {count} tokens, and the context of scripted holds 64" in ran.err
+    assert completer.prompts == []

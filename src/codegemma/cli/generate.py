@@ -25,6 +25,7 @@ def generate(
 ) -> None:
     """Print what the model writes after the prompt, as it is drawn."""
     from codegemma.cli import output
+    from codegemma.serve.window import fit_window
     from codegemma.text.newlines import line_end_of, restore, to_lf
 
     sampling = Sampling(
@@ -39,9 +40,11 @@ def generate(
     text = _standard_input() if prompt == "-" else prompt
     line_end = line_end_of(text)
     completer = options.open_completer(model)
+    asked = Prompt(prefix=to_lf(text))
+    fit_window(asked, sampling, completer)  # refuses what the context does not hold
     completion: Completion | None = None
     written = ""
-    for delta in completer.stream(Prompt(prefix=to_lf(text)), sampling):
+    for delta in completer.stream(asked, sampling):
         completion = delta.completion or completion
         if not as_json:
             written = restore(delta.text, line_end) or written

@@ -34,6 +34,6 @@ def fit_window(prompt: Prompt, sampling: Sampling, completer: Completer) -> Fitt
     num_tokens = len(completer.tokenizer.encode(prompt.prefix)) + 1
     raise ContextLengthError(
         f"the prompt has {num_tokens} tokens, and the context of {info.name} holds "
-        f"{info.context_length}, one of them for the completion; send a suffix (even an empty "
-        "one) to have it cut around the cursor"
+        f"{info.context_length}, one of them for the completion; only infill, with a suffix "
+        "(even an empty one), is cut around the cursor"
     )
