@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,9 @@ def train(
 
     Writes OUT/config.json, OUT/metrics.jsonl, OUT/steps/N and OUT/model.
     """
+    from codegemma.train.memory import keep_freed_memory
+
+    keep_freed_memory()
     from codegemma.train import loop, recipes
 
     assignments = list(changes or ())
@@ -66,12 +69,12 @@ def train(
 
 
 @contextmanager
-def _json_lines() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _json_lines() -> Generator[Callable[[Mapping[str, Any]], None]]:
     yield lambda line: print(json.dumps(line), flush=True)
 
 
 @contextmanager
-def _progress(num_steps: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _progress(num_steps: int) -> Generator[Callable[[Mapping[str, Any]], None]]:
     """Show a bar on stderr; held-out results scroll above it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from codegemma.data.loader import encode_record
 from codegemma.data.recipes import DataRecipe
-from codegemma.data.shards import Record
 from codegemma.model.params import Params
 from codegemma.text.tokenizer import Tokenizer
-from codegemma.train.input import Batch, InputConfig, middle_mask, pack_rows
+from codegemma.train.input import Batch, InputConfig, Source, middle_mask, pack_rows
 
 Scorer = Callable[[Params, Batch], Float[Array, "B T"]]
 
@@ -39,7 +38,7 @@ class HeldoutLoss:
 
     def __init__(
         self,
-        source: Sequence[Record],
+        source: Source,
         *,
         tokenizer: Tokenizer,
         recipe: DataRecipe,

@@ -8,12 +8,11 @@ The state of the iterator is a small JSON object, kept with every checkpoint.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, cast, runtime_checkable
 
 import grain
 import numpy as np
 from grain import experimental
-from jaxtyping import Float32, Int32
 from numpy.typing import NDArray
 
 from codegemma.errors import ConfigError, DataError
@@ -21,6 +20,20 @@ from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID
 
 _PACKING_BINS: Final = 32
 _PREFETCHED_BATCHES: Final = 2
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Records by index, such as a ShardReader."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Record `index`."""
+        ...
+
 
 Encode = Callable[[Any, int], NDArray[np.int32]]
 """Encodes a record as one segment, given the epoch."""
@@ -58,7 +71,7 @@ class InputConfig:
 
 
 class Batch(NamedTuple):
-    """Rows of packed segments, numpy or jax arrays.
+    """Rows of packed segments: arrays [B T] of numpy or jax, int32 and the last float32.
 
     Args:
         tokens: Ids, 0 where a row is not filled.
@@ -68,10 +81,10 @@ class Batch(NamedTuple):
             the first of a segment and for padding.
     """
 
-    tokens: Int32[NDArray[np.int32], "B T"] | Any
-    segment_ids: Int32[NDArray[np.int32], "B T"] | Any
-    positions: Int32[NDArray[np.int32], "B T"] | Any
-    loss_weights: Float32[NDArray[np.float32], "B T"] | Any
+    tokens: Any
+    segment_ids: Any
+    positions: Any
+    loss_weights: Any
 
 
 class BatchIterator(Iterator[Batch]):
@@ -100,11 +113,11 @@ class BatchIterator(Iterator[Batch]):
         self._iterator.close()
 
 
-def make_batches(source: Sequence[Any], *, encode: Encode, config: InputConfig) -> BatchIterator:
+def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> BatchIterator:
     """Start at the first batch of an endless, shuffled, packed stream.
 
     Args:
-        source: Records by index, such as a ShardReader.
+        source: Records.
         encode: Gives one segment of a record; pure in (record, epoch).
         config: Batch shape and seed.
 
@@ -119,7 +132,7 @@ def make_batches(source: Sequence[Any], *, encode: Encode, config: InputConfig) 
         return make_segment(encode(record, index // num_records), config=config)
 
     rows = (
-        grain.MapDataset.source(source)
+        grain.MapDataset.source(cast(Any, source))
         .seed(config.seed)
         .shuffle()
         .repeat()

@@ -9,11 +9,9 @@ end of the schedule; anything else is refused by name.
 
 import dataclasses
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,15 +19,16 @@ from typing import Any, Final
 
 import jax
 import numpy as np
-from filelock import FileLock, Timeout
 
 from codegemma.data.loader import ShardReader, encode_record
+from codegemma.data.manifest import read_recipe
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.metadata import Metadata
 from codegemma.model.params import init_params, param_specs
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import provenance
+from codegemma.train.guard import interrupts, locked
 from codegemma.train.heldout import HeldoutLoss
 from codegemma.train.input import Batch, BatchIterator, make_batches
 from codegemma.train.metrics import MetricsLog, Speed
@@ -89,7 +88,7 @@ def train(
         TrainingError: The loss is not finite; the last finite step is saved.
         KeyboardInterrupt: A signal came; the last step is saved.
     """
-    with _locked(out):
+    with locked(out):
         run = _Run(recipe, data=data, out=out, start=start, decay_steps=decay_steps)
         return run.go(max_minutes=max_minutes, listener=listener)
 
@@ -111,6 +110,7 @@ class _Run:
         reader, self.heldout_reader = ShardReader(data, "train"), ShardReader(data, "heldout")
         self.tokenizer_file = data / TOKENIZER_NAME
         self.tokenizer = Tokenizer.from_file(self.tokenizer_file)
+        _check_budget(data, recipe)
         model = dataclasses.replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
         recipe = dataclasses.replace(recipe, model=model)
         self.inputs = provenance.hash_inputs(data, tokenizer=self.tokenizer)
@@ -145,7 +145,7 @@ class _Run:
         deadline = time.monotonic() + max_minutes * 60 if max_minutes else math.inf
         log = MetricsLog(self.out / "metrics.jsonl", step=step, listener=listener)
         speed, saved = Speed(), step
-        with closing(self.batches), _interrupts() as is_interrupted:
+        with closing(self.batches), interrupts() as is_interrupted:
             while step < recipe.schedule.num_steps and time.monotonic() < deadline:
                 metrics = self._update()
                 if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
@@ -255,47 +255,16 @@ class _Run:
         return folder
 
 
+def _check_budget(data: Path, recipe: TrainRecipe) -> None:
+    budget = read_recipe(data).context_tokens
+    if budget > recipe.input.row_tokens:
+        raise ConfigError(
+            f"{data} holds examples of up to {budget} tokens, and input.row_tokens is "
+            f"{recipe.input.row_tokens}; prepare with a smaller context or take longer rows"
+        )
+
+
 def _encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Any, epoch: int) -> Any:
     return encode_record(
         record, tokenizer=tokenizer, recipe=recipe.data, seed=recipe.input.seed, epoch=epoch
     )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep a second process out of the folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"another process is training in {out}; wait for it or stop it"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag; a second one acts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        del frame
-        flag.set()
-        signal.signal(number, previous[number])
-
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield flag.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

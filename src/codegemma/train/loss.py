@@ -9,7 +9,7 @@ position out.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Int
 
 UNROLLED_CHUNKS = 16
 """Up to this many chunks are written out one after the other, on CPUs faster than a scan."""
+
+_MAX_PART: Final = 32_768
 
 
 class TokenLoss(NamedTuple):
@@ -54,7 +56,8 @@ def cross_entropy(
         chunk: Positions handled at once.
         z_loss: Factor that keeps the log partition near 0; 0 for none.
     """
-    return TokenLoss(*_fused(hidden, embedding, targets, weights, chunk, z_loss))
+    sums: Any = _fused(hidden, embedding, targets, weights, chunk, z_loss)
+    return TokenLoss(*sums)
 
 
 def token_logprobs(
@@ -90,7 +93,7 @@ def _logits(hidden: Array, embedding: Array) -> Array:
     )
 
 
-def _chunked(arrays: tuple[Array, ...], chunk: int) -> tuple[tuple[Array, ...], int]:
+def _chunked(arrays: tuple[Array, ...], chunk: int) -> tuple[Any, int]:
     """Flatten [B T ...] to [chunks, size, ...], zero-padded, and count the true positions."""
     count = arrays[0].shape[0] * arrays[0].shape[1]
     size = min(chunk, count)
@@ -127,40 +130,63 @@ def _fused(
 def _fused_forward(
     hidden: Array, embedding: Array, targets: Array, weights: Array, chunk: int, z_loss: float
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Loss, log-probabilities, and the gradients of the loss as the residuals."""
+    """Loss, log-probabilities, and the gradients of the loss as the residuals.
+
+    A large table is worked on in parts, cast and added to one at a time: its copy in the dtype of
+    `hidden` and the product that is added to its gradient never exist as a whole.
+    """
     B, T, D = hidden.shape
-    V = embedding.shape[0]
+    parts = embedding.reshape(_num_parts(embedding.shape[0]), -1, D)
+    first_ids = jnp.arange(0, embedding.shape[0], parts.shape[1], dtype=targets.dtype)
 
     def block(
         grad_table: Array, rows: tuple[Array, Array, Array]
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         hidden, targets, weights = rows
-        logits = _logits(hidden, embedding)
-        top = jnp.max(logits, axis=-1, keepdims=True)
-        exps = jnp.exp(logits - top)
-        sums = jnp.sum(exps, axis=-1, keepdims=True)
-        log_z = (top + jnp.log(sums))[:, 0]
-        logprobs = jnp.take_along_axis(logits, targets[:, None], axis=1)[:, 0] - log_z
+        logits = jax.lax.map(lambda part: _logits(hidden, part), parts)
+        places = jnp.arange(parts.shape[1], dtype=targets.dtype)
+        ids = first_ids[:, None, None] + places[None, None, :]
+        is_target = ids == targets[None, :, None]
+        top = jnp.max(logits, axis=(0, 2))
+        exps = jnp.exp(logits - top[None, :, None])
+        sums = jnp.sum(exps, axis=(0, 2))
+        log_z = top + jnp.log(sums)
+        logprobs = jnp.sum(jnp.where(is_target, logits, 0), axis=(0, 2)) - log_z
         loss = jnp.sum(weights * (z_loss * log_z**2 - logprobs))
-        scale = (weights * (1 + 2 * z_loss * log_z))[:, None] / sums
-        is_target = jnp.arange(V, dtype=targets.dtype) == targets[:, None]
-        grad_logits = (exps * scale - jnp.where(is_target, weights[:, None], 0)).astype(
-            hidden.dtype
-        )
-        grad_hidden = (grad_logits @ embedding.astype(hidden.dtype)).astype(hidden.dtype)
-        grad_table += jax.lax.dot_general(
-            grad_logits, hidden, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-        )
-        return grad_table, (loss, logprobs, grad_hidden)
+        scale = weights * (1 + 2 * z_loss * log_z) / sums
+        grad_logits = exps * scale[None, :, None] - jnp.where(is_target, weights[None, :, None], 0)
+        grad_logits = grad_logits.astype(hidden.dtype)
+
+        def add(index: Array, grads: tuple[Array, Array]) -> tuple[Array, Array]:
+            grad_table, grad_hidden = grads
+            part, grad = parts[index].astype(hidden.dtype), grad_logits[index]
+            grad_hidden += _product(grad, part)
+            return grad_table.at[index].add(_product(grad.T, hidden)), grad_hidden
+
+        grads = (grad_table, jnp.zeros(hidden.shape, jnp.float32))
+        grad_table, grad_hidden = jax.lax.fori_loop(0, parts.shape[0], add, grads)
+        return grad_table, (loss, logprobs, grad_hidden.astype(hidden.dtype))
 
     rows, count = _chunked((hidden, targets, weights), chunk)
-    grad_table = jnp.zeros((V, D), jnp.float32)
     grad_table, (losses, logprobs, grad_hidden) = jax.lax.scan(
-        block, grad_table, rows, unroll=rows[0].shape[0] <= UNROLLED_CHUNKS
+        block,
+        jnp.zeros(parts.shape, jnp.float32),
+        rows,
+        unroll=rows[0].shape[0] <= UNROLLED_CHUNKS,
     )
     logprobs = logprobs.reshape(-1)[:count].reshape(B, T)
     grad_hidden = grad_hidden.reshape(-1, D)[:count].reshape(B, T, D)
-    return (jnp.sum(losses), logprobs), (grad_hidden, grad_table.astype(embedding.dtype))
+    grad_table = grad_table.reshape(embedding.shape).astype(embedding.dtype)
+    return (jnp.sum(losses), logprobs), (grad_hidden, grad_table)
+
+
+def _num_parts(vocab_size: int) -> int:
+    """Smallest number of equal parts of at most 32,768 ids; 1 where there is none below 64."""
+    counts = range(-(-vocab_size // _MAX_PART), 64)
+    return next((count for count in counts if vocab_size % count == 0), 1)
+
+
+_product = partial(jnp.matmul, preferred_element_type=jnp.float32)
 
 
 def _fused_backward(
@@ -168,13 +194,11 @@ def _fused_backward(
 ) -> tuple[Array, Array, None, None]:
     del chunk, z_loss
     factor = cotangents[0]
-    grad_hidden, grad_table = gradients
-    return (
-        (grad_hidden * factor).astype(grad_hidden.dtype),
-        (grad_table * factor).astype(grad_table.dtype),
-        None,
-        None,
-    )
+
+    def scale(gradient: Array) -> Array:
+        return (gradient.astype(jnp.float32) * factor).astype(gradient.dtype)
+
+    return scale(gradients[0]), scale(gradients[1]), None, None
 
 
 _fused.defvjp(_fused_forward, _fused_backward)

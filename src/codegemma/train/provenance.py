@@ -2,13 +2,15 @@
 """`OUT/config.json`: what a run was started with, and what a later run of it may change.
 
 Reads and writes the resolved recipe, versions, commit and hashes of the inputs. A folder's runs all
-share one recipe; only the cadence of `run` and the end of the schedule may differ.
+share one recipe; only the cadence of `run` and the end of the schedule may differ. A setting that
+did not exist when the folder was begun is taken at its default.
 """
 
 import dataclasses
 import hashlib
 import json
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +26,10 @@ from codegemma.train.recipes import TrainRecipe
 
 CONFIG_NAME: Final = "config.json"
 _PACKAGES: Final = ("codegemma", "jax", "jaxlib", "optax", "orbax-checkpoint", "grain", "numpy")
-_FREE: Final = ("schedule.num_steps", "schedule.decay_steps")
+_FREE: Final = re.compile(r"run\.(?!seed)|schedule\.(num|decay)_steps")
+_CUTS: Final = re.compile(
+    r"data\.(fim|psm|no_path|empty_suffix)_fraction|data\.split_kinds|data\.max_middle_chars"
+)
 
 
 def hash_inputs(data: Path, *, tokenizer: Tokenizer) -> dict[str, str]:
@@ -45,11 +50,9 @@ def continue_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -
     old = _flat(stored["recipe"] | {"inputs": stored["inputs"]})
     new = _flat(_as_json(recipe) | {"inputs": inputs})
     changed = [
-        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-        and name not in _FREE
-        and (not name.startswith("run.") or name == "run.seed")
+        f"{name}: {old[name]!r} there, {new[name]!r} now"
+        for name in sorted(old.keys() & new.keys())
+        if old[name] != new[name] and _matters(name)
     ]
     if changed:
         raise ConfigError(
@@ -123,6 +126,13 @@ def read_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _matters(name: str) -> bool:
+    """Whether a setting decides what is learned; of the data's, how records are cut does."""
+    if name.startswith("data."):
+        return _CUTS.match(name) is not None
+    return _FREE.match(name) is None
 
 
 def _as_json(recipe: TrainRecipe) -> dict[str, Any]:

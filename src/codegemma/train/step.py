@@ -42,8 +42,6 @@ class ComputeConfig:
 
     def __post_init__(self) -> None:
         faults = []
-        if self.dtype not in ("float32", "bfloat16"):
-            faults.append(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.loss_chunk < 1:
             faults.append(f"loss_chunk must be at least 1, not {self.loss_chunk}")
         if self.z_loss < 0:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared data and a recipe so small that a run takes seconds; compiled programs are shared."""
+
+import dataclasses
+import json
+import shutil
+import wsgiref
+from collections.abc import Generator
+from pathlib import Path
+
+import jax
+import pytest
+
+from codegemma.data import pipeline
+from codegemma.data import recipes as data_recipes
+from codegemma.model import config as models
+from codegemma.text.tokenizer import Tokenizer
+from codegemma.train.input import InputConfig
+from codegemma.train.optimizer import OptimizerConfig, ScheduleConfig
+from codegemma.train.recipes import RunConfig, TrainRecipe
+from codegemma.train.step import ComputeConfig
+
+TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
+LICENCE = "MIT License\n\nPermission is hereby granted, free of charge, to any person\n"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Runs of one recipe compile the same program: the second takes it from a cache on disk."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(TOKENIZER)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> TrainRecipe:
+    """16 steps of 2 rows of 128 tokens, a checkpoint every 4."""
+    return TrainRecipe(
+        name="test",
+        model=dataclasses.replace(models.tiny(), context_length=128),
+        data=dataclasses.replace(
+            data_recipes.nano(),
+            context_tokens=128,
+            window_tokens=(128,),
+            heldout=("wsgiref",),
+        ),
+        input=InputConfig(row_tokens=128, rows=2),
+        optimizer=OptimizerConfig(kind="adamw"),
+        schedule=ScheduleConfig(peak=1e-2, warmup_steps=2, num_steps=16),
+        compute=ComputeConfig(unroll=False, loss_chunk=256),
+        run=RunConfig(log_every=1, heldout_every=100, heldout_rows=3, checkpoint_every=4),
+    )
+
+
+@pytest.fixture(scope="session")
+def data(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The standard library's json (train) and wsgiref (held out), prepared."""
+    root = tmp_path_factory.mktemp("sources")
+    for package in (json, wsgiref):
+        source, target = Path(package.__file__).parent, root / package.__name__
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        (target / "LICENSE").write_text(LICENCE, encoding="utf-8")
+    settings = pipeline.Settings(
+        sources=(root,), recipe=recipe.data, tokenizer_file=TOKENIZER, each=True
+    )
+    out = tmp_path_factory.mktemp("data") / "out"
+    pipeline.prepare(settings, out=out)
+    return out
