@@ -165,7 +165,10 @@ def test_files_and_functions_stay_within_their_caps() -> None:
 
 
 def unknown_letters(source: str) -> list[str]:
-    """Upper-case names in jaxtyping shapes, and any letter in einsums, outside `dims.LETTERS`."""
+    """Upper-case letters in jaxtyping shapes, and any letter in einsums, outside `dims.LETTERS`.
+
+    Letters side by side, as in "B TG H", are axes made one; words in lower case are free.
+    """
     from codegemma.dims import LETTERS
 
     tree = ast.parse(source)
@@ -181,8 +184,7 @@ def unknown_letters(source: str) -> list[str]:
             shape = node.slice.elts[-1]
             if ast.unparse(node.value) not in dtypes or not isinstance(shape, ast.Constant):
                 continue
-            words = re.findall(r"[A-Za-z_]+", str(shape.value))
-            unknown += [word for word in words if word != word.lower() and word not in LETTERS]
+            unknown += [c for c in str(shape.value) if c.isupper() and c not in LETTERS]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("einsum"):
             equation = node.args[0]
             letters = str(equation.value) if isinstance(equation, ast.Constant) else "?"
@@ -193,7 +195,7 @@ def unknown_letters(source: str) -> list[str]:
 def test_a_letter_outside_the_legend_is_found() -> None:
     source = (
         "from jaxtyping import Float, Int as Whole\n"
-        'def f(x: Float[Array, "B T D"]) -> Whole[Array, "*B T-1 Q cache"]:\n'
+        'def f(x: Float[Array, "B T D"]) -> Whole[Array, "*B T-1 QG cache"]:\n'
         '    return jnp.einsum("BTD,DM->BTM", x, y) + einsum("BtD->BD", x)\n'
     )
 
@@ -269,6 +271,8 @@ def test_every_source_file_names_its_licence_first() -> None:
     assert unnamed == []
 
 
+# Programs that try to break out of the sandbox name what they would steal.
+ATTACKS = ROOT / "tests" / "sandbox"
 # The brackets keep these patterns from matching themselves.
 LOCAL_ADDRESSES = re.compile(
     r"(^|[^A-Za-z0-9_.])/(wor[k]|far[m]|roo[t])/|file:/[/]/|/opt/(pyp[i]|wheel[s])|/\.librar[y]"
@@ -296,7 +300,7 @@ def test_no_file_names_a_path_or_an_index_of_one_machine() -> None:
     hits = [
         f"{relative(path)}:{number}: {line.strip()[:100]}"
         for path, text in tracked_texts()
-        if path.suffix != ".svg" and LOCAL_ADDRESSES.search(text)
+        if path.suffix != ".svg" and ATTACKS not in path.parents and LOCAL_ADDRESSES.search(text)
         for number, line in enumerate(text.splitlines(), start=1)
         if LOCAL_ADDRESSES.search(line)
     ]
@@ -383,7 +387,7 @@ def test_the_core_list_is_part_of_the_full_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("list_name", "extras"), [("core.txt", []), ("dev.txt", ["data", "train", "dev"])]
+    ("list_name", "extras"), [("core.txt", []), ("dev.txt", ["data", "train", "evaluate", "dev"])]
 )
 def test_the_lists_hold_what_the_package_asks_for(list_name: str, extras: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -403,7 +407,7 @@ def test_the_lists_hold_what_the_package_asks_for(list_name: str, extras: list[s
     assert unmet == [], "run `make lock`"
 
 
-@pytest.mark.parametrize("extra", ["data", "train"])
+@pytest.mark.parametrize("extra", ["data", "train", "evaluate"])
 def test_an_extra_asks_for_nothing_twice_over_the_core(extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
