@@ -38,8 +38,9 @@ check: $(VENV)/.dev ## formatting, lint, types, and which package may import whi
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## run every benchmark; results go to benchmarks/results/
-	@for bench in benchmarks/bench_*.py; do echo "$$bench"; $(BIN)/python "$$bench" || exit 1; done
+bench: $(VENV)/.dev ## measure; results go to benchmarks/results/ (DATA=FOLDER: prepared data, for nano's quality)
+	$(BIN)/python benchmarks/bench_text.py src/codegemma/nano/tokenizer.model
+	$(if $(DATA),$(BIN)/python benchmarks/bench_nano.py --data $(DATA),@echo "bench_nano.py is left out: it needs prepared data, make bench DATA=FOLDER")
 
 docs: $(VENV)/.dev ## write docs/cli.md from the commands
 	$(BIN)/python -m typer codegemma.cli.main utils docs --name codegemma --output docs/cli.md
