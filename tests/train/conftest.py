@@ -21,7 +21,7 @@ from codegemma.train.recipes import RunConfig, TrainRecipe
 from codegemma.train.step import ComputeConfig
 
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
-LICENCE = "MIT License\n\nPermission is hereby granted, free of charge, to any person\n"
+LICENCE = Path(__file__).parents[2] / "LICENSE"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,7 +66,7 @@ def data(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in (json, wsgiref):
         source, target = Path(package.__file__).parent, root / package.__name__
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        (target / "LICENSE").write_text(LICENCE, encoding="utf-8")
+        shutil.copy(LICENCE, target / "LICENSE")
     settings = pipeline.Settings(
         sources=(root,), recipe=recipe.data, tokenizer_file=TOKENIZER, each=True
     )
