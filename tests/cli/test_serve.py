@@ -135,6 +135,12 @@ def test_a_model_is_warmed_with_an_infill(fakes):
     assert completer.num_finished == 1
 
 
+def test_a_small_context_is_warmed_within_its_bounds(fakes):
+    completer = fakes.ScriptedCompleter("x" * 20, context_length=128)
+    warm(completer)
+    assert len(completer.prompts[0].tokens) == 64
+
+
 def test_the_warm_prompt_is_read_in_a_piece_of_each_length():
     code = (
         "from codegemma.generate.batch import PIECE_LENGTHS, piece_length\n"

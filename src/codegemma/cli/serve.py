@@ -134,7 +134,8 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
 
 def warm(completer: "Completer") -> None:
     """Draw a little, so that the programs most requests need are compiled before the first one."""
-    text = completer.tokenizer.encode("value = 1\n" * WARM_TOKENS)[: WARM_TOKENS - 4]
+    length = min(WARM_TOKENS, completer.info.context_length // 2)
+    text = completer.tokenizer.encode("value = 1\n" * length)[: length - 4]
     tokens = (BOS_ID, FIM_PREFIX_ID, *text, FIM_SUFFIX_ID, FIM_MIDDLE_ID)
     for _ in completer.stream(Prompt(tokens=tokens), Sampling(max_tokens=8)):
         pass
