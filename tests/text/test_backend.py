@@ -97,6 +97,14 @@ def test_a_model_of_another_kind_is_refused_by_name(golden: Path):
         JsonBackend(change(golden / "tokenizer.json", edit), path=HERE)
 
 
+def test_a_regular_expression_of_the_file_is_not_run(golden: Path):
+    def edit(document: dict[str, Any]) -> None:
+        document["pre_tokenizer"]["pattern"] = {"Regex": "(a+)+$"}
+
+    with pytest.raises(CheckpointError, match="found a regular expression"):
+        JsonBackend(change(golden / "tokenizer.json", edit), path=HERE)
+
+
 def test_a_gap_in_the_ids_is_refused(golden: Path):
     def edit(document: dict[str, Any]) -> None:
         document["model"]["vocab"]["<unused99>"] = 2000

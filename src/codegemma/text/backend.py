@@ -102,6 +102,10 @@ class JsonBackend:
                 f"{path}: expected a BPE model with byte_fallback as Gemma has, found {kind!r} "
                 f"with byte_fallback {has_bytes!r}"
             )
+        if '"Regex":' in json.dumps([document.get("normalizer"), document.get("pre_tokenizer")]):
+            raise CheckpointError(
+                f"{path}: expected plain patterns as Gemma has, found a regular expression"
+            )
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
             self._tokenizer.no_truncation()

@@ -27,7 +27,8 @@ MAX_FILE_BYTES: Final = 256 << 20
 
 _CHUNK_CHARS: Final = 1024
 _BORDER: Final = re.compile(r"(?<=[^ \n])[ \n]")
-_CROSSES_BORDER: Final = re.compile(rb"[^ \n\0][ \n]")
+_CROSSES_BORDER: Final = re.compile(rb"[^ \n\xff][ \n]")
+_SEPARATOR: Final = "\0\uffff\0"
 _PROBE: Final = "".join(map(chr, range(128))) + "\r\n\t\t  a   b\n\n\n\u00e9\ufb01\u6f22\U0001f600"
 _LATE_CONTROL: Final = ("<unused99>", "[toxicity=0]", "<start_of_image>", "<end_of_image>")
 """Control tokens of Gemma's at the end of the vocabulary, beyond the reserved ids."""
@@ -162,10 +163,10 @@ class Tokenizer:
     def _bytes(self) -> list[bytes]:
         """Bytes of every token."""
         # Through one string: piece by piece would be the slowest part of loading 256,000.
-        pieces = "\0".join(self._backend.pieces(range(self.vocab_size)))
-        table = pieces.replace(t.SPACE, " ").encode().split(b"\0")
+        pieces = _SEPARATOR.join(self._backend.pieces(range(self.vocab_size)))
+        table = pieces.replace(t.SPACE, " ").encode().split(_SEPARATOR.encode())
         if len(table) != self.vocab_size:
-            raise CheckpointError(f"{self.path}: a piece holds the character NUL")
+            raise CheckpointError(f"{self.path}: a piece holds {_SEPARATOR!r}")
         for byte in range(256):
             token = self._backend.find(f"<0x{byte:02X}>")
             if token is not None:
@@ -182,7 +183,7 @@ class Tokenizer:
         Then merges cannot cross the border before such a space, and the text's parts encode to
         the same ids as the whole.
         """
-        return _CROSSES_BORDER.search(b"\0".join(self._bytes)) is None
+        return _CROSSES_BORDER.search(b"\xff".join(self._bytes)) is None
 
     def _encode_run(self, text: str, out: list[int]) -> None:
         """Encode text without special spellings, in chunks: short ones are faster by the byte."""

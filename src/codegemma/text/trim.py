@@ -3,8 +3,8 @@
 
 A rule takes a completion and the text on both sides of the cursor and gives back a head of the
 completion; no rule adds or rewrites anything. Text is LF. Rules in `DEFAULT_RULES` are those that
-leave correct completions alone: `benchmarks/bench_trim.py` applies each to true middles of real
-code and counts the ones it damages. Scoring against a benchmark takes the raw text instead.
+leave correct completions alone: `benchmarks/bench_text.py` applies each to true middles of real
+code and counts those it damages. Scoring against a benchmark takes the raw text instead.
 """
 
 import re
@@ -94,13 +94,13 @@ def file_separator(text: str, *, prefix: str, suffix: str) -> str:
 def suffix_overlap(text: str, *, prefix: str, suffix: str) -> str:
     """Drop the longest tail that the suffix already begins with.
 
-    The tail counts from `MIN_OVERLAP` visible characters on. A line the prefix ends with is no
-    repetition of the suffix but a pattern that goes on through both, and is kept.
+    The tail counts from `MIN_OVERLAP` visible characters on, a letter or digit among them: rules
+    drawn with signs go on through both sides. So does a line that the prefix ends with.
     """
     tail, head = text[-_WINDOW:], suffix[:_WINDOW]
     length = _longest_overlap(tail, head)
     overlap = tail[len(tail) - length :]
-    if len("".join(overlap.split())) < MIN_OVERLAP:
+    if len("".join(overlap.split())) < MIN_OVERLAP or not any(map(str.isalnum, overlap)):
         return text
     if prefix[-_WINDOW:].rstrip().endswith(overlap.strip()):
         return text
