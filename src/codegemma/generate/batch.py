@@ -21,6 +21,7 @@ from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
 from codegemma.generate.sampling import controls_of, draw_uniforms
 from codegemma.generate.stop import RowText
 from codegemma.model.cache import KVCache
+from codegemma.model.cached_attention import BLOCK
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params
 from codegemma.text.tokenizer import Tokenizer
@@ -371,20 +372,23 @@ def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
 
 
 def cache_length(num_tokens: int, *, context_length: int) -> int:
-    """Round up to a power of two, at least 1,024, at most the model's context."""
+    """Round up to a power of two, at least 1,024, at most the context in whole blocks.
+
+    Few lengths make few programs; an empty slot costs memory and hardly any time.
+    """
     length = _MIN_CACHE
     while length < num_tokens:
         length *= 2
-    return min(length, context_length)
+    return min(length, -(-context_length // BLOCK) * BLOCK)
 
 
 def piece_length(num_left: int) -> int:
-    """Length of the next piece of a prompt: at most about half of it is padding.
+    """Length of the next piece of a prompt: the longest of which at most a quarter is padding.
 
-    Example: 300 tokens are read as 256 and 64, 100 as 64 and 64, 150 as 256.
+    Example: 300 tokens are read as 256, 16, 16 and 16; 200 as 256; 100 as 64, 16, 16 and 16.
     """
     for length in PIECE_LENGTHS:
-        if num_left > length // 2:
+        if 4 * num_left > 3 * length:
             return length
     return PIECE_LENGTHS[-1]
 

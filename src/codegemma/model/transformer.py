@@ -18,6 +18,7 @@ from codegemma.model import cache as kv_cache
 from codegemma.model import layers
 from codegemma.model.attention import attention
 from codegemma.model.cache import KVCache
+from codegemma.model.cached_attention import attend_cache
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params
 
@@ -93,6 +94,7 @@ def forward_cached(
     slots, is_token = kv_cache.free_slots(cache, num_new=tokens.shape[1], num_tokens=num_tokens)
     angles = _angles(slots, config)
     stored_slots = jnp.where(is_token, slots, cache.k.shape[2])
+    query_slots = jnp.where(is_token, slots, 0)
 
     def block(
         carry: tuple[Array, Array, Array], inputs: tuple[dict[str, Any], Array]
@@ -102,15 +104,16 @@ def forward_cached(
         q, k, v = _queries_keys_values(x, layer, angles, config)
         all_k = kv_cache.write(all_k, k, layer=index, slots=stored_slots)
         all_v = kv_cache.write(all_v, v, layer=index, slots=stored_slots)
-        heads = attention(q, all_k[index], all_v[index], query_slots=slots)
+        heads = attend_cache(q, all_k, all_v, layer=index, query_slots=query_slots)
         x = x + layers.project(heads, layer["o"], num_dims=2)
         return (_feed_forward(x, layer, config), all_k, all_v), None
 
     x = layers.embed(params["embedding"], tokens, dtype=dtype)
     carry = (x, cache.k, cache.v)
     if isinstance(params["layers"], tuple):
+        traced_once = jax.jit(block)
         for index, layer in enumerate(params["layers"]):
-            carry, _ = block(carry, (layer, jnp.asarray(index, jnp.int32)))
+            carry, _ = traced_once(carry, (layer, jnp.asarray(index, jnp.int32)))
     else:
         indices = jnp.arange(config.num_layers)
         carry, _ = jax.lax.scan(

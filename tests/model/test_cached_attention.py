@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from codegemma.model.cached_attention import attend_cache
+
+
+def dense(q, k, v, query_slots):
+    """The textbook form, one head and query at a time, float64."""
+    out = np.zeros(q.shape)
+    group = q.shape[2] // k.shape[2]
+    for row, query, head in np.ndindex(q.shape[:3]):
+        num_seen = query_slots[row, query] + 1
+        keys = k[row, :num_seen, head // group].astype(np.float64)
+        scores = keys @ q[row, query, head].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        out[row, query, head] = (weights / weights.sum()) @ v[row, :num_seen, head // group]
+    return out
+
+
+def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0):
+    rng = np.random.default_rng(0)
+    batch, num_queries = query_slots.shape
+    q = rng.normal(0, scale, (batch, num_queries, 4, 8)).astype(np.float32)
+    k, v = rng.normal(0, 1, (2, 3, batch, num_slots, num_kv_heads, 8)).astype(np.float32)
+    return q, k, v
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("num_slots", "query_slots"),
+    [
+        (256, [[0], [255]]),
+        (256, [[125, 126, 127, 128, 129], [0, 1, 2, 3, 4]]),
+        (384, [[300], [10]]),
+        (50, [[49, 0], [7, 8]]),
+    ],
+)
+def test_it_agrees_with_dense_attention(num_slots, query_slots, num_kv_heads):
+    query_slots = np.array(query_slots, np.int32)
+    q, k, v = draw(num_slots, num_kv_heads, query_slots)
+    found = jax.jit(attend_cache)(
+        jnp.asarray(q),
+        jnp.asarray(k),
+        jnp.asarray(v),
+        layer=1,
+        query_slots=jnp.asarray(query_slots),
+    )
+    np.testing.assert_allclose(found, dense(q, k[1], v[1], query_slots), atol=2e-6)
+
+
+def test_large_scores_do_not_overflow():
+    query_slots = np.array([[255]], np.int32)
+    q, k, v = draw(256, 1, query_slots, scale=100.0)
+    found = attend_cache(
+        jnp.asarray(q),
+        jnp.asarray(k),
+        jnp.asarray(v),
+        layer=0,
+        query_slots=jnp.asarray(query_slots),
+    )
+    np.testing.assert_allclose(found, dense(q, k[0], v[0], query_slots), atol=1e-3)
+
+
+def test_slots_after_the_query_are_not_read_even_when_they_hold_nonsense():
+    query_slots = np.array([[100]], np.int32)
+    q, k, v = draw(256, 1, query_slots)
+    k[:, :, 128:], v[:, :, 128:] = np.nan, np.nan
+    found = attend_cache(
+        jnp.asarray(q),
+        jnp.asarray(k),
+        jnp.asarray(v),
+        layer=2,
+        query_slots=jnp.asarray(query_slots),
+    )
+    np.testing.assert_allclose(found, dense(q, k[2], v[2], query_slots), atol=2e-6)
+
+
+def test_bfloat16_queries_stay_bfloat16():
+    query_slots = np.array([[5]], np.int32)
+    q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in draw(128, 1, query_slots))
+    found = attend_cache(q, k, v, layer=0, query_slots=jnp.asarray(query_slots))
+    assert found.dtype == jnp.bfloat16
+    expected = dense(
+        np.asarray(q, np.float32),
+        np.asarray(k[0], np.float32),
+        np.asarray(v[0], np.float32),
+        query_slots,
+    )
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=0.03)
