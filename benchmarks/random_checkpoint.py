@@ -20,8 +20,9 @@ import sentencepiece
 
 from codegemma.model.config import ModelConfig, by_name
 from codegemma.model.convert.hf import StoredTensor
+from codegemma.model.export import write_checkpoint
 from codegemma.model.metadata import Metadata
-from codegemma.model.stored import parse_dtype, write_checkpoint
+from codegemma.model.stored import parse_dtype
 from codegemma.text.tokens import NUM_RESERVED, trainer_options, whole_pieces
 
 _SEED_VOCABULARY = 700

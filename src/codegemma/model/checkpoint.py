@@ -20,16 +20,11 @@ import numpy as np
 from codegemma.errors import CheckpointError
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert.hf import StoredTensor, stored_tensors
+from codegemma.model.export import MAX_SHARD_BYTES, write_checkpoint
 from codegemma.model.memory import available_bytes
 from codegemma.model.metadata import Metadata
 from codegemma.model.params import Params, ParamSpec, param_specs
-from codegemma.model.stored import (
-    MAX_SHARD_BYTES,
-    StoredCheckpoint,
-    open_checkpoint,
-    parse_dtype,
-    write_checkpoint,
-)
+from codegemma.model.stored import StoredCheckpoint, open_checkpoint, parse_dtype
 from codegemma.text.tokenizer import Tokenizer
 
 # Fastest width of a strip when a matrix is copied transposed; measured, see `_copy_transposed`.

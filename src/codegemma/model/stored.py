@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model folder as it lies on the disk: opened and checked, written, or converted.
+"""A model folder as it lies on the disk, opened and checked; its weights are read on demand.
 
-Nothing here holds more of the weights than a few megabytes. Reading them into a model and taking
-them from one is `checkpoint.py`.
+Nothing here holds more of the weights than a few megabytes: `checkpoint.py` makes a model of them,
+`export.py` writes them anew.
 """
 
 import dataclasses
-import importlib.metadata
-import json
-import math
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
@@ -22,35 +18,18 @@ from codegemma.errors import CheckpointError, ConfigError
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
-from codegemma.model.folder import atomic_folder, contained_file, read_json_object
-from codegemma.model.manifest import read_manifest, verify_manifest, write_manifest
+from codegemma.model.folder import contained_file, read_json_object
+from codegemma.model.manifest import MANIFEST_NAME, read_manifest, verify_manifest
 from codegemma.model.metadata import (
-    GEMMA_LICENCE,
-    GEMMA_TERMS,
     METADATA_NAME,
     Metadata,
     read_metadata,
 )
-from codegemma.model.tensorfile import TensorFile, is_finite, write_tensorfile
+from codegemma.model.tensorfile import TensorFile, is_finite
 from codegemma.text.tokenizer import FILE_NAMES as TOKENIZER_NAMES
 from codegemma.text.tokenizer import Tokenizer
 
-Layout = Literal["hf", "native"]
-"""A folder as transformers reads it, or the same with `codegemma.json` and `manifest.json`."""
-
-MAX_SHARD_BYTES: Final = 5_000_000_000
 _DTYPES: Final = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
-_TOKENIZER_COMPANIONS: Final = (
-    *TOKENIZER_NAMES,
-    hf_config.TOKENIZER_CONFIG_NAME,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
-_LICENCE_PATTERNS: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
-_NOTICE: Final = (
-    f"Gemma is provided under and subject to the Gemma Terms of Use found at {GEMMA_TERMS}"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +42,7 @@ class StoredCheckpoint:
         metadata: What it says of itself.
         tokenizer: Its tokenizer.
         weights: The file of every stored tensor.
-        fingerprint: sha256 of its manifest; None where it has none.
+        fingerprint: sha256 of its `manifest.json`; None where it has none.
     """
 
     folder: Path
@@ -175,130 +154,8 @@ def open_checkpoint(
         metadata=metadata,
         tokenizer=tokenizer,
         weights=weights,
-        fingerprint=None if manifest is None else manifest.sha256,
+        fingerprint=manifest.sha256 if manifest and (folder / MANIFEST_NAME).exists() else None,
     )
-
-
-def write_checkpoint(
-    folder: Path | str,
-    *,
-    config: ModelConfig,
-    metadata: Metadata,
-    blocks: Callable[[StoredTensor], Iterable[np.ndarray]],
-    dtype: np.dtype,
-    tokenizer_file: Path,
-    licence_files: Sequence[Path] = (),
-    layout: Layout = "native",
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-    replace: bool = False,
-) -> None:
-    """Write a model folder, all or nothing.
-
-    Args:
-        folder: The folder to make.
-        config: Shape of the model.
-        metadata: What it says of itself.
-        blocks: Gives the values of a tensor as contiguous blocks of rows.
-        dtype: Dtype of those values.
-        tokenizer_file: Vocabulary; the other tokenizer files beside it travel with it.
-        licence_files: Licences and notices that travel with the weights.
-        layout: Whether to add our own two files.
-        max_shard_bytes: Most bytes of weights in one file.
-        replace: Whether an existing folder is replaced.
-
-    Raises:
-        CheckpointError: The folder exists, the disk is full, or a value is NaN or Inf.
-    """
-    folder = Path(folder)
-    tensors = {tensor.name: tensor for tensor in hf.stored_tensors(config)}
-    sizes = {name: math.prod(tensor.shape) * dtype.itemsize for name, tensor in tensors.items()}
-    plan = hf.plan_shards(sizes, max_shard_bytes=max_shard_bytes)
-    with atomic_folder(folder, replace=replace) as partial:
-        _check_disk(partial, needed_bytes=sum(sizes.values()))
-        known: dict[str, str] = {}
-        for shard, names in plan.items():
-            known[shard] = write_tensorfile(
-                partial / shard,
-                {name: tensors[name].shape for name in names},
-                dtype=dtype,
-                blocks=lambda name: blocks(tensors[name]),
-            )
-        if len(plan) > 1:
-            places = {name: shard for shard, names in plan.items() for name in names}
-            index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
-            _write_json(partial / hf.INDEX_NAME, index)
-        _write_companions(
-            partial,
-            config=config,
-            metadata=metadata,
-            dtype=dtype,
-            tokenizer_file=tokenizer_file,
-            licence_files=licence_files,
-        )
-        if layout == "native":
-            _write_json(partial / METADATA_NAME, metadata.raw)
-            write_manifest(partial, known=known)
-
-
-def convert_checkpoint(
-    source: Path | str,
-    target: Path | str,
-    *,
-    layout: Layout,
-    dtype: str | None = None,
-    max_shard_bytes: int = MAX_SHARD_BYTES,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Write a model folder anew in another layout or dtype; licences travel with it.
-
-    Args:
-        source: The folder to read.
-        target: The folder to make.
-        layout: "hf" for what transformers and vLLM read, "native" for that and our own files.
-        dtype: "bfloat16" or "float32"; None keeps the dtype.
-        max_shard_bytes: Most bytes of weights in one file.
-        progress: Told the bytes of weights read so far and in all.
-
-    Raises:
-        CheckpointError: The source is refused, or the target cannot be written.
-        ConfigError: The dtype is unknown.
-    """
-    stored = open_checkpoint(source)
-    kept = stored.dtype
-    wanted = kept if dtype is None else parse_dtype(dtype)
-    metadata = stored.metadata
-    if wanted != kept:
-        line = f"Converted the weights from {kept} to {wanted}."
-        metadata = dataclasses.replace(metadata, history=(*metadata.history, line))
-    total = sum(math.prod(tensor.shape) for tensor in hf.stored_tensors(stored.config))
-    done = 0
-
-    def blocks(tensor: StoredTensor) -> Iterator[np.ndarray]:
-        nonlocal done
-        for block in stored.blocks(tensor, dtype=wanted):
-            yield block
-            done += block.size
-            if progress:
-                progress(done * wanted.itemsize, total * wanted.itemsize)
-
-    write_checkpoint(
-        target,
-        config=stored.config,
-        metadata=metadata,
-        blocks=blocks,
-        dtype=wanted,
-        tokenizer_file=stored.tokenizer.path,
-        licence_files=find_licences(stored.folder),
-        layout=layout,
-        max_shard_bytes=max_shard_bytes,
-    )
-    stored.check_unchanged()
-
-
-def find_licences(folder: Path) -> list[Path]:
-    """List the licences, notices and use policies of a model folder."""
-    names = sorted({path.name for pattern in _LICENCE_PATTERNS for path in folder.glob(pattern)})
-    return [contained_file(folder, name) for name in names if (folder / name).is_file()]
 
 
 def _open_tokenizer(folder: Path) -> Tokenizer:
@@ -336,56 +193,3 @@ def _check_listed(folder: Path, *, names: Iterable[str], weights: Mapping[str, T
     for file in dict.fromkeys(weights.values()):
         if file.path not in listed:
             raise CheckpointError(f"{file.path} is not in the folder's manifest")
-
-
-def _check_disk(folder: Path, *, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise CheckpointError(
-            f"{folder.parent}: the weights need {needed_bytes / 1e9:.1f} GB of disk, "
-            f"{free / 1e9:.1f} GB are free"
-        )
-
-
-def _write_companions(
-    folder: Path,
-    *,
-    config: ModelConfig,
-    metadata: Metadata,
-    dtype: np.dtype,
-    tokenizer_file: Path,
-    licence_files: Sequence[Path],
-) -> None:
-    """Write everything beside the weights: configuration, tokenizer, licences."""
-    is_instruction = metadata.is_instruction
-    _write_json(folder / hf_config.CONFIG_NAME, hf_config.render_config(config, dtype=dtype.name))
-    _write_json(
-        folder / hf_config.GENERATION_NAME,
-        hf_config.render_generation_config(is_instruction=is_instruction),
-    )
-    for name in _TOKENIZER_COMPANIONS:
-        if (tokenizer_file.parent / name).exists():
-            shutil.copyfile(contained_file(tokenizer_file.parent, name), folder / name)
-    if not (folder / hf_config.TOKENIZER_CONFIG_NAME).exists():
-        _write_json(
-            folder / hf_config.TOKENIZER_CONFIG_NAME,
-            hf_config.render_tokenizer_config(is_instruction=is_instruction),
-        )
-    for path in licence_files:
-        shutil.copyfile(path, folder / path.name)
-    if metadata.licence == GEMMA_LICENCE:
-        _write_notice(folder / "NOTICE", metadata=metadata, dtype=dtype)
-
-
-def _write_notice(path: Path, *, metadata: Metadata, dtype: np.dtype) -> None:
-    """Add what the Gemma Terms of Use ask of a copy: their notice, and that it was modified."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if GEMMA_TERMS not in text:
-        text += f"{_NOTICE}\n"
-    version = importlib.metadata.version("codegemma")
-    line = f"Modified: {metadata.name} was written anew as {dtype} by codegemma {version}.\n"
-    path.write_text(text if line in text else text + line, encoding="utf-8")
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
