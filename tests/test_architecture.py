@@ -38,6 +38,30 @@ TESTS_WITHOUT_MIRROR = {
     "tests/test_journey.py",
 }
 HEAVY = ("jax", "jaxlib", "numpy", "optax", "orbax", "grain", "sentencepiece", "starlette")
+# A new flag or recipe is a promise: it is made here, and withdrawn here.
+FLAGS = {
+    "complete": (
+        "--explain --json --max-tokens --min-p --mode --model --n --path --seed --stop "
+        "--temperature --top-k --top-p -m place"
+    ),
+    "serve": "--host --model --port --token-file -m",
+    "generate": (
+        "--json --max-tokens --min-p --model --seed --stop --temperature --top-k --top-p -m prompt"
+    ),
+    "chat": "--max-tokens --min-p --model --seed --temperature --top-k --top-p -m",
+    "models": "--json",
+    "pull": "--revision --yes -y name",
+    "convert": "--dtype --max-shard-mb --to source target",
+    "verify": "--json model",
+    "prepare": (
+        "--decontaminate --each --holdout-fraction --json --model --out --recipe --seed "
+        "--unlicensed --vocab-size --workers source"
+    ),
+    "inspect": "--epoch --json --seed shard",
+    "train": "--data --decay-steps --json --minutes --out --recipe --set --start --steps",
+}
+DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "nano"]
+TRAIN_RECIPES = ["nano", "tiny"]
 CARD_STATEMENTS = [f"C{n}" for n in range(1, 28)]
 
 
@@ -360,6 +384,47 @@ def test_text_and_data_load_no_jax_even_through_a_library() -> None:
 
 
 # What others rely on
+
+
+def test_no_flag_comes_or_goes_unnoticed() -> None:
+    from codegemma.cli.main import VERBS, load_verb
+
+    flags = {
+        verb.name: " ".join(sorted(flag for p in load_verb(verb.name).params for flag in p.opts))
+        for verb in VERBS
+    }
+
+    assert flags == FLAGS
+
+
+def test_no_recipe_comes_or_goes_unnoticed() -> None:
+    from codegemma.data import recipes as data_recipes
+    from codegemma.errors import ConfigError
+    from codegemma.train import recipes as train_recipes
+
+    for module, names in ((data_recipes, DATA_RECIPES), (train_recipes, TRAIN_RECIPES)):
+        with pytest.raises(ConfigError) as refusal:
+            module.by_name("no such recipe")
+        listed = str(refusal.value).rpartition(" are " if module is data_recipes else ": ")[2]
+
+        assert sorted(listed.split(", ")) == names
+        assert [module.by_name(name).name for name in names] == names
+
+
+def test_the_command_reference_is_current() -> None:
+    command = [sys.executable, "-m", "typer", "codegemma.cli.main", "utils", "docs"]
+    written = subprocess.run(
+        [*command, "--name", "codegemma"], capture_output=True, check=True, text=True, cwd=ROOT
+    ).stdout
+    kept = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert written.strip() == kept.strip(), "run `make docs`"
+
+
+def test_help_is_quick() -> None:
+    bare = cpu_seconds([sys.executable, "-c", "pass"])
+
+    assert cpu_seconds([sys.executable, "-m", "codegemma", "--help"]) - bare < HELP_LIMIT_S
 
 
 def pinned(list_name: str) -> dict[str, str]:
