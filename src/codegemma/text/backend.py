@@ -41,8 +41,8 @@ class Backend(Protocol):
 class SentencePieceBackend:
     """A `tokenizer.model`.
 
-    The library reads it in this process: it answered 10,000 damaged files with an exception or a
-    wrong vocabulary, which the layout check refuses, and never with a crash.
+    The library reads it in this process: a damaged file makes it raise, or gives a vocabulary
+    that the layout check refuses or that differs in a piece, which only a checksum can tell.
 
     Raises:
         CheckpointError: The bytes are no SentencePiece model.

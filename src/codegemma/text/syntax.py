@@ -138,6 +138,7 @@ def language_of(path: str) -> str | None:
     return _EXTENSIONS.get(PurePosixPath(path).suffix.lower())
 
 
+@lru_cache
 def has_grammar(language: str) -> bool:
     """Whether the grammar of a language is installed here."""
     grammar = _GRAMMARS.get(language)
