@@ -1,2 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CodeGemma system: data, training, evaluation and serving of code completion models."""
+"""The CodeGemma system: data, training, evaluation and serving of code completion models.
+
+Example:
+    import codegemma
+
+    model = codegemma.load("nano")
+    print(model.complete("def area(radius):", "").text)
+
+Importing this package imports next to nothing; loading a model imports jax.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codegemma.completion import (
+        Completion,
+        Delta,
+        Loglikelihood,
+        Prompt,
+        Sampling,
+        SourceFile,
+        TokenLogprob,
+        Turn,
+    )
+    from codegemma.errors import CodegemmaError
+    from codegemma.generate.model import Model
+
+__all__ = [
+    "CodegemmaError",
+    "Completion",
+    "Delta",
+    "Loglikelihood",
+    "Model",
+    "Prompt",
+    "Sampling",
+    "SourceFile",
+    "TokenLogprob",
+    "Turn",
+    "load",
+]
+
+
+def load(name_or_path: str, *, dtype: str | None = None) -> "Model":
+    """Load a model.
+
+    Args:
+        name_or_path: A known name ("nano", "codegemma-2b", ...; see `codegemma models`) or a model
+            folder.
+        dtype: "float32" or "bfloat16"; None takes what suits device and model.
+
+    Raises:
+        CodegemmaError: There is no such model, its files are refused, or memory is short.
+    """
+    from codegemma.generate.load import load_completer
+    from codegemma.generate.model import Model
+
+    return Model(load_completer(name_or_path, dtype=dtype))
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it is defined when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = {"CodegemmaError": "errors", "Model": "generate.model"}.get(name, "completion")
+    return getattr(importlib.import_module(f"codegemma.{home}"), name)

@@ -46,15 +46,12 @@ class Weights:
         params: Weights on the device.
         config: Sizes.
         dtype: Activation dtype.
-        min_rows: Least rows of a decode step; a CPU multiplies two bfloat16 rows with a matrix
-            far faster than one.
         lock: Held while the device works, so that requests take turns instead of competing.
     """
 
     params: Params
     config: ModelConfig
     dtype: Any
-    min_rows: int
     lock: threading.Lock
 
 
@@ -168,7 +165,7 @@ class Batch:
     def _read_prompts(self) -> Iterator[Piece]:
         """Read all prompts and draw each row's first token; return the cache, None if stopped."""
         prompts = [np.asarray(request.tokens, np.int32) for request in self._requests]
-        num_rows = _row_bucket(len(prompts), least=1)
+        num_rows = row_bucket(len(prompts))
         cache = self._empty_cache(num_rows)
         read = np.zeros(num_rows, np.int64)
         lengths = np.ones(num_rows, np.int64)
@@ -206,7 +203,7 @@ class Batch:
         return cache
 
     def _draw_rows(self, rows: Sequence[_Row], cache: KVCache) -> Iterator[Piece]:
-        num_rows = _row_bucket(len(rows), least=self._weights.min_rows)
+        num_rows = row_bucket(len(rows))
         source = np.zeros(num_rows, np.int32)
         source[: len(rows)] = [row.request for row in rows]
         if len(self._rows) > len(rows) or num_rows != cache.length.shape[0] or self._sampling.n > 1:
@@ -393,8 +390,6 @@ def piece_length(num_left: int) -> int:
     return PIECE_LENGTHS[-1]
 
 
-def _row_bucket(num_rows: int, *, least: int) -> int:
-    rows = least
-    while rows < num_rows:
-        rows *= 2
-    return rows
+def row_bucket(num_rows: int) -> int:
+    """Round up to a power of two."""
+    return 1 << (num_rows - 1).bit_length()

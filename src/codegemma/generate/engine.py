@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
@@ -29,6 +28,7 @@ from codegemma.generate.batch import (
     cache_length,
     empty_cache,
     piece_length,
+    row_bucket,
 )
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, unstack_layers
@@ -76,7 +76,6 @@ class Engine:
             params=_place(params, dtype=dtype, on_cpu=on_cpu),
             config=config,
             dtype=dtype,
-            min_rows=2 if on_cpu and dtype == jnp.bfloat16 else 1,
             lock=threading.Lock(),
         )
 
@@ -290,9 +289,7 @@ class Engine:
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> list[Loglikelihood]:
         rows = [[*context, *continuation] for context, continuation in pairs]
-        num_rows = 1
-        while num_rows < len(rows):
-            num_rows *= 2
+        num_rows = row_bucket(len(rows))
         longest = max(len(row) for row in rows)
         cache = empty_cache(self._weights, num_rows=num_rows, num_tokens=longest)
         targets = [[*row[1:], 0] for row in rows]

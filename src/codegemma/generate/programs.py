@@ -98,7 +98,7 @@ def prefill(
         params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
     )
     last = jnp.maximum(num_tokens - 1, 0)[:, None, None]
-    logits = _logits(params, jnp.take_along_axis(hidden, last, axis=1)[:, 0])
+    logits = unembed(params, jnp.take_along_axis(hidden, last, axis=1)[:, 0])
     return _draw(logits, controls, uniforms, num_top=num_top), cache
 
 
@@ -149,7 +149,7 @@ def decode(
             dtype=dtype,
         )
         uniform = jax.lax.dynamic_slice_in_dim(uniforms, step, 1, axis=1)
-        new = _draw(_logits(params, hidden[:, 0]), controls, uniform, num_top=num_top)
+        new = _draw(unembed(params, hidden[:, 0]), controls, uniform, num_top=num_top)
         new = new._replace(tokens=jnp.where(is_done[:, None], NO_TOKEN, new.tokens))
         drawn = jax.tree.map(
             lambda kept, part: jax.lax.dynamic_update_slice_in_dim(kept, part, step, axis=1),
@@ -217,7 +217,7 @@ def score(
 
     def score_block(part: tuple[Array, Array]) -> tuple[Array, Array]:
         hidden, targets = part
-        logits = _logits(params, hidden)
+        logits = unembed(params, hidden)
         logprobs = jax.nn.log_softmax(logits, axis=-1)
         chosen = jnp.take_along_axis(logprobs, targets[:, None], axis=-1)[:, 0]
         return chosen, jnp.argmax(logits, axis=-1) == targets
@@ -242,13 +242,6 @@ def read_logits(
         params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
     )
     return unembed(params, hidden), cache
-
-
-def _logits(params: Params, hidden: Float[Array, "B D"]) -> Float[Array, "B V"]:
-    """Give the logits; a single bfloat16 row is doubled, which XLA on a CPU runs far faster."""
-    if hidden.shape[0] == 1 and hidden.dtype == jnp.bfloat16:
-        return unembed(params, jnp.concatenate([hidden, hidden]))[:1]
-    return unembed(params, hidden)
 
 
 def _draw(

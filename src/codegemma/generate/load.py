@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model's name or folder to a completer that is ready to draw.
+
+Chooses device, dtype and infill order, and keeps compiled programs in the user's cache folder so
+that a later start need not compile. Nothing here happens at import.
+
+Unstated: which infill order the released checkpoints are best at; without a record of `verify`
+they get PSM, the documented one.
+"""
+
+import hashlib
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from codegemma.completion import Completer, CompleterInfo, Mode
+from codegemma.generate.engine import Engine
+from codegemma.generate.record import read_record
+from codegemma.generate.trimmed import Trimmed
+from codegemma.model.checkpoint import Checkpoint, load_checkpoint
+from codegemma.model.folder import cache_folder
+from codegemma.model.hub import resolve
+from codegemma.model.params import num_params
+from codegemma.text.trim import DEFAULT_RULES, Rule
+
+SMALL_MODEL_PARAMS: Final = 500_000_000
+"""A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+def load_completer(
+    name_or_path: str | Path, *, dtype: Any = None, rules: Sequence[Rule] = DEFAULT_RULES
+) -> Completer:
+    """Load a model for completing; it is not compiled yet, which its first requests do.
+
+    Args:
+        name_or_path: Name of a model, or its folder.
+        dtype: "float32" or "bfloat16". None: on a CPU float32 for small models; otherwise what
+            is stored. A large bfloat16 model stays bfloat16 on a CPU: float32 would take twice
+            the memory.
+        rules: How infills are shortened; () leaves them as they were drawn, as scoring wants.
+
+    Raises:
+        CodegemmaError: There is no such model, its files are refused, or memory is short.
+    """
+    engine = load_engine(name_or_path, dtype=dtype)
+    return Trimmed(engine, rules=rules) if rules else engine
+
+
+def load_engine(name_or_path: str | Path, *, dtype: Any = None) -> Engine:
+    """Load a model as the engine itself, as `load_completer` does.
+
+    Raises:
+        CodegemmaError: There is no such model, its files are refused, or memory is short.
+    """
+    keep_compiled_programs()
+    folder = resolve(name_or_path)
+    checkpoint = load_checkpoint(folder, dtype=dtype)
+    device = jax.devices()[0].platform
+    stored = checkpoint.params["embedding"].dtype
+    is_small = num_params(checkpoint.config) < SMALL_MODEL_PARAMS
+    chosen = np.dtype(np.float32) if dtype is None and is_small and device == "cpu" else stored
+    return Engine(
+        checkpoint.params,
+        config=checkpoint.config,
+        tokenizer=checkpoint.tokenizer,
+        info=CompleterInfo(
+            name=str(name_or_path),
+            context_length=checkpoint.config.context_length,
+            mode=_best_mode(checkpoint, folder),
+            is_instruction=checkpoint.metadata.is_instruction,
+            fingerprint=checkpoint.fingerprint,
+            device=device,
+            dtype=str(chosen),
+        ),
+        dtype=chosen,
+    )
+
+
+def keep_compiled_programs() -> None:
+    """Let jax keep what it compiles in the user's cache folder, for this kind of machine.
+
+    A folder that jax was given by other means is left as it is.
+    """
+    if jax.config.read("jax_compilation_cache_dir") is not None:
+        return
+    folder = cache_folder() / "jax" / _machine_key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # without a place to write, every start compiles
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _best_mode(checkpoint: Checkpoint, folder: Path) -> Mode:
+    """Take the order that `verify` measured, else what the model says of itself, else PSM."""
+    record = read_record(folder, fingerprint=checkpoint.fingerprint)
+    if record is not None:
+        return record.mode
+    return checkpoint.metadata.mode or "psm"
+
+
+def _machine_key() -> str:
+    """Name the kind of processor: a program compiled for another one may not run on this."""
+    features = platform.machine()
+    try:
+        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
+        features += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        features += platform.processor() + os.environ.get("PROCESSOR_IDENTIFIER", "")
+    return hashlib.sha256(features.encode()).hexdigest()[:16]

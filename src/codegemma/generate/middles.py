@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well a model knows the middles of bundled files: the measure behind `verify`.
+
+Reads eight short source files in seven languages, made for this purpose and shipped with the
+package, cuts each in two fixed ways, and takes the negative log likelihood of every middle under
+the three infill orders and under orders whose sentinels are exchanged. It judges nothing.
+"""
+
+import importlib.resources
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Final
+
+import numpy as np
+
+from codegemma.completion import Prompt
+from codegemma.generate.engine import Engine
+from codegemma.text.fim import InfillMode, Split, render_prompt
+from codegemma.text.tokens import FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFFIX_ID
+
+MODES: Final[tuple[InfillMode, ...]] = ("psm", "spm", "spm2")
+
+_FOLDER: Final = "verify_files"
+_SENTINELS: Final = (FIM_PREFIX_ID, FIM_MIDDLE_ID, FIM_SUFFIX_ID)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Middle:
+    """A middle of a bundled file, and where it was cut from."""
+
+    path: str
+    split: Split
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the middle."""
+        return len(self.split.middle.encode())
+
+
+def read_middles() -> list[Middle]:
+    """Cut each bundled file in two ways, in the order of the names."""
+    folder = importlib.resources.files("codegemma.generate") / _FOLDER
+    files = sorted((file for file in folder.iterdir()), key=lambda file: file.name)
+    return [
+        Middle(path=file.name.removesuffix(".txt"), split=split)
+        for file in files
+        for split in cut(file.read_text(encoding="utf-8"))
+    ]
+
+
+def cut(text: str) -> Iterator[Split]:
+    """Cut a file inside a line a third down, and around two lines two thirds down.
+
+    The first middle is the second half of its line, up to the line's end; the second one begins
+    behind the indentation of its first line. Blank lines are passed over.
+    """
+    lines = text.splitlines(keepends=True)
+    starts = np.cumsum([0, *map(len, lines)]).tolist()
+
+    def visible(row: int) -> int:
+        return next(row for row in range(row, len(lines)) if len(lines[row].strip()) > 1)
+
+    first, second = visible(len(lines) // 3), visible(2 * len(lines) // 3)
+    half = len(lines[first].strip()) // 2
+    spans = (
+        (starts[first] + _indentation(lines[first]) + half, starts[first + 1] - 1),
+        (starts[second] + _indentation(lines[second]), starts[min(second + 2, len(lines))] - 1),
+    )
+    for start, end in spans:
+        yield Split(text[:start], text[start:end], text[end:])
+
+
+def exchanges() -> list[dict[int, int]]:
+    """List the five ways of exchanging the three sentinels, by what takes the place of which."""
+    orders = list(permutations(_SENTINELS))[1:]
+    return [dict(zip(_SENTINELS, order, strict=True)) for order in orders]
+
+
+def measure_middles(
+    engine: Engine,
+    middles: Sequence[Middle],
+    *,
+    mode: InfillMode,
+    exchange: dict[int, int] | None = None,
+) -> np.ndarray:
+    """Take the negative log likelihood of each middle, in nats per byte, float64.
+
+    Args:
+        engine: The model.
+        middles: What to score.
+        mode: Order of the infill prompt.
+        exchange: Sentinels to put in the place of others; None keeps them.
+    """
+    pairs: list[tuple[list[int], list[int]]] = []
+    for middle in middles:
+        prompt = Prompt(prefix=middle.split.prefix, suffix=middle.split.suffix, path=middle.path)
+        context = render_prompt(engine.tokenizer, prompt, mode=mode)
+        if exchange is not None:
+            context = [exchange.get(token, token) for token in context]
+        pairs.append((context, engine.tokenizer.encode(middle.split.middle)))
+    scored = engine.score(pairs)
+    return np.array(
+        [-one.logprob / middle.num_bytes for one, middle in zip(scored, middles, strict=True)]
+    )
+
+
+def measure_orders(
+    engine: Engine, *, progress: Callable[[int, int], None] = lambda *_: None
+) -> dict[str, float]:
+    """Give the mean over all bundled middles under each order, nats per byte.
+
+    This is what a model's `codegemma.json` records, and `verify` holds it to.
+    """
+    middles = read_middles()
+    nll: dict[str, float] = {}
+    for number, mode in enumerate(MODES):
+        progress(number, len(MODES))
+        nll[mode] = float(measure_middles(engine, middles, mode=mode).mean())
+    return nll
+
+
+def paired_t(lower: np.ndarray, higher: np.ndarray) -> float:
+    """Give Student's t of the mean of `higher - lower`, pair by pair."""
+    difference = higher - lower
+    spread = float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    return float(difference.mean()) / max(spread, 1e-12)
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
