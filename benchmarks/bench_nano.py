@@ -24,12 +24,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from codegemma.generate.load import load_completer
 
 import codegemma
 from codegemma.completion import Completer, Completion, Prompt, Sampling
 from codegemma.data.loader import ShardReader
 from codegemma.generate.engine import Engine
+from codegemma.generate.load import load_engine
 from codegemma.generate.ngram import NgramCompleter, train_ngram
 from codegemma.model.params import init_params
 from codegemma.text.budget import fit_prompt
@@ -259,9 +259,7 @@ def main() -> int:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--lines", type=int, default=1000)
     arguments = parser.parse_args()
-    engine = load_completer(arguments.model)
-    assert isinstance(engine, Engine)
-    rows = measure(engine, arguments.data, num_lines=arguments.lines)
+    rows = measure(load_engine(arguments.model), arguments.data, num_lines=arguments.lines)
     for row in rows:
         beside = f"{row.peer} {row.peer_value:.4f}" if row.peer_value is not None else ""
         print(f"{row.name:36} {row.value:8.4f} {row.unit:10} n={row.n} {beside}")
