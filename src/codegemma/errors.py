@@ -39,7 +39,7 @@ class CheckpointError(CodegemmaError):
 
 
 class TrainingError(CodegemmaError):
-    """A training run cannot go on, such as when its loss is not finite; its last good step is saved."""
+    """Training cannot go on, such as after a loss that is not finite; its last good step is kept."""
 
 
 class PrerequisiteError(CodegemmaError):
