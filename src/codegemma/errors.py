@@ -39,7 +39,7 @@ class CheckpointError(CodegemmaError):
 
 
 class TrainingError(CodegemmaError):
-    """Training cannot go on, such as after a loss that is not finite; its last good step is kept."""
+    """Training cannot go on, such as at a loss that is not finite; its last good step is kept."""
 
 
 class PrerequisiteError(CodegemmaError):
