@@ -99,6 +99,19 @@ def test_the_queue_is_bounded_and_a_cancelled_request_leaves_it(scripted):
     assert len(scripted.prompts) == 3
 
 
+def test_a_burst_that_reaches_an_idle_worker_at_once_is_taken_in_full(scripted):
+    async def run():
+        worker = _ready(scripted, max_waiting=2)
+        await _until(lambda: worker.state == "ready")
+        # No await in between: the worker may not have taken the first one yet.
+        burst = [worker.submit([PROMPT], Sampling()) for _ in range(3)]
+        texts = [await _text(job) for job in burst]
+        worker.stop(timeout_s=5.0)
+        return texts
+
+    assert asyncio.run(run()) == ["return 42\n"] * 3
+
+
 def test_cancelling_a_running_request_frees_the_thread_at_its_next_token(scripted):
     async def run():
         worker = _ready(scripted)

@@ -143,7 +143,8 @@ class Worker:
         job = Job(prompts, sampling, loop=asyncio.get_running_loop())
         with self._changed:
             _ = self.completer
-            if len(self._waiting) >= self._max_waiting:
+            num_ahead = len(self._waiting) + (self._current is not None)
+            if num_ahead > self._max_waiting:
                 message = f"{self._max_waiting} requests are waiting already; try again in a moment"
                 raise ApiError(429, "overloaded", message)
             self._waiting.append(job)
