@@ -362,11 +362,11 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
     assert with_package - bare < IMPORT_LIMIT_S
 
 
-def test_text_and_data_load_no_jax_even_through_a_library() -> None:
+def test_text_data_and_sandbox_load_no_jax_even_through_a_library() -> None:
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in MODULES
-        if path.relative_to(PACKAGE).parts[0] in ("text", "data", "completion.py")
+        if path.relative_to(PACKAGE).parts[0] in ("text", "data", "sandbox", "completion.py")
     ]
 
     loaded = run_python(
