@@ -31,6 +31,7 @@ from codegemma.text.trim import DEFAULT_RULES, Rule
 SMALL_MODEL_PARAMS: Final = 500_000_000
 """A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
 
+_CACHE_SETTING: Final = "jax_compilation_cache_dir"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
@@ -88,14 +89,14 @@ def keep_compiled_programs() -> None:
 
     A folder that jax was given by other means is left as it is.
     """
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    if getattr(jax.config, _CACHE_SETTING) is not None:
         return
     folder = cache_folder() / "jax" / _machine_key()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # without a place to write, every start compiles
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(_CACHE_SETTING, str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
