@@ -26,8 +26,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def cuts(kind: SplitKind, text: str = TEXT, n: int = 400) -> list[tuple[int, int]]:
-    generator = rng()
-    return [split.draw_cut(file(text), kind, recipe=NANO, rng=generator) for _ in range(n)]
+    one, generator = file(text), rng()
+    return [split.draw_cut(one, kind, recipe=NANO, rng=generator) for _ in range(n)]
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
@@ -96,10 +96,8 @@ def test_lengths_of_middles_stay_below_the_limit() -> None:
 def test_without_a_limit_both_ends_are_uniform() -> None:
     recipe = dataclasses.replace(NANO, max_middle_chars=None, empty_suffix_fraction=0.0)
     text = "x" * 3000
-    generator = rng()
-    drawn = [
-        split.draw_cut(file(text), "random", recipe=recipe, rng=generator) for _ in range(2000)
-    ]
+    one, generator = file(text), rng()
+    drawn = [split.draw_cut(one, "random", recipe=recipe, rng=generator) for _ in range(2000)]
 
     assert np.mean([end - start for start, end in drawn]) == pytest.approx(1000, abs=50)
 
