@@ -2,13 +2,14 @@
 """How well a model knows the middles of bundled files: the measure behind `verify`.
 
 Reads eight short source files in seven languages, made for this purpose and shipped with the
-package, cuts each in two fixed ways, and takes the negative log likelihood of every middle under
-the three infill orders and under orders whose sentinels are exchanged. It judges nothing.
+package, cuts each in two fixed ways, and takes the negative log likelihood of every middle, and
+of ending there, under the three infill orders and under orders whose sentinels are exchanged. It
+judges nothing.
 """
 
 import importlib.resources
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Final
@@ -18,7 +19,7 @@ import numpy as np
 from codegemma.completion import Prompt
 from codegemma.generate.engine import Engine
 from codegemma.text.fim import InfillMode, Split, render_prompt
-from codegemma.text.tokens import FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFFIX_ID
+from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFFIX_ID
 
 MODES: Final[tuple[InfillMode, ...]] = ("psm", "spm", "spm2")
 
@@ -85,7 +86,7 @@ def measure_middles(
     mode: InfillMode,
     exchange: dict[int, int] | None = None,
 ) -> np.ndarray:
-    """Take the negative log likelihood of each middle, in nats per byte, float64.
+    """Take the negative log likelihood of each middle and its end, in nats per byte, float64.
 
     Args:
         engine: The model.
@@ -99,26 +100,12 @@ def measure_middles(
         context = render_prompt(engine.tokenizer, prompt, mode=mode)
         if exchange is not None:
             context = [exchange.get(token, token) for token in context]
-        pairs.append((context, engine.tokenizer.encode(middle.split.middle)))
+        known = [*engine.tokenizer.encode(middle.split.middle), FILE_SEPARATOR_ID]
+        pairs.append((context, known))
     scored = engine.score(pairs)
     return np.array(
         [-one.logprob / middle.num_bytes for one, middle in zip(scored, middles, strict=True)]
     )
-
-
-def measure_orders(
-    engine: Engine, *, progress: Callable[[int, int], None] = lambda *_: None
-) -> dict[str, float]:
-    """Give the mean over all bundled middles under each order, nats per byte.
-
-    This is what a model's `codegemma.json` records, and `verify` holds it to.
-    """
-    middles = read_middles()
-    nll: dict[str, float] = {}
-    for number, mode in enumerate(MODES):
-        progress(number, len(MODES))
-        nll[mode] = float(measure_middles(engine, middles, mode=mode).mean())
-    return nll
 
 
 def paired_t(lower: np.ndarray, higher: np.ndarray) -> float:
