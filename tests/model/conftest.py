@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model folders as other tools write them, small enough to read by eye."""
 
+import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -130,3 +133,35 @@ def make_folder(tmp_path: Path) -> MakeFolder:
 def hf_folder(make_folder: MakeFolder, weights: dict[str, np.ndarray]) -> Path:
     """A whole and sound folder in one file."""
     return make_folder({"model.safetensors": weights})
+
+
+def load_fake_hub() -> ModuleType:
+    path = Path(__file__).parents[1] / "fake_hub.py"
+    spec = importlib.util.spec_from_file_location("fake_hub", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hub(hf_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A hub that has codegemma-2b, at the size of a test, among files nobody should fetch."""
+    from huggingface_hub import constants
+
+    files = {path.name: path.read_bytes() for path in sorted(hf_folder.iterdir())}
+    for name in ("pytorch_model.bin", "model.gguf", "evil.py", ".gitattributes", "README.md"):
+        files[name] = b"---\nlicense: gemma\n---\n"
+    hub = load_fake_hub().FakeHub(files)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield hub
+    hub.close()

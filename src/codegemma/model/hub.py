@@ -109,15 +109,15 @@ MODELS: Final = (
         name="nano",
         repository=None,
         licence="Apache-2.0",
-        summary="Embedded: Python completion, small and quick",
+        summary="Embedded Python completion",
     ),
     _google("codegemma-2b", "Code completion"),
-    _google("codegemma-1.1-2b", "Code completion, trained on twice the tokens"),
+    _google("codegemma-1.1-2b", "Code completion, trained longer"),
     _google("codegemma-7b", "Code completion and generation"),
     _google("codegemma-7b-it", "Chat about code", is_instruction=True),
     _google("codegemma-1.1-7b-it", "Chat about code, refreshed", is_instruction=True),
-    _google("gemma-2b", "Base of the 2B models; no infilling", mode=None),
-    _google("gemma-7b", "Base of the 7B models; no infilling", mode=None),
+    _google("gemma-2b", "Base model, no infilling", mode=None),
+    _google("gemma-7b", "Base model, no infilling", mode=None),
 )
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from codegemma.model.config import tiny
+from codegemma.model.export import write_checkpoint
+from codegemma.model.metadata import Metadata
+from codegemma.model.stored import open_checkpoint
+
+TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "LICENSE").write_text("terms")
+    dtype = np.dtype(ml_dtypes.bfloat16)
+    write_checkpoint(
+        tmp_path / "source",
+        config=tiny(vocab_size=1024),
+        metadata=Metadata(name="source"),
+        blocks=lambda tensor: [np.ones(tensor.shape, dtype)],
+        dtype=dtype,
+        tokenizer_file=TOKENIZER,
+        licence_files=[tmp_path / "LICENSE"],
+        layout="hf",
+    )
+    return tmp_path / "source"
+
+
+def test_a_model_is_converted_in_layout_and_dtype(run, source, tmp_path):
+    words = ("--to", "native", "--dtype", "float32")
+    ran = run("convert", str(source), str(tmp_path / "out"), *words)
+    assert ran.status == 0, ran.err
+    assert ran.out == ""
+    assert ran.err.endswith(f"wrote {tmp_path / 'out'}\n")
+    found = open_checkpoint(tmp_path / "out")
+    assert (found.dtype, found.fingerprint is not None) == (np.dtype(np.float32), True)
+    assert (tmp_path / "out" / "LICENSE").read_text() == "terms"
+
+
+def test_files_are_kept_to_the_size_asked_for(run, source, tmp_path):
+    ran = run("convert", str(source), str(tmp_path / "out"), "--to", "hf", "--max-shard-mb", "1")
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size < 1_000_000
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "hf"], "exists already; remove it or choose another name"),
+        (["--to", "gguf"], "'gguf' is not one of"),
+        (["--to", "hf", "--dtype", "int8"], "'int8' is not one of"),
+        ([], "Missing option '--to'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run, source, tmp_path, words, message):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("x")
+    ran = run("convert", str(source), str(tmp_path / "out"), *words)
+    assert (ran.status, ran.out) == (2, "")
+    assert message in ran.err.splitlines()[-1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_an_unknown_source_is_one_line(run, tmp_path):
+    ran = run("convert", "codegema-2b", str(tmp_path / "out"), "--to", "hf")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        "codegemma: 'codegema-2b' is neither a model nor a folder; did you mean codegemma-2b?"
+    ]

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from codegemma.errors import CheckpointError
+from codegemma.model import export
+from codegemma.model.export import convert_checkpoint, find_licences
+from codegemma.model.stored import open_checkpoint
+
+EMBEDDING = "model.embed_tokens.weight"
+NOTICE = (
+    "Gemma is provided under and subject to the Gemma Terms of Use found at "
+    "ai.google.dev/gemma/terms\n"
+)
+
+CONVERTER = """
+import sys, time
+from codegemma.model.export import convert_checkpoint
+def stop(done, total):
+    print("writing", flush=True)
+    time.sleep(60)
+convert_checkpoint(sys.argv[1], sys.argv[2], layout="native", progress=stop)
+"""
+
+
+def load_all(folder):
+    """Every tensor of a folder, as the safetensors package reads it."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {name: t for file in files for name, t in safetensors.numpy.load_file(file).items()}
+
+
+def test_a_conversion_there_and_back_keeps_every_byte(hf_folder, weights, tmp_path):
+    convert_checkpoint(hf_folder, tmp_path / "native", layout="native")
+    convert_checkpoint(tmp_path / "native", tmp_path / "back", layout="hf", max_shard_bytes=20_000)
+    found = load_all(tmp_path / "back")
+    assert {name: values.tobytes() for name, values in found.items()} == {
+        name: values.tobytes() for name, values in weights.items()
+    }
+    assert {path.name for path in (tmp_path / "native").iterdir()} == {
+        "codegemma.json",
+        "config.json",
+        "generation_config.json",
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.model",
+        "tokenizer_config.json",
+    }
+    shards = sorted(path.name for path in (tmp_path / "back").glob("*.safetensors"))
+    assert len(shards) == 4
+    assert shards[0] == "model-00001-of-00004.safetensors"
+    assert not (tmp_path / "back" / "codegemma.json").exists()
+    assert not (tmp_path / "back" / "manifest.json").exists()
+    index = json.loads((tmp_path / "back" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(values.nbytes for values in weights.values())
+    assert index["weight_map"][EMBEDDING] == shards[0]
+
+
+def test_a_conversion_to_float32_and_back_keeps_every_value(hf_folder, weights, tmp_path):
+    convert_checkpoint(hf_folder, tmp_path / "wide", layout="native", dtype="float32")
+    wide = load_all(tmp_path / "wide")
+    assert {values.dtype for values in wide.values()} == {np.dtype(np.float32)}
+    assert open_checkpoint(tmp_path / "wide").metadata.history == (
+        "Converted the weights from bfloat16 to float32.",
+    )
+    assert json.loads((tmp_path / "wide" / "config.json").read_text())["torch_dtype"] == "float32"
+    convert_checkpoint(tmp_path / "wide", tmp_path / "narrow", layout="hf", dtype="bfloat16")
+    narrow = load_all(tmp_path / "narrow")
+    assert all(narrow[name].tobytes() == weights[name].tobytes() for name in weights)
+
+
+def test_licences_and_notices_travel_with_a_conversion(hf_folder, tmp_path):
+    for name in ("LICENSE", "USE_POLICY.md", "NOTICE.txt"):
+        (hf_folder / name).write_text(f"text of {name}\n")
+    (hf_folder / "evil.py").write_text("print()")
+    (hf_folder / "chat_template.jinja").write_text("template")
+    convert_checkpoint(hf_folder, tmp_path / "out", layout="hf")
+    for name in ("LICENSE", "USE_POLICY.md", "NOTICE.txt"):
+        assert (tmp_path / "out" / name).read_text() == f"text of {name}\n"
+    assert (tmp_path / "out" / "chat_template.jinja").read_text() == "template"
+    assert not (tmp_path / "out" / "evil.py").exists()
+    assert not (tmp_path / "out" / "NOTICE").exists()
+    assert [path.name for path in find_licences(hf_folder)] == [
+        "LICENSE",
+        "NOTICE.txt",
+        "USE_POLICY.md",
+    ]
+
+
+def test_a_gemma_model_gets_the_notice_its_terms_ask_for_once(hf_folder, tmp_path):
+    (hf_folder / "README.md").write_text("---\nlicense: gemma\n---\n")
+    convert_checkpoint(hf_folder, tmp_path / "out", layout="hf")
+    notice = (tmp_path / "out" / "NOTICE").read_text()
+    assert notice.startswith(NOTICE + "Modified: little was written anew as bfloat16 by codegemma")
+    convert_checkpoint(tmp_path / "out", tmp_path / "again" / "little", layout="native")
+    assert (tmp_path / "again" / "little" / "NOTICE").read_text().count("Gemma is provided") == 1
+    assert open_checkpoint(tmp_path / "again" / "little").metadata.licence == "gemma"
+
+
+def test_a_conversion_refuses_an_existing_target(hf_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("x")
+    with pytest.raises(CheckpointError, match="out exists already"):
+        convert_checkpoint(hf_folder, tmp_path / "out", layout="hf")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+def test_a_conversion_of_a_damaged_model_leaves_nothing(make_folder, weights, tmp_path):
+    weights["model.norm.weight"][3] = np.nan
+    folder = make_folder({"model.safetensors": weights})
+    with pytest.raises(CheckpointError, match=r"NaN or Inf in the tensor model\.norm\.weight"):
+        convert_checkpoint(folder, tmp_path / "out", layout="native")
+    assert [path.name for path in tmp_path.iterdir()] == ["little"]
+
+
+def test_a_conversion_whose_source_changes_leaves_nothing(hf_folder, tmp_path):
+    def change(done: int, total: int) -> None:
+        os.utime(hf_folder / "model.safetensors", ns=(done, done))
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors was changed while it was read"):
+        convert_checkpoint(hf_folder, tmp_path / "out", layout="native", progress=change)
+    assert [path.name for path in tmp_path.iterdir()] == ["little"]
+
+
+def test_a_disk_too_small_is_refused_with_both_numbers(hf_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export.shutil, "disk_usage", lambda path: SimpleNamespace(free=50_000))
+    with pytest.raises(
+        CheckpointError, match=r"the weights need 0\.0 GB of disk, 0\.0 GB are free"
+    ):
+        convert_checkpoint(hf_folder, tmp_path / "out", layout="native")
+    assert [path.name for path in tmp_path.iterdir()] == ["little"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_conversion_leaves_nothing_and_can_be_run_again(hf_folder, tmp_path, number):
+    target = tmp_path / "out"
+    converter = subprocess.Popen(
+        [sys.executable, "-c", CONVERTER, str(hf_folder), str(target)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert converter.stdout is not None
+    with converter.stdout:
+        assert converter.stdout.readline() == "writing\n"
+        converter.send_signal(number)
+        converter.wait(timeout=20)
+    assert not target.exists()
+    convert_checkpoint(hf_folder, target, layout="native")
+    assert open_checkpoint(target).config.num_layers == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"little", "out"}
