@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from codegemma.data import pipeline
 from codegemma.data import recipes as data_recipes
@@ -24,14 +25,25 @@ TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.mode
 LICENCE = Path(__file__).parents[2] / "LICENSE"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Runs of one recipe compile the same program: the second takes it from a cache on disk."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(compiled: Path) -> Generator[None]:
+    """Compile with little optimisation, and each program once: runs of one recipe share it."""
+    folder = jax.config.jax_compilation_cache_dir
+
+    def use(*, is_quick: bool, cache: str | None, min_seconds: float) -> None:
+        jax.config.update("jax_disable_most_optimizations", is_quick)
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", min_seconds)
+        compilation_cache.reset_cache()
+
+    use(is_quick=True, cache=str(compiled), min_seconds=0.0)
     yield
-    jax.config.update("jax_compilation_cache_dir", before)
+    use(is_quick=False, cache=folder, min_seconds=1.0)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,10 @@ def test_going_back_drops_the_lines_after_the_step(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         log.write("step", step, {"loss": float(step)})
 
-    MetricsLog(path, step=2).write("step", 3, {"loss": 0.5})
+    log = MetricsLog(path, step=2)
+    assert [log.holds("step", step) for step in (1, 2, 3)] == [True, True, False]
+    log.write("step", 3, {"loss": 0.5})
+    assert log.holds("step", 3)
 
     assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [
         (1, 1.0),

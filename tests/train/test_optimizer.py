@@ -42,7 +42,7 @@ def drawn() -> Params:
 
 
 def rates(config: ScheduleConfig, steps: list[int]) -> list[float]:
-    return [round(float(learning_rate(step, config)), 6) for step in steps]
+    return [round(learning_rate(step, config), 6) for step in steps]
 
 
 def test_wsd_warms_up_stays_and_falls_to_0_in_a_line() -> None:
@@ -109,11 +109,11 @@ def test_muon_takes_each_layer_as_a_matrix_of_its_own() -> None:
     grads = {"o": drawn()["layers"]["o"]}
     tx = scale_by_muon(specs, momentum=0.0)
 
-    updates, _ = tx.update(grads, tx.init(grads))
+    updates, _ = jax.jit(tx.update)(grads, tx.init(grads))
 
     for layer in range(2):
         alone = orthogonalise(grads["o"][layer].reshape(8, 6)).reshape(2, 4, 6)
-        np.testing.assert_allclose(updates["o"][layer], alone, rtol=1e-6)
+        np.testing.assert_allclose(updates["o"][layer], alone, atol=1e-5)
 
 
 def test_muons_momentum_looks_ahead() -> None:
@@ -122,8 +122,8 @@ def test_muons_momentum_looks_ahead() -> None:
     second = {"gate": jnp.array([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])}
     tx = scale_by_muon(specs, momentum=0.5)
 
-    _, state = tx.update(first, tx.init(first))
-    updates, state = tx.update(second, state)
+    _, state = jax.jit(tx.update)(first, tx.init(first))
+    updates, state = jax.jit(tx.update)(second, state)
 
     np.testing.assert_allclose(
         state.momentum["gate"], [[[0.5, 0.0, 1.0], [0.0, 1.5, 0.0]]], rtol=1e-6
@@ -136,7 +136,7 @@ def test_only_the_matrices_of_the_layers_decay() -> None:
     tx = make_optimizer(OptimizerConfig(kind="adamw", weight_decay=0.5), specs=param_specs(MODEL))
     params, zeros = filled(2.0), filled(0.0)
 
-    updates, _ = tx.update(zeros, tx.init(params), params)
+    updates, _ = jax.jit(tx.update)(zeros, tx.init(params), params)
 
     decay = jax.tree.map(lambda update: float(update.reshape(-1)[0]), updates)
     assert decay == {
@@ -162,7 +162,7 @@ def test_embedding_and_norms_move_by_adam_whatever_the_matrices_do(kind: str) ->
     tx = make_optimizer(config, specs=param_specs(MODEL))
     params = filled(1.0)
 
-    updates, _ = tx.update(filled(0.001), tx.init(params), params)
+    updates, _ = jax.jit(tx.update)(filled(0.001), tx.init(params), params)
 
     np.testing.assert_allclose(updates["embedding"], np.full((5, 6), 3.0), rtol=1e-3)
     np.testing.assert_allclose(updates["final_norm"], np.ones(6), rtol=1e-3)
@@ -174,9 +174,9 @@ def test_the_update_of_adamw_is_that_of_optax() -> None:
     theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(0.9, 0.95, 1e-8))
     params, grads = filled(1.0), drawn()
 
-    got, _ = ours.update(grads, ours.init(params), params)
+    got, _ = jax.jit(ours.update)(grads, ours.init(params), params)
     with jax.numpy_dtype_promotion("standard"):
-        want, _ = theirs.update(grads, theirs.init(params), params)
+        want, _ = jax.jit(theirs.update)(grads, theirs.init(params), params)
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, want)
 
@@ -185,7 +185,7 @@ def test_muons_updates_are_of_the_size_of_adams() -> None:
     tx = make_optimizer(OptimizerConfig(weight_decay=0.0), specs=param_specs(MODEL))
     params = filled(0.0)
 
-    updates, _ = tx.update(drawn(), tx.init(params), params)
+    updates, _ = jax.jit(tx.update)(drawn(), tx.init(params), params)
 
     for name in ("q", "o", "gate", "down"):
         rms = float(jnp.sqrt(jnp.mean(updates["layers"][name] ** 2)))

@@ -32,7 +32,7 @@ from codegemma.train.guard import interrupts, locked
 from codegemma.train.heldout import HeldoutLoss
 from codegemma.train.input import Batch, BatchIterator, make_batches
 from codegemma.train.metrics import MetricsLog, Speed
-from codegemma.train.optimizer import make_optimizer
+from codegemma.train.optimizer import learning_rate, make_optimizer
 from codegemma.train.recipes import TrainRecipe
 from codegemma.train.state import Progress, list_steps, restore_newest, restore_step, save_step
 from codegemma.train.step import TrainState, init_state, make_scorer, make_step
@@ -118,12 +118,9 @@ class _Run:
 
         optimizer = make_optimizer(recipe.optimizer, specs=param_specs(model))
         key = jax.random.key(recipe.run.seed)
-        make_state = lambda: init_state(init_params(model, key=key), optimizer=optimizer)  # noqa: E731
+        make_state = jax.jit(lambda: init_state(init_params(model, key=key), optimizer=optimizer))
         restored = self._restore(start, like=jax.eval_shape(make_state))
-        self.state, self.progress = restored or (
-            make_state(),
-            Progress(step=0, input_state={}),
-        )
+        self.state, self.progress = restored or (make_state(), Progress(step=0, input_state={}))
         self.recipe = provenance.with_decay(
             recipe, decay_steps=decay_steps, step=self.progress.step
         )
@@ -133,7 +130,6 @@ class _Run:
         self.update = make_step(
             model=model,
             optimizer=optimizer,
-            schedule=self.recipe.schedule,
             compute=recipe.compute,
             micro_batches=recipe.input.micro_batches,
         )
@@ -173,7 +169,7 @@ class _Run:
                 self._save()
         if is_interrupted():
             raise KeyboardInterrupt
-        if step % recipe.run.heldout_every:
+        if not log.holds("heldout", step):
             log.write("heldout", step, self._measure())
         is_finished = step >= recipe.schedule.num_steps
         return Outcome(step=step, is_finished=is_finished, model=self._export())
@@ -181,7 +177,9 @@ class _Run:
     def _update(self) -> dict[str, Any]:
         began = time.monotonic()
         batch = next(self.batches)
-        self.state, result = self.update(self.state, Batch(*(jax.device_put(x) for x in batch)))
+        rate = learning_rate(self.progress.step, self.recipe.schedule)
+        on_device = Batch(*(jax.device_put(x) for x in batch))
+        self.state, result = self.update(self.state, on_device, rate)
         result = jax.device_get(result)
         if result.is_finite:
             self.progress = Progress(
@@ -193,7 +191,7 @@ class _Run:
         return {
             "loss": float(result.loss),
             "grad_norm": float(result.grad_norm),
-            "learning_rate": float(result.learning_rate),
+            "learning_rate": rate,
             "tokens": int(batch.tokens.size),
             "trained_tokens": self.progress.trained_tokens,
             "seconds": self.progress.seconds,
@@ -201,8 +199,8 @@ class _Run:
 
     def _make_batches(self, reader: ShardReader) -> BatchIterator:
         recipe = self.recipe
-        encode = partial(_encode, self.tokenizer, recipe)
-        batches = make_batches(reader, encode=encode, config=recipe.input)
+        encoder = partial(encode, self.tokenizer, recipe)
+        batches = make_batches(reader, encode=encoder, config=recipe.input)
         if self.progress.step:
             batches.restore(self.progress.input_state)
         return batches
@@ -264,7 +262,8 @@ def _check_budget(data: Path, recipe: TrainRecipe) -> None:
         )
 
 
-def _encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Any, epoch: int) -> Any:
+def encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Any, epoch: int) -> Any:
+    """Encode a record as the recipe cuts it in this epoch: int32 [T]."""
     return encode_record(
         record, tokenizer=tokenizer, recipe=recipe.data, seed=recipe.input.seed, epoch=epoch
     )

@@ -31,8 +31,10 @@ class MetricsLog:
     ) -> None:
         self._path = path
         self._listener = listener
+        self._written: set[tuple[str, int]] = set()
         if path.exists():
             kept = [line for line in read_metrics(path) if line["step"] <= step]
+            self._written = {(line["kind"], line["step"]) for line in kept}
             draft = path.with_name(path.name + ".partial")
             draft.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             draft.replace(path)
@@ -42,8 +44,13 @@ class MetricsLog:
         line = {"kind": kind, "step": step} | {k: _plain(v) for k, v in values.items()}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._written.add((kind, step))
         if self._listener:
             self._listener(line)
+
+    def holds(self, kind: str, step: int) -> bool:
+        """Whether a line of this kind and step is in the file."""
+        return (kind, step) in self._written
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

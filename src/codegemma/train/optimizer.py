@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from codegemma.errors import ConfigError
 from codegemma.model.params import Params, ParamSpec
@@ -65,21 +65,17 @@ class ScheduleConfig:
             raise ConfigError("schedule: " + "; ".join(faults))
 
 
-def learning_rate(step: Int[Array, ""] | int, config: ScheduleConfig) -> Float[Array, ""]:
+def learning_rate(step: int, config: ScheduleConfig) -> float:
     """Learning rate of update number `step`, the first being 0."""
-    done = jnp.asarray(step, jnp.float32)
-    warmup = jnp.minimum(1.0, (done + 1) / max(1, config.warmup_steps))
-    final = config.final_fraction
+    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    final, falling = config.final_fraction, 1.0
     if config.kind == "cosine":
         span = max(1, config.num_steps - config.warmup_steps)
-        part = jnp.clip((done - config.warmup_steps) / span, 0.0, 1.0)
-        factor = final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * part))
+        part = min(1.0, max(0.0, (step - config.warmup_steps) / span))
+        falling = 0.5 * (1 + math.cos(math.pi * part))
     elif config.decay_steps:
-        left = (config.num_steps - done) / config.decay_steps
-        factor = final + (1 - final) * jnp.clip(left, 0.0, 1.0)
-    else:
-        factor = jnp.ones(())
-    return config.peak * warmup * factor
+        falling = min(1.0, max(0.0, (config.num_steps - step) / config.decay_steps))
+    return config.peak * warmup * (final + (1 - final) * falling)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,6 @@ from codegemma.model.params import Params
 from codegemma.model.transformer import forward
 from codegemma.train.input import Batch
 from codegemma.train.loss import cross_entropy, token_logprobs
-from codegemma.train.optimizer import ScheduleConfig, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,19 +69,18 @@ class StepMetrics(NamedTuple):
     Args:
         loss: Mean weighted loss in nats a token, z-loss included.
         grad_norm: Global norm before clipping.
-        learning_rate: Of this update.
         weight: Sum of the loss weights.
         is_finite: Whether the update was made.
     """
 
     loss: Float[Array, ""]
     grad_norm: Float[Array, ""]
-    learning_rate: Float[Array, ""]
     weight: Float[Array, ""]
     is_finite: Bool[Array, ""]
 
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
+Step = Callable[[TrainState, Batch, float], tuple[TrainState, StepMetrics]]
+"""Makes one update with a learning rate; the state it is given is used up."""
 
 
 def init_state(params: Params, *, optimizer: optax.GradientTransformation) -> TrainState:
@@ -94,16 +92,14 @@ def make_step(
     *,
     model: ModelConfig,
     optimizer: optax.GradientTransformation,
-    schedule: ScheduleConfig,
     compute: ComputeConfig,
     micro_batches: int = 1,
 ) -> Step:
-    """Compile the update; the state it is given is used up.
+    """Compile the update. The learning rate is an argument of it: another schedule, same program.
 
     Args:
         model: Sizes.
         optimizer: Of `make_optimizer`.
-        schedule: Learning rates.
         compute: How to compute.
         micro_batches: Equal parts of a batch that are computed one after the other.
     """
@@ -130,7 +126,7 @@ def make_step(
         zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
         return jax.lax.scan(add, zeros, parts)[0]
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+    def step(state: TrainState, batch: Batch, rate: Array) -> tuple[TrainState, StepMetrics]:
         loss, grads = accumulate(state.params, batch)
         weight = jnp.sum(batch.loss_weights)
         scale = 1.0 / jnp.maximum(weight, 1e-9)
@@ -138,13 +134,13 @@ def make_step(
         norm = optax.tree.norm(grads)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, moments = optimizer.update(grads, state.moments, state.params)
-        rate = learning_rate(state.step, schedule)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
         new = TrainState(state.step + 1, params, moments)
         kept = jax.tree.map(lambda old, new: jnp.where(is_finite, new, old), state, new)
-        return kept, StepMetrics(loss, norm, rate, weight, is_finite)
+        return kept, StepMetrics(loss, norm, weight, is_finite)
 
-    return jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(step, donate_argnums=0)
+    return lambda state, batch, rate: compiled(state, batch, jnp.asarray(rate, jnp.float32))
 
 
 def make_scorer(
