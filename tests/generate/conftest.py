@@ -3,11 +3,12 @@
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from codegemma.generate.engine import Engine
 from codegemma.model import config as configs
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, init_params
+from codegemma.model.transformer import forward, unembed
 from codegemma.text.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -75,3 +77,17 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
 @pytest.fixture(scope="session")
 def engine(make_engine: Callable[..., Engine]) -> Engine:
     return make_engine()
+
+
+@pytest.fixture(scope="session")
+def full_logits(params: Params, config: ModelConfig) -> Callable[..., np.ndarray]:
+    """Logits of whole sequences of up to 64 ids at once, without a cache: [rows, 64, V]."""
+    run = jax.jit(lambda params, tokens: unembed(params, forward(params, tokens, config=config)))
+
+    def logits(rows: Sequence[Sequence[int]]) -> np.ndarray:
+        tokens = np.zeros((8, 64), np.int32)
+        for index, row in enumerate(rows):
+            tokens[index, : len(row)] = row
+        return np.asarray(run(params, jnp.asarray(tokens)))[: len(rows)]
+
+    return logits

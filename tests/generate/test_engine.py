@@ -2,14 +2,12 @@
 import threading
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from codegemma.completion import Completer, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate.engine import Engine
-from codegemma.model.transformer import forward, unembed
 from codegemma.text.fim import render_prompt
 
 PREFIXES = [
@@ -36,25 +34,14 @@ def batch(engine):
     return [found[0] for found in engine.complete([prompt_of(p) for p in PREFIXES], sampling)]
 
 
-def full_logits(engine, params, rows):
-    """Logits of whole sequences at once, without a cache."""
-    tokens = np.zeros((len(rows), 64), np.int32)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = row
-    run = jax.jit(
-        lambda params, tokens: unembed(params, forward(params, tokens, config=engine.config))
-    )
-    return np.asarray(run(params, jnp.asarray(tokens)))
-
-
 def test_the_engine_is_a_completer(engine):
     assert isinstance(engine, Completer)
 
 
-def test_cached_steps_give_the_logprobs_of_a_full_forward_pass(engine, params, batch):
+def test_cached_steps_give_the_logprobs_of_a_full_forward_pass(engine, full_logits, batch):
     prompts = [render_prompt(engine.tokenizer, prompt_of(p), mode="psm") for p in PREFIXES]
     rows = [[*prompt, *drawn.tokens] for prompt, drawn in zip(prompts, batch, strict=True)]
-    logprobs = jax.nn.log_softmax(full_logits(engine, params, rows), axis=-1)
+    logprobs = jax.nn.log_softmax(full_logits(rows), axis=-1)
     assert sum(len(drawn.tokens) for drawn in batch) > 60
     for index, (prompt, drawn) in enumerate(zip(prompts, batch, strict=True)):
         places = np.arange(len(prompt) - 1, len(prompt) - 1 + len(drawn.tokens))
@@ -62,11 +49,11 @@ def test_cached_steps_give_the_logprobs_of_a_full_forward_pass(engine, params, b
         np.testing.assert_allclose([t.logprob for t in drawn.logprobs], expected, atol=1e-4)
 
 
-def test_greedy_takes_the_likeliest_token_of_a_full_forward_pass(engine, params):
+def test_greedy_takes_the_likeliest_token_of_a_full_forward_pass(engine, full_logits):
     sampling = Sampling(max_tokens=24, logprobs=3)
     drawn = engine.complete([prompt_of("return self.")], sampling)[0][0]
     prompt = render_prompt(engine.tokenizer, prompt_of("return self."), mode="psm")
-    logits = full_logits(engine, params, [[*prompt, *drawn.tokens]])[0]
+    logits = full_logits([[*prompt, *drawn.tokens]])[0]
     places = np.arange(len(prompt) - 1, len(prompt) - 1 + len(drawn.tokens))
     assert list(drawn.tokens) == logits[places].argmax(-1).tolist()
     assert len(set(drawn.tokens)) > 5
@@ -276,19 +263,19 @@ def test_a_context_too_long_to_score_loses_its_head(engine):
         engine.score([([], [300])])
 
 
-def test_logits_are_those_of_a_full_forward_pass(engine, params):
+def test_logits_are_those_of_a_full_forward_pass(engine, full_logits):
     tokens = [2, *np.random.default_rng(0).integers(108, 1024, 62).tolist()]
     logits = engine.logits(tokens)
     assert logits.shape == (63, 1024)
     assert logits.dtype == np.float32
-    np.testing.assert_allclose(logits, full_logits(engine, params, [tokens])[0, :63], atol=1e-4)
+    np.testing.assert_allclose(logits, full_logits([tokens])[0, :63], atol=1e-4)
 
 
-def test_a_prompt_read_in_pieces_gives_what_one_pass_gives(engine, params):
+def test_a_prompt_read_in_pieces_gives_what_one_pass_gives(engine, full_logits):
     tokens = np.random.default_rng(1).integers(108, 1024, 40)
     prompt = (2, *tokens.tolist())
     drawn = engine.complete([Prompt(tokens=prompt)], Sampling(max_tokens=4, logprobs=0))[0][0]
-    logits = full_logits(engine, params, [[*prompt, *drawn.tokens]])[0]
+    logits = full_logits([[*prompt, *drawn.tokens]])[0]
     assert list(drawn.tokens) == logits[40 : 40 + len(drawn.tokens)].argmax(-1).tolist()
 
 
