@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import codegemma
+from codegemma.errors import ConfigError
+from codegemma.generate import load
+from codegemma.generate.engine import Engine
+from codegemma.generate.record import Record, write_record
+from codegemma.generate.trimmed import Trimmed
+from codegemma.model.checkpoint import save_checkpoint
+from codegemma.model.manifest import fingerprint
+from codegemma.model.metadata import Metadata
+
+TWICE = """
+import json, sys
+import jax.monitoring
+counts = {"hits": 0, "misses": 0}
+def count(event, **_):
+    kind = event.removeprefix("/jax/compilation_cache/cache_")
+    if kind in counts:
+        counts[kind] += 1
+jax.monitoring.register_event_listener(count)
+import codegemma
+model = codegemma.load(sys.argv[1])
+text = model.generate("return self.", max_tokens=4).text
+print(json.dumps({"text": text, **counts}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, params, config, tokenizer):
+    """The tiny model on disk, in bfloat16."""
+    target = tmp_path_factory.mktemp("models") / "small"
+    save_checkpoint(
+        target,
+        config=config,
+        params=params,
+        tokenizer_file=tokenizer.path,
+        metadata=Metadata(name="small", mode="spm"),
+        dtype="bfloat16",
+    )
+    return target
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache folder of its own, which jax is not told of."""
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(load, "keep_compiled_programs", lambda: None)
+    return tmp_path / "cache"
+
+
+def test_a_folder_becomes_a_completer_that_trims(folder):
+    completer = load.load_completer(folder)
+    assert isinstance(completer, Trimmed)
+    assert completer.info.name == str(folder)
+    assert completer.info.context_length == 256
+    assert completer.info.mode == "spm"
+    assert completer.info.device == jax.devices()[0].platform
+    assert completer.info.fingerprint == fingerprint(folder)
+    assert not completer.info.is_instruction
+
+
+def test_without_rules_it_is_the_engine_itself(folder):
+    assert isinstance(load.load_completer(folder, rules=()), Engine)
+
+
+@pytest.mark.skipif(jax.devices()[0].platform != "cpu", reason="a choice for CPUs")
+def test_a_small_model_runs_in_float32_on_a_cpu_and_as_asked_otherwise(folder, monkeypatch):
+    assert load.load_engine(folder).info.dtype == "float32"
+    asked = load.load_engine(folder, dtype="bfloat16")
+    assert asked.info.dtype == "bfloat16"
+    assert asked._weights.params["embedding"].dtype == "bfloat16"
+    monkeypatch.setattr(load, "SMALL_MODEL_PARAMS", 1000)
+    assert load.load_engine(folder).info.dtype == "bfloat16"
+
+
+def test_an_unknown_dtype_is_refused(folder):
+    with pytest.raises(ConfigError, match="float64"):
+        load.load_engine(folder, dtype="float64")
+
+
+def test_a_measured_order_comes_before_the_declared_one(folder):
+    write_record(Record(fingerprint=fingerprint(folder), mode="spm2", nll={}))
+    assert load.load_engine(folder).info.mode == "spm2"
+
+
+def test_a_model_that_says_nothing_gets_psm(tmp_path, params, config, tokenizer):
+    save_checkpoint(
+        tmp_path / "silent",
+        config=config,
+        params=params,
+        tokenizer_file=tokenizer.path,
+        metadata=Metadata(name="silent"),
+    )
+    assert load.load_engine(tmp_path / "silent").info.mode == "psm"
+
+
+def test_the_package_loads_a_model(folder, params):
+    model = codegemma.load(str(folder))
+    assert isinstance(model, codegemma.Model)
+    assert model.info.dtype == "float32"
+    host = np.asarray(params["embedding"])
+    rounded = host.astype(model.completer.completer._weights.params["embedding"].dtype)
+    placed = np.asarray(model.completer.completer._weights.params["embedding"])
+    np.testing.assert_allclose(placed, rounded, rtol=2**-8)
+
+
+def test_a_completion_compiles_two_programs_once_in_a_lifetime(folder, cache, tmp_path):
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("JAX_")
+    } | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+    def run():
+        ran = subprocess.run(
+            [sys.executable, "-c", TWICE, str(folder)],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(ran.stdout)
+
+    first, second = run(), run()
+    assert (first["hits"], first["misses"]) == (0, 2)
+    assert (second["hits"], second["misses"]) == (2, 0)
+    assert first["text"] == second["text"]
+    files = [path.name for path in cache.glob("jax/*/*-cache")]
+    assert sorted(name.split("-")[0] for name in files) == ["jit_decode", "jit_prefill"]
+
+
+def test_a_cache_that_jax_was_given_stays(cache, tmp_path):
+    code = (
+        "import jax; from codegemma.generate.load import keep_compiled_programs as keep; keep(); "
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == str(tmp_path / "mine")
+
+
+def test_without_a_place_to_write_nothing_is_kept(cache, tmp_path):
+    (tmp_path / "file").write_text("")
+    code = (
+        "import jax; from codegemma.generate.load import keep_compiled_programs as keep; keep(); "
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+    environment = {**os.environ, "CODEGEMMA_CACHE": str(tmp_path / "file")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "None"
