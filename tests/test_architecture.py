@@ -62,7 +62,7 @@ FLAGS = {
     "train": "--data --decay-steps --json --minutes --out --recipe --set --start --steps",
 }
 DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "nano"]
-TRAIN_RECIPES = ["nano", "tiny"]
+TRAIN_RECIPES = ["nano", "nano-gpu", "tiny"]
 CARD_STATEMENTS = [f"C{n}" for n in range(1, 28)]
 
 

@@ -60,6 +60,7 @@ def test_a_run_leaves_a_model_its_log_and_its_last_two_steps(straight: loop.Outc
     steps = [line for line in lines if line["kind"] == "step"]
 
     assert (straight.step, straight.is_finished) == (16, True)
+    assert lines[0] == {"kind": "start", "step": 0, "parameters": 55456, "num_steps": 16}
     assert [line["step"] for line in steps] == list(range(1, 17))
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.5
     assert steps[-1]["tokens"] == 256

@@ -18,6 +18,14 @@ def test_nano_trains_a_model_of_its_name_on_rows_of_its_context() -> None:
     assert recipe.schedule.decay_steps == 0
 
 
+def test_the_gpu_recipe_stays_below_28_million_parameters() -> None:
+    recipe = by_name("nano-gpu")
+
+    assert recipe.model.name == recipe.name
+    assert 25_000_000 < num_params(recipe.model) <= 28_000_000
+    assert recipe.schedule.decay_steps == recipe.schedule.num_steps / 5
+
+
 def test_tiny_ends_with_a_decay() -> None:
     recipe = by_name("tiny")
 

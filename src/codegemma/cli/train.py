@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from codegemma.errors import PrerequisiteError
+
 
 def train(
     data: Annotated[Path, typer.Option("--data", help="Output folder of `codegemma prepare`.")],
@@ -40,13 +42,18 @@ def train(
     from codegemma.train.memory import keep_freed_memory
 
     keep_freed_memory()
-    from codegemma.train import loop, recipes
+    try:
+        from codegemma.train import loop, recipes
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError(
+            f"training needs the package {error.name}: pip install 'codegemma[train]'"
+        ) from error
 
     assignments = list(changes or ())
     if steps is not None:
         assignments.append(f"schedule.num_steps={steps}")
     chosen = recipes.override(recipes.by_name(recipe), assignments)
-    with _json_lines() if as_json else _progress(chosen.schedule.num_steps) as listener:
+    with _json_lines() if as_json else _progress() as listener:
         outcome = loop.train(
             chosen,
             data=data,
@@ -74,8 +81,8 @@ def _json_lines() -> Generator[Callable[[Mapping[str, Any]], None]]:
 
 
 @contextmanager
-def _progress(num_steps: int) -> Generator[Callable[[Mapping[str, Any]], None]]:
-    """Show a bar on stderr; held-out results scroll above it."""
+def _progress() -> Generator[Callable[[Mapping[str, Any]], None]]:
+    """Show a bar on stderr once the run starts; held-out results scroll above it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -85,18 +92,25 @@ def _progress(num_steps: int) -> Generator[Callable[[Mapping[str, Any]], None]]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("train", total=num_steps, note="compiling")
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task("train", note="compiling")
 
-        def show(line: Mapping[str, Any]) -> None:
-            if line["kind"] == "heldout":
-                values = "  ".join(f"{k} {v}" for k, v in line.items() if k.endswith("per_byte"))
-                bar.console.print(f"step {line['step']}  held out: {values}", highlight=False)
-                return
+    def show(line: Mapping[str, Any]) -> None:
+        if line["kind"] == "start":
+            bar.update(task, completed=line["step"], total=line["num_steps"])
+            bar.start()
+        elif line["kind"] == "step":
             note = f"loss {line['loss']:.3f}  {line['tokens_per_s']:.0f} tok/s  {_left(line)} left"
             bar.update(task, completed=line["step"], note=note)
+        elif line["kind"] == "heldout":
+            values = "  ".join(f"{k} {v}" for k, v in line.items() if k.endswith("per_byte"))
+            bar.console.print(f"step {line['step']}  held out: {values}", highlight=False)
 
+    try:
         yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _left(line: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from codegemma.data.manifest import read_recipe
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.metadata import Metadata
-from codegemma.model.params import init_params, param_specs
+from codegemma.model.params import init_params, num_params, param_specs
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import provenance
 from codegemma.train.guard import interrupts, locked
@@ -140,6 +140,9 @@ class _Run:
         recipe, step = self.recipe, self.progress.step
         deadline = time.monotonic() + max_minutes * 60 if max_minutes else math.inf
         log = MetricsLog(self.out / "metrics.jsonl", step=step, listener=listener)
+        if step < recipe.schedule.num_steps:
+            size = num_params(recipe.model)
+            log.write("start", step, {"parameters": size, "num_steps": recipe.schedule.num_steps})
         speed, saved = Speed(), step
         with closing(self.batches), interrupts() as is_interrupted:
             while step < recipe.schedule.num_steps and time.monotonic() < deadline:

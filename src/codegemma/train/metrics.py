@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log of a run, `metrics.jsonl`, and its speed.
 
-One JSON object a line: "step" lines with loss, norm, rate and speed, "heldout" lines with held-out
-results. A run that goes back to an earlier checkpoint drops the lines after it, so that every step
-stands in the file once.
+One JSON object a line: "start" each time a process takes the run up, "step" with loss, norm, rate
+and speed, "heldout" with held-out results. A run that goes back to an earlier checkpoint drops the
+lines after it, so that every step stands in the file once.
 """
 
 import json

@@ -98,6 +98,25 @@ def nano() -> TrainRecipe:
     )
 
 
+def nano_gpu() -> TrainRecipe:
+    """The embedded model for a GPU, 27 million parameters; runs with a decay of a fifth.
+
+    Unstated: as for `nano`. Not yet trained: the rate and the length are starting points.
+    """
+    model = dataclasses.replace(
+        models.nano(), name="nano-gpu", width=512, ffw_dim=1664, num_layers=8, num_heads=8
+    )
+    return dataclasses.replace(
+        nano(),
+        name="nano-gpu",
+        model=model,
+        input=InputConfig(row_tokens=1024, rows=128),
+        schedule=ScheduleConfig(peak=3e-3, warmup_steps=200, num_steps=5000, decay_steps=1000),
+        compute=ComputeConfig(dtype="bfloat16", unroll=False, loss_chunk=16_384),
+        run=RunConfig(heldout_every=500, checkpoint_every=500),
+    )
+
+
 def tiny() -> TrainRecipe:
     """A model for tests: seconds on a CPU, learns nothing worth having."""
     return TrainRecipe(
@@ -112,7 +131,7 @@ def tiny() -> TrainRecipe:
     )
 
 
-_RECIPES = {"nano": nano, "tiny": tiny}
+_RECIPES = {"nano": nano, "nano-gpu": nano_gpu, "tiny": tiny}
 
 
 def by_name(name: str) -> TrainRecipe:
