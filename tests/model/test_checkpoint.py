@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -199,6 +200,17 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_read(hf_folder, monk
         load_checkpoint(hf_folder)
     monkeypatch.setattr(checkpoints, "available_bytes", lambda: None)
     load_checkpoint(hf_folder)
+
+
+def test_a_model_larger_than_the_accelerators_memory_is_refused(hf_folder, monkeypatch):
+    device = SimpleNamespace(
+        platform="gpu", memory_stats=lambda: {"bytes_limit": 150_000, "bytes_in_use": 50_000}
+    )
+    monkeypatch.setattr(checkpoints.jax, "devices", lambda: [device])
+    with pytest.raises(
+        CheckpointError, match=r"as bfloat16 need 0\.00 GB of memory on the gpu, 0\.00 GB are free"
+    ):
+        load_checkpoint(hf_folder)
 
 
 def test_a_file_changed_while_the_model_loads_is_refused(hf_folder):

@@ -77,19 +77,19 @@ def test_a_conversion_to_float32_and_back_keeps_every_value(hf_folder, weights, 
 
 
 def test_licences_and_notices_travel_with_a_conversion(hf_folder, tmp_path):
-    for name in ("LICENSE", "USE_POLICY.md", "NOTICE.txt"):
+    for name in ("LICENSE", "USE_POLICY.md", "Notice.txt"):
         (hf_folder / name).write_text(f"text of {name}\n")
     (hf_folder / "evil.py").write_text("print()")
     (hf_folder / "chat_template.jinja").write_text("template")
     convert_checkpoint(hf_folder, tmp_path / "out", layout="hf")
-    for name in ("LICENSE", "USE_POLICY.md", "NOTICE.txt"):
+    for name in ("LICENSE", "USE_POLICY.md", "Notice.txt"):
         assert (tmp_path / "out" / name).read_text() == f"text of {name}\n"
     assert (tmp_path / "out" / "chat_template.jinja").read_text() == "template"
     assert not (tmp_path / "out" / "evil.py").exists()
     assert not (tmp_path / "out" / "NOTICE").exists()
     assert [path.name for path in find_licences(hf_folder)] == [
         "LICENSE",
-        "NOTICE.txt",
+        "Notice.txt",
         "USE_POLICY.md",
     ]
 
@@ -157,3 +157,21 @@ def test_a_killed_conversion_leaves_nothing_and_can_be_run_again(hf_folder, tmp_
     convert_checkpoint(hf_folder, target, layout="native")
     assert open_checkpoint(target).config.num_layers == 2
     assert {path.name for path in tmp_path.iterdir()} == {"little", "out"}
+
+
+@pytest.mark.reference
+def test_transformers_reads_text_and_conversations_of_a_written_folder(hf_folder, tmp_path):
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers of requirements/reference.txt is missing"
+    )
+    source = hf_folder.rename(tmp_path / "little-it")
+    convert_checkpoint(source, tmp_path / "out", layout="hf")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = "def f(x):\n    return x\n\n\n\tz  12"
+    ours = open_checkpoint(tmp_path / "out").tokenizer
+    assert tokenizer(text)["input_ids"] == [2, *ours.encode(text)]
+    assert tokenizer("<|fim_prefix|>a<|file_separator|>")["input_ids"] == [2, 67, 939, 70]
+    chat = [{"role": "user", "content": "hi"}]
+    assert tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) == (
+        "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"
+    )

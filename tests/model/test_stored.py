@@ -149,3 +149,18 @@ def test_weights_added_to_a_native_folder_are_refused(hf_folder, tmp_path):
         CheckpointError, match=r"00002-of-00002\.safetensors is not in the folder's"
     ):
         open_checkpoint(native)
+
+
+def test_a_native_folder_without_its_manifest_is_refused(hf_folder, tmp_path):
+    convert_checkpoint(hf_folder, tmp_path / "native", layout="native")
+    (tmp_path / "native" / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"expected manifest\.json beside codegemma\.json"):
+        open_checkpoint(tmp_path / "native")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: bytes(5000)])
+def test_a_damaged_tokenizer_is_refused(hf_folder, damage):
+    path = hf_folder / "tokenizer.model"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model"):
+        open_checkpoint(hf_folder)

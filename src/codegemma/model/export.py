@@ -39,7 +39,7 @@ _TOKENIZER_COMPANIONS: Final = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-_LICENCE_PATTERNS: Final = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+_LICENCE_NAMES: Final = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _NOTICE: Final = (
     f"Gemma is provided under and subject to the Gemma Terms of Use found at {GEMMA_TERMS}"
 )
@@ -163,8 +163,10 @@ def convert_checkpoint(
 
 def find_licences(folder: Path) -> list[Path]:
     """List the licences, notices and use policies of a model folder."""
-    names = sorted({path.name for pattern in _LICENCE_PATTERNS for path in folder.glob(pattern)})
-    return [contained_file(folder, name) for name in names if (folder / name).is_file()]
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return [
+        contained_file(folder, name) for name in names if name.upper().startswith(_LICENCE_NAMES)
+    ]
 
 
 def _check_disk(folder: Path, *, needed_bytes: int) -> None:

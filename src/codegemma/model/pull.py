@@ -30,7 +30,7 @@ from codegemma.model.stored import open_checkpoint
 _WANTED: Final = re.compile(
     r"[\w.\-]+\.safetensors(\.index\.json)?|(generation_|tokenizer_)?config\.json"
     r"|tokenizer\.(model|json)|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja"
-    r"|README\.md|(LICENSE|LICENCE|NOTICE|USE_POLICY)[\w.\-]*"
+    r"|README\.md|(?i:LICENSE|LICENCE|NOTICE|USE_POLICY)[\w.\-]*"
 )
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NOT_FILES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py")

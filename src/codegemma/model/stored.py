@@ -122,6 +122,11 @@ def open_checkpoint(
     manifest = read_manifest(folder)
     if manifest is not None:
         verify_manifest(folder, manifest, progress=progress)
+    elif (folder / METADATA_NAME).exists():
+        raise CheckpointError(
+            f"{folder}: expected {MANIFEST_NAME} beside {METADATA_NAME}; the folder is not whole "
+            f"(without {METADATA_NAME} it is loaded unverified, as one from elsewhere)"
+        )
     weights = hf.find_weights(folder)
     raw = read_json_object(folder, hf_config.CONFIG_NAME)
     hf_config.refuse_code(raw, place=str(folder / hf_config.CONFIG_NAME))
