@@ -19,7 +19,13 @@ import numpy as np
 from codegemma.completion import Prompt
 from codegemma.generate.engine import Engine
 from codegemma.text.fim import InfillMode, Split, render_prompt
-from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFFIX_ID
+from codegemma.text.tokens import (
+    BOS_ID,
+    FILE_SEPARATOR_ID,
+    FIM_MIDDLE_ID,
+    FIM_PREFIX_ID,
+    FIM_SUFFIX_ID,
+)
 
 MODES: Final[tuple[InfillMode, ...]] = ("psm", "spm", "spm2")
 
@@ -40,15 +46,14 @@ class Middle:
         return len(self.split.middle.encode())
 
 
+def read_texts() -> list[str]:
+    """Read the bundled files, in the order of their names."""
+    return [text for _, text in _files()]
+
+
 def read_middles() -> list[Middle]:
     """Cut each bundled file in two ways, in the order of the names."""
-    folder = importlib.resources.files("codegemma.generate") / _FOLDER
-    files = sorted((file for file in folder.iterdir()), key=lambda file: file.name)
-    return [
-        Middle(path=file.name.removesuffix(".txt"), split=split)
-        for file in files
-        for split in cut(file.read_text(encoding="utf-8"))
-    ]
+    return [Middle(path=path, split=split) for path, text in _files() for split in cut(text)]
 
 
 def cut(text: str) -> Iterator[Split]:
@@ -108,11 +113,25 @@ def measure_middles(
     )
 
 
+def measure_texts(engine: Engine, texts: Sequence[str]) -> np.ndarray:
+    """Take the negative log likelihood of whole texts, in nats per byte, float64."""
+    scored = engine.score([([BOS_ID], engine.tokenizer.encode(text)) for text in texts])
+    return np.array(
+        [-one.logprob / len(text.encode()) for one, text in zip(scored, texts, strict=True)]
+    )
+
+
 def paired_t(lower: np.ndarray, higher: np.ndarray) -> float:
     """Give Student's t of the mean of `higher - lower`, pair by pair."""
     difference = higher - lower
     spread = float(difference.std(ddof=1)) / math.sqrt(len(difference))
     return float(difference.mean()) / max(spread, 1e-12)
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    folder = importlib.resources.files("codegemma.generate") / _FOLDER
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        yield file.name.removesuffix(".txt"), file.read_text(encoding="utf-8")
 
 
 def _indentation(line: str) -> int:

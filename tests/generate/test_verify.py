@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from codegemma.completion import CompleterInfo
+from codegemma.errors import ConfigError
+from codegemma.generate import load, verify
+from codegemma.generate.engine import Engine
+from codegemma.generate.middles import read_middles
+from codegemma.generate.record import read_record
+from codegemma.generate.verify import RECORD_KEY, Check
+from codegemma.model import config as configs
+from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
+from codegemma.model.hub import NANO_FOLDER
+from codegemma.model.metadata import Metadata
+
+INFILLER = Path(__file__).parents[1] / "golden" / "infiller"
+
+
+def plant(params, config, fault):
+    """Give the weights and configuration of a checkpoint with a fault."""
+    params = {**params, "layers": dict(params["layers"])}
+    layers = params["layers"]
+    if fault == "norm stored as 1 + w":
+        layers["attn_norm"], layers["ffw_norm"] = layers["attn_norm"] + 1, layers["ffw_norm"] + 1
+        params["final_norm"] = params["final_norm"] + 1
+    elif fault == "interleaved q and k":
+        order = np.arange(config.head_dim).reshape(2, -1).T.reshape(-1)
+        layers["q"], layers["k"] = layers["q"][..., order], layers["k"][..., order]
+    elif fault.startswith("rows swapped"):
+        first, second = map(int, fault.split()[2:])
+        table = params["embedding"].copy()
+        table[[first, second]] = table[[second, first]]
+        params["embedding"] = table
+    elif fault == "a layer missing":
+        params["layers"] = {name: weight[:-1] for name, weight in layers.items()}
+        config = dataclasses.replace(config, num_layers=config.num_layers - 1)
+    else:
+        assert fault == "none"
+    return params, config
+
+
+FAULTS = [
+    "norm stored as 1 + w",
+    "interleaved q and k",
+    "rows swapped 67 68",
+    "rows swapped 67 69",
+    "rows swapped 68 69",
+    "a layer missing",
+]
+
+
+@pytest.fixture(scope="module")
+def faulty():
+    """Make an engine on a checkpoint with a fault."""
+
+    def make(folder, fault):
+        checkpoint = load_checkpoint(folder, dtype="float32")
+        host = jax.tree.map(np.asarray, checkpoint.params)
+        params, config = plant(host, checkpoint.config, fault)
+        info = CompleterInfo(name=fault, context_length=config.context_length, mode="psm")
+        engine = Engine(params, config=config, tokenizer=checkpoint.tokenizer, info=info)
+        return engine, checkpoint.metadata
+
+    return make
+
+
+def check(engine, metadata):
+    return verify.check_middles(engine, metadata, read_middles())
+
+
+@pytest.fixture(scope="module")
+def sound(faulty):
+    """The outcome for the infiller as it is."""
+    return check(*faulty(INFILLER, "none"))
+
+
+def test_a_model_that_knows_its_sentinels_passes(sound):
+    outcome, mode, nll = sound
+    assert outcome.is_passed, outcome.detail
+    assert mode == "psm"
+    assert set(nll) == {"psm", "spm", "spm2", "exchanged"}
+    assert max(nll["psm"], nll["spm"], nll["spm2"]) < 0.05 < nll["exchanged"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_makes_the_sentinels_mean_nothing(faulty, fault):
+    outcome, _, _ = check(*faulty(INFILLER, fault))
+    assert not outcome.is_passed
+    assert outcome.detail.endswith("its sentinels mean nothing")
+
+
+@pytest.mark.parametrize("fault", ["none", *FAULTS])
+def test_a_planted_fault_misses_the_record(faulty, sound, fault):
+    engine, metadata = faulty(INFILLER, fault)
+    recorded = dataclasses.replace(metadata, training={RECORD_KEY: sound[2]})
+    outcome, _, _ = check(engine, recorded)
+    assert outcome.is_passed == (fault == "none"), outcome.detail
+
+
+def test_nano_gives_what_it_recorded(faulty):
+    engine, metadata = faulty(NANO_FOLDER, "none")
+    outcome, mode, _ = check(engine, metadata)
+    assert outcome.is_passed, outcome.detail
+    assert mode == metadata.mode
+    assert verify.check_parameters(engine.config, "nano").is_passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nano_with_a_planted_fault_misses_its_record(faulty, fault):
+    engine, metadata = faulty(NANO_FOLDER, fault)
+    outcome, _, _ = check(engine, metadata)
+    assert not outcome.is_passed
+    sizes = verify.check_parameters(engine.config, "nano")
+    assert sizes.is_passed == (fault != "a layer missing")
+
+
+@pytest.fixture
+def quiet(tmp_path, monkeypatch):
+    """A cache folder of its own, which jax is not told of."""
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(load, "keep_compiled_programs", lambda: None)
+
+
+def test_a_passed_verification_is_recorded_and_loading_uses_it(quiet, tmp_path):
+    steps = []
+    report = verify.verify(str(INFILLER), progress=steps.append)
+    assert report.is_passed
+    assert [outcome.name for outcome in report.checks] == [
+        "parameters",
+        "tokenizer",
+        "middles",
+        "completions",
+    ]
+    assert [one.drawn == one.expected for one in report.shown] == [True] * 3
+    assert report.raw["shown"][0]["path"] == "Counter.java"
+    assert steps[0] == "loading the model"
+    record = read_record(INFILLER, fingerprint=report.fingerprint)
+    assert record is not None
+    assert (record.mode, record.nll) == (report.mode, report.nll)
+    assert report.record == str(tmp_path / "cache" / "verify" / f"{report.fingerprint}.json")
+    assert load.load_engine(INFILLER).info.mode == report.mode
+
+
+def test_nothing_is_recorded_of_a_model_that_fails(quiet, tmp_path, params, config, tokenizer):
+    save_checkpoint(
+        tmp_path / "random",
+        config=dataclasses.replace(config, context_length=512),
+        params=params,
+        tokenizer_file=tokenizer.path,
+        metadata=Metadata(name="random"),
+    )
+    report = verify.verify(str(tmp_path / "random"))
+    assert not report.is_passed
+    assert report.record is None
+    assert not (tmp_path / "cache" / "verify").exists()
+
+
+def test_a_base_model_is_held_to_how_well_it_knows_whole_files(faulty, monkeypatch):
+    engine, metadata = faulty(INFILLER, "none")
+    base = dataclasses.replace(metadata, name="gemma-2b")
+    monkeypatch.setattr(verify, "MAX_TEXT_NLL", 3.0)
+    report = verify.examine(engine, base, fingerprint="ab")
+    assert [outcome.name for outcome in report.checks] == ["parameters", "tokenizer", "text"]
+    assert report.is_passed, report.checks
+    monkeypatch.setattr(verify, "MAX_TEXT_NLL", 0.01)
+    assert not verify.check_text(engine).is_passed
+
+
+def test_released_models_have_the_published_number_of_parameters():
+    assert verify.check_parameters(configs.codegemma_2b(), "codegemma-2b") == Check(
+        name="parameters", is_passed=True, detail="2,506,172,416"
+    )
+
+
+def test_a_layer_missing_is_named_whatever_the_folder_is_called():
+    short = dataclasses.replace(configs.codegemma_2b(), name="mine", num_layers=17)
+    outcome = verify.check_parameters(short, "mine")
+    assert not outcome.is_passed
+    assert outcome.detail == (
+        "2,396,067,840, expected 2,506,172,416 of codegemma-2b: 17 layers, expected 18"
+    )
+
+
+def test_another_architecture_or_vocabulary_has_no_published_figure():
+    tiny = configs.tiny()
+    assert verify.check_parameters(tiny, "mine").is_passed
+    other = dataclasses.replace(configs.nano(), vocab_size=1000)
+    assert verify.check_parameters(other, "nano").is_passed
+    assert not verify.check_parameters(
+        dataclasses.replace(configs.nano(), width=128), "nano"
+    ).is_passed
+
+
+class Released:
+    """A vocabulary of the released size that knows the published encodings, perhaps but one."""
+
+    vocab_size = 256_000
+
+    def __init__(self, *, wrong=None):
+        self.wrong = wrong
+
+    def encode(self, text):
+        return [9] if text == self.wrong else list(verify.RELEASED_ENCODINGS[text])
+
+
+def test_a_released_vocabulary_is_held_to_published_encodings():
+    function = verify.check_tokenizer
+    plain = getattr(function, "__wrapped__", function)
+    assert plain(Released()).is_passed
+    outcome = plain(Released(wrong="Hi  Hello"))
+    assert not outcome.is_passed
+    assert outcome.detail == "'Hi  Hello' became (9,), expected (2151, 139, 4521)"
+
+
+def test_a_small_vocabulary_was_checked_when_it_was_loaded(tokenizer):
+    outcome = verify.check_tokenizer(tokenizer)
+    assert outcome == Check(
+        name="tokenizer", is_passed=True, detail="1024 pieces, control tokens at Gemma's ids"
+    )
+
+
+def test_a_record_that_is_none_is_refused():
+    nll = {"psm": 1.0, "spm": 1.0, "spm2": 1.0}
+    assert verify.check_record(nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}).is_passed
+    assert not verify.check_record(nll, {"psm": 1.02, "spm": 1.0, "spm2": 1.0}).is_passed
+    with pytest.raises(ConfigError, match="middle_nll"):
+        verify.check_record(nll, {"psm": 1.0})
+
+
+def test_another_order_is_taken_only_when_it_is_better_beyond_chance():
+    psm = np.linspace(1.0, 2.0, 16)
+    noise = np.tile([0.1, -0.09], 8)
+    scores = {"psm": psm, "spm": psm - noise, "spm2": psm + 1}
+    assert verify.best_mode(scores, declared="psm") == "psm"
+    scores["spm"] = psm - 0.1 - noise / 10
+    assert verify.best_mode(scores, declared="psm") == "spm"
