@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -99,6 +100,14 @@ def test_a_shard_that_is_not_there_counts_as_missing(snapshot):
 
 def test_a_folder_is_its_own_name(hf_folder):
     assert resolve(hf_folder) == resolve(str(hf_folder)) == hf_folder
+
+
+def test_a_folder_with_the_name_of_a_model_is_told_apart(snapshot, hf_folder, monkeypatch):
+    folder = hf_folder.rename(hf_folder.with_name("codegemma-2b"))
+    monkeypatch.chdir(folder.parent)
+    assert resolve("codegemma-2b") == snapshot
+    assert resolve("./codegemma-2b").samefile(folder)
+    assert resolve(Path("codegemma-2b")).samefile(folder)
 
 
 def test_the_output_of_a_training_stands_for_its_model(tmp_path, hf_folder):

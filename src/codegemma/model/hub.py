@@ -141,8 +141,8 @@ def known_model(name: str) -> KnownModel:
 def resolve(name_or_path: str | Path) -> Path:
     """Return the folder of a model on this machine.
 
-    A known name comes first: a folder that happens to have one is given as `./NAME`. The output
-    folder of a training stands for the model in it.
+    A known name comes first: a folder that happens to have one is given as `./NAME`, or as a
+    `Path`. The output folder of a training stands for the model in it.
 
     Raises:
         ConfigError: There is no such model, or it is of a kind that is not read.
@@ -151,7 +151,8 @@ def resolve(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if name.startswith("remote:"):
         raise ConfigError(f"{name}: remote models are not usable in this version; give a folder")
-    if model := find_model(name):
+    model = None if isinstance(name_or_path, Path) else find_model(name)
+    if model is not None:
         return _resolve_known(model)
     path = Path(name).expanduser()
     if path.is_dir():

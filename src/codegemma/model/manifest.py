@@ -192,12 +192,12 @@ def _hash_files(
     sizes: dict[str, int] = {}
     for name in names:
         stamp = _stamp(folder / name)
-        kept = record.get(name)
-        if isinstance(kept, dict) and kept.get("stamp") == stamp:
-            found[name] = kept["sha256"]
-        else:
-            open_names.append(name)
-            sizes[name] = stamp[0]
+        match record.get(name):
+            case {"stamp": list(kept), "sha256": str(sha256)} if kept == stamp:
+                found[name] = sha256
+            case _:
+                open_names.append(name)
+                sizes[name] = stamp[0]
     if not open_names:
         return found
     total = sum(sizes.values())
