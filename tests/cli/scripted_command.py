@@ -25,6 +25,11 @@ def run() -> int:
     fakes = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fakes)
     script = json.loads(sys.argv[1])
+    if sys.stdin.isatty():
+        import fcntl
+        import termios
+
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C in this terminal comes here
 
     def load_completer(name: str) -> object:
         if "error" in script:

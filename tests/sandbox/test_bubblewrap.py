@@ -42,6 +42,8 @@ def test_normal_user_gets_a_user_namespace_and_root_an_identity_of_its_own(monke
 def test_program_sees_what_was_bound_and_cannot_write_there(sandbox):
     del sandbox
     folder = Path(__file__).parent
+    if folder.is_relative_to("/tmp"):
+        pytest.skip("this checkout lies under /tmp, which a box has for itself")
     box = Box(binds=[folder])
 
     source = f"import os\nprint('{Path(__file__).name}' in os.listdir('{folder}'))"
