@@ -25,7 +25,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-import codegemma
 from codegemma.completion import Completer, Completion, Prompt, Sampling
 from codegemma.data.loader import ShardReader
 from codegemma.generate.engine import Engine
@@ -146,17 +145,22 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 
 
 def fraction_row(
-    name: str, hits: Sequence[bool], peer: Sequence[bool] | None = None, **fields: str
+    name: str,
+    hits: Sequence[bool],
+    *,
+    peer: str | None = None,
+    peer_hits: Sequence[bool] = (),
+    note: str = "",
 ) -> Row:
     """Make the row of a fraction, with its interval and its ratio to a peer's."""
     value = sum(hits) / max(1, len(hits))
     low, high = wilson(sum(hits), len(hits))
-    row = Row(name=name, value=value, unit="fraction", n=len(hits), low=low, high=high, **fields)
+    row = Row(name=name, value=value, unit="fraction", n=len(hits), low=low, high=high, note=note)
     if peer is None:
         return row
-    peer_value = sum(peer) / max(1, len(peer))
+    peer_value = sum(peer_hits) / max(1, len(peer_hits))
     ratio = value / peer_value if peer_value else None
-    return dataclasses.replace(row, peer_value=peer_value, ratio=ratio)
+    return dataclasses.replace(row, peer=peer, peer_value=peer_value, ratio=ratio)
 
 
 def middle_nll(engine: Engine, lines: Sequence[Line], *, mode: str) -> tuple[float, int]:
@@ -222,7 +226,9 @@ def measure(engine: Engine, data: Path, *, num_lines: int) -> list[Row]:
     seen = [hit for hit, line in zip(hits, lines, strict=True) if line.is_in_training]
     unseen = [hit for hit, line in zip(hits, lines, strict=True) if not line.is_in_training]
     rows = [
-        fraction_row("exact-match", hits, ngram_hits, peer="6-gram", note=f"greedy, {mode}"),
+        fraction_row(
+            "exact-match", hits, peer="6-gram", peer_hits=ngram_hits, note=f"greedy, {mode}"
+        ),
         fraction_row("exact-match-untrained", untrained_hits),
         fraction_row("exact-match-lines-in-training", seen),
         fraction_row("exact-match-lines-not-in-training", unseen),
@@ -263,7 +269,7 @@ def main() -> int:
     for row in rows:
         beside = f"{row.peer} {row.peer_value:.4f}" if row.peer_value is not None else ""
         print(f"{row.name:36} {row.value:8.4f} {row.unit:10} n={row.n} {beside}")
-    print(write_rows("nano", rows, device=cpu_name()), codegemma.__version__)
+    print(write_rows("nano", rows, device=cpu_name()))
     return 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_nano
-from codegemma.data.loader import read_manifest
+from codegemma.data.manifest import read_manifest
 from codegemma.generate.load import load_engine
 from codegemma.generate.middles import MODES, measure_middles, read_middles
 from codegemma.generate.verify import RECORD_KEY
