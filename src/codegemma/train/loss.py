@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-UNROLLED_CHUNKS = 16
-"""Up to this many chunks are written out one after the other, on CPUs faster than a scan."""
+UNROLLED_LOGITS: Final = 2**26
+"""Up to so many logits the chunks are written out one after the other, on CPUs faster than a scan;
+beyond, the compiler would run several at once and hold all their logits."""
 
 _MAX_PART: Final = 32_768
 
@@ -172,7 +173,7 @@ def _fused_forward(
         block,
         jnp.zeros(parts.shape, jnp.float32),
         rows,
-        unroll=rows[0].shape[0] <= UNROLLED_CHUNKS,
+        unroll=B * T * embedding.shape[0] <= UNROLLED_LOGITS,
     )
     logprobs = logprobs.reshape(-1)[:count].reshape(B, T)
     grad_hidden = grad_hidden.reshape(-1, D)[:count].reshape(B, T, D)
