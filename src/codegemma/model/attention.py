@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention: one entry for training on packed rows and for reading a cache.
+"""Causal attention over whole rows, packed with segments or not; for training and scoring.
 
-Scores and softmax are float32. The caller rotates and scales the queries. Without a cache the work
-goes block by block over the queries, each against its key prefix alone: half of all products are
-never made, and no mask or score of all pairs of positions exists, forward or backward.
+Scores and softmax are float32. The caller rotates and scales the queries. The work goes block by
+block over the queries, each against its key prefix alone: half of all products are never made, and
+no mask or score of all pairs of positions exists, forward or backward. A cache is read by
+`cached_attention.py`.
 """
 
 import math
@@ -23,11 +24,10 @@ _MAX_BLOCKS: Final = 32
 
 def attention(
     q: Float[Array, "B T N H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
     *,
     segment_ids: Int[Array, "B T"] | None = None,
-    query_slots: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Attend causally; query head n reads key/value head n // (N / K).
 
@@ -35,13 +35,9 @@ def attention(
         q: Queries, rotated and scaled.
         k: Keys, rotated.
         v: Values.
-        segment_ids: Segment of each token of a packed row (S = T), a run of equal numbers: tokens
-            see only their own segment. None: a row is one segment.
-        query_slots: Where `k` and `v` are a cache: the slot of each query, which sees that slot
-            and all before it. None: query t stands at slot t, and S = T.
+        segment_ids: Segment of each token of a packed row, a run of equal numbers: tokens see only
+            their own segment. None: a row is one segment.
     """
-    if query_slots is not None:
-        return _attend_cache(q, k, v, query_slots)
     num_kv_heads = k.shape[2]
     if segment_ids is None:
         first_keys = jnp.zeros(k.shape[:2], jnp.int32)
@@ -61,26 +57,6 @@ def _segment_starts(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
     places = jnp.arange(segment_ids.shape[1], dtype=jnp.int32)[None, :]
     is_start = segment_ids != jnp.roll(segment_ids, 1, axis=1)
     return jax.lax.cummax(jnp.where(is_start, places, 0), axis=1)
-
-
-def _attend_cache(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K H"],
-    query_slots: Int[Array, "B T"],
-) -> Float[Array, "B T N H"]:
-    batch, num_queries, num_heads, head_dim = q.shape
-    grouped = q.reshape(batch, num_queries, k.shape[2], num_heads // k.shape[2], head_dim)
-    scores = jnp.einsum(
-        "BTKGH,BSKH->BKTGS", grouped, k.astype(q.dtype), preferred_element_type=_FLOAT32
-    )
-    visible = jnp.arange(k.shape[1])[None, None, :] <= query_slots[:, :, None]
-    scores = jnp.where(visible[:, None, :, None, :], scores, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    out = jnp.einsum(
-        "BKTGS,BSKH->BTKGH", weights, v.astype(q.dtype), preferred_element_type=_FLOAT32
-    )
-    return out.astype(q.dtype).reshape(q.shape)
 
 
 # Below, a row is one key/value head of one batch element with its G query heads, which are laid
