@@ -28,6 +28,8 @@ _SPELLINGS: Final = tuple(
     RESERVED_PIECES[token] for token in sorted(CHAT_STOP_IDS - {EOS_ID} | {START_OF_TURN_ID})
 )
 
+_HELD_CHARS: Final = 1024
+
 
 class Trimmed:
     """A Completer in front of another one.
@@ -112,10 +114,13 @@ class Trimmed:
     def _num_open(text: str, prompt: Prompt) -> int:
         """Length of the longest end of the text that begins the suffix or a control's spelling.
 
-        What follows may make it a repetition of the suffix, or a spelling to be cut at.
+        What follows may make it a repetition of the suffix, or a spelling to be cut at. A longer
+        repetition than `_HELD_CHARS` is given out, so that a piece costs the same however long
+        the text before it.
         """
         starts = (prompt.suffix or "", *_SPELLINGS)
-        for start in range(len(text)):
-            if any(begin.startswith(text[start:]) for begin in starts):
-                return len(text) - start
+        tail = text[-_HELD_CHARS:]
+        for start in range(len(tail)):
+            if any(begin.startswith(tail[start:]) for begin in starts):
+                return len(tail) - start
         return 0
