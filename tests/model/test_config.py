@@ -43,7 +43,7 @@ def test_each_configuration_is_found_by_its_own_name():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="'codegemma-3b'; known: codegemma-2b, .*, nano, tiny"):
+    with pytest.raises(ConfigError, match=r"'codegemma-3b'; known: codegemma-2b, .*, nano, tiny"):
         configs.by_name("codegemma-3b")
 
 
