@@ -53,6 +53,10 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def recipe() -> TrainRecipe:
+    return make_recipe()
+
+
+def make_recipe() -> TrainRecipe:
     """16 steps of 2 rows of 128 tokens, a checkpoint every 4."""
     return TrainRecipe(
         name="test",

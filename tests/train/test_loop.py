@@ -2,6 +2,8 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_a_straight_one(
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, listener=interrupt_at(step, number))
         assert list_steps(tmp_path / "steps")[-1] == step
-        assert not (tmp_path / "model").exists()
+        assert load_checkpoint(tmp_path / "model").metadata.training["step"] == step
 
     outcome = train(tmp_path)
 
@@ -90,6 +92,40 @@ def test_an_interrupted_run_ends_with_the_weights_of_a_straight_one(
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     want = read_metrics(straight.model.parent / "metrics.jsonl")
     assert losses == [line["loss"] for line in want if line["kind"] == "step"]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from codegemma.train import loop, recipes
+sys.path.insert(0, sys.argv[3])
+from conftest import make_recipe
+show = lambda line: print(line["kind"], line["step"], flush=True)
+loop.train(make_recipe(), data=Path(sys.argv[1]), out=Path(sys.argv[2]), listener=show)
+"""
+
+
+def test_a_killed_run_goes_on_from_its_last_whole_step(
+    train: Train, data: Path, tmp_path: Path, straight: loop.Outcome, compiled: Path
+) -> None:
+    command = [sys.executable, "-c", RUN, str(data), str(tmp_path), str(Path(__file__).parent)]
+    quick = {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | quick
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "step 6\n":
+                process.kill()
+                break
+        assert process.wait() == -signal.SIGKILL
+
+    assert list_steps(tmp_path / "steps")[-1] >= 4
+    assert weights_hash(train(tmp_path).model) == weights_hash(straight.model)
 
 
 def test_a_damaged_newest_step_is_trained_again(

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from codegemma.errors import CheckpointError
+from codegemma.model.manifest import write_manifest
 from codegemma.train.state import (
     Progress,
     list_steps,
@@ -131,6 +132,16 @@ def test_the_two_newest_and_the_kept_steps_stay(tmp_path: Path) -> None:
     save(tmp_path, 1, 2, 3, 4, 5, keep=(2,))
 
     assert list_steps(tmp_path) == [2, 4, 5]
+
+
+def test_progress_of_another_version_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    path = tmp_path / "1" / "progress.json"
+    path.write_text('{"step": 1, "input_state": {}, "moon": 3}', encoding="utf-8")
+    write_manifest(tmp_path / "1")
+
+    with pytest.raises(CheckpointError, match=r"progress.json is of another version: .*'moon'"):
+        restore_step(tmp_path / "1", like=state(0))
 
 
 def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 """A training run in a folder: start or resume, update, measure, save, stop cleanly.
 
 Reads a recipe and prepared data; writes `OUT/config.json`, `metrics.jsonl`, `steps/N/` and, when it
-stops of its own accord, `OUT/model/`. Run again with the same arguments it goes on where it
+ends or is stopped, `OUT/model/`. Run again with the same arguments it goes on where it
 stopped, bit for bit. What may change between runs of one folder is when to log and save, and the
 end of the schedule; anything else is refused by name.
 """
@@ -69,7 +69,7 @@ def train(
 ) -> Outcome:
     """Train, or go on with the training that `out` holds.
 
-    SIGINT and SIGTERM let the step under way finish and save it.
+    SIGINT and SIGTERM let the step under way finish, save it and write the model.
 
     Args:
         recipe: All settings.
@@ -86,7 +86,7 @@ def train(
         DataError: The data is damaged.
         CheckpointError: No good step is left, or the disk refuses.
         TrainingError: The loss is not finite; the last finite step is saved.
-        KeyboardInterrupt: A signal came; the last step is saved.
+        KeyboardInterrupt: A signal came; the last step and its model are saved.
     """
     with locked(out):
         run = _Run(recipe, data=data, out=out, start=start, decay_steps=decay_steps)
@@ -170,12 +170,12 @@ class _Run:
                 speed.pause()
             if step != saved or step not in list_steps(self.steps):
                 self._save()
+        if not is_interrupted() and not log.holds("heldout", step):
+            log.write("heldout", step, self._measure())
+        model = self._export()
         if is_interrupted():
             raise KeyboardInterrupt
-        if not log.holds("heldout", step):
-            log.write("heldout", step, self._measure())
-        is_finished = step >= recipe.schedule.num_steps
-        return Outcome(step=step, is_finished=is_finished, model=self._export())
+        return Outcome(step=step, is_finished=step >= recipe.schedule.num_steps, model=model)
 
     def _update(self) -> dict[str, Any]:
         began = time.monotonic()

@@ -131,7 +131,10 @@ def restore_step(path: Path, *, like: TrainState) -> tuple[TrainState, Progress]
     if manifest is None or _PROGRESS not in manifest.files:
         raise CheckpointError(f"{path} has no manifest: it was not written to its end")
     verify_manifest(path, manifest)
-    progress = Progress(**read_json_object(path, _PROGRESS))
+    try:
+        progress = Progress(**read_json_object(path, _PROGRESS))
+    except TypeError as error:
+        raise CheckpointError(f"{path / _PROGRESS} is of another version: {error}") from error
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), _flatten(like))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
