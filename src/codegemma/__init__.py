@@ -11,6 +11,7 @@ Importing this package imports next to nothing; loading a model imports jax.
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-def load(name_or_path: str, *, dtype: str | None = None) -> "Model":
+def load(name_or_path: str | Path, *, dtype: str | None = None) -> "Model":
     """Load a model.
 
     Args:

@@ -81,11 +81,11 @@ def engine(make_engine: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture(scope="session")
 def full_logits(params: Params, config: ModelConfig) -> Callable[..., np.ndarray]:
-    """Logits of whole sequences of up to 64 ids at once, without a cache: [rows, 64, V]."""
+    """Logits of whole sequences of up to 192 ids at once, without a cache: [rows, 192, V]."""
     run = jax.jit(lambda params, tokens: unembed(params, forward(params, tokens, config=config)))
 
     def logits(rows: Sequence[Sequence[int]]) -> np.ndarray:
-        tokens = np.zeros((8, 64), np.int32)
+        tokens = np.zeros((8, 192), np.int32)
         for index, row in enumerate(rows):
             tokens[index, : len(row)] = row
         return np.asarray(run(params, jnp.asarray(tokens)))[: len(rows)]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import pytest
 
-from codegemma.completion import Sampling
+from codegemma.completion import Prompt, Sampling
 from codegemma.generate.batch import (
     Batch,
     Request,
@@ -24,14 +26,12 @@ def pieces_of(num_tokens):
 @pytest.mark.parametrize(
     ("num_tokens", "expected"),
     [
-        (1, [16]),
-        (16, [16]),
-        (17, [16, 16]),
-        (49, [64]),
-        (100, [64, 16, 16, 16]),
-        (150, [64, 64, 16, 16]),
-        (200, [256]),
-        (300, [256, 16, 16, 16]),
+        (1, [64]),
+        (64, [64]),
+        (65, [64, 64]),
+        (150, [64, 64, 64]),
+        (193, [256]),
+        (300, [256, 64]),
         (1000, [256, 256, 256, 256]),
     ],
 )
@@ -39,9 +39,9 @@ def test_a_prompt_is_read_in_few_lengths(num_tokens, expected):
     assert pieces_of(num_tokens) == expected
 
 
-def test_at_most_a_quarter_of_a_long_piece_is_padding():
-    for num_tokens in range(17, 1025):
-        assert sum(pieces_of(num_tokens)) - num_tokens <= max(15, num_tokens // 3)
+def test_at_most_a_quarter_of_a_long_prompt_is_padding():
+    for num_tokens in range(193, 1025):
+        assert sum(pieces_of(num_tokens)) <= num_tokens * 4 / 3
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,25 @@ def test_a_pace_looks_at_what_is_left():
 
 
 def test_prompts_of_one_batch_may_have_unlike_limits_and_stops(engine):
-    alone = engine.complete([prompt_of("x")], Sampling(max_tokens=8, temperature=1.0, seed=5))[0][0]
-    requests = [
-        Request(tokens=tokens_of(engine, "x"), max_tokens=3, stop_ids=frozenset()),
-        Request(tokens=tokens_of(engine, "x"), max_tokens=8, stop_ids=frozenset({alone.tokens[5]})),
-    ]
-    batch = Batch(
-        engine._weights,
-        engine.tokenizer,
-        requests,
-        sampling=Sampling(temperature=1.0, seed=5),
-        seed=5,
-        max_rows=8,
-    )
-    ends = {piece.request: piece.completion for piece in batch.run() if piece.completion}
-    assert ends[0].tokens == alone.tokens[:3]
+    tokens = engine.fit(Prompt(prefix="x", suffix="\n"), Sampling()).tokens
+    free = Request(tokens=tokens, max_tokens=8, stop_ids=frozenset())
+
+    def run(first, second):
+        batch = Batch(
+            engine._weights,
+            engine.tokenizer,
+            [first, second, *[free] * 6],
+            sampling=Sampling(temperature=1.0),
+            seed=5,
+            max_rows=8,
+        )
+        return {piece.request: piece.completion for piece in batch.run() if piece.completion}
+
+    whole = run(free, free)[0].tokens
+    stop = frozenset({whole[5]})
+    ends = run(replace(free, max_tokens=3), replace(free, stop_ids=stop))
+    assert ends[0].tokens == whole[:3]
     assert ends[0].finish_reason == "length"
-    assert ends[1].tokens == alone.tokens[: alone.tokens.index(alone.tokens[5]) + 1]
+    assert ends[1].tokens == whole[: whole.index(whole[5]) + 1]
     assert ends[1].finish_reason == "stop"
-
-
-def prompt_of(prefix):
-    from codegemma.completion import Prompt
-
-    return Prompt(prefix=prefix, suffix="\n")
-
-
-def tokens_of(engine, prefix):
-    return engine.fit(prompt_of(prefix), Sampling()).tokens
+    assert ends[7].tokens == whole

@@ -104,7 +104,7 @@ def test_a_model_that_says_nothing_gets_psm(tmp_path, params, config, tokenizer)
 
 
 def test_the_package_loads_a_model(folder, params):
-    model = codegemma.load(str(folder))
+    model = codegemma.load(folder)
     assert isinstance(model, codegemma.Model)
     assert model.info.dtype == "float32"
     host = np.asarray(params["embedding"])

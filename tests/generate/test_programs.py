@@ -65,7 +65,7 @@ def test_greedy_steps_follow_a_full_forward_pass(drawn, full_logits):
     first, cache, decode = drawn
     rest, cache = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=12)
     found = [int(first.tokens[0, 0]), *np.asarray(rest.tokens[0, :12]).tolist()]
-    logprobs = np.asarray(jax.nn.log_softmax(full_logits([[*PROMPT, *found]])[0]))
+    logprobs = np.asarray(jax.nn.log_softmax(full_logits([[*PROMPT, *found]])[0], axis=-1))
     places = np.arange(len(PROMPT), len(PROMPT) + 12)
     assert found[1:] == logprobs[places].argmax(-1).tolist()
     np.testing.assert_allclose(rest.logprobs[0, :12], logprobs[places].max(-1), atol=1e-4)
@@ -122,13 +122,13 @@ def test_rows_are_gathered_in_any_order_and_number():
     assert (found.v == -found.k).all()
 
 
-@pytest.mark.parametrize("scored_values", [1 << 24, 1 << 11])
+# Two lengths, since a program is traced once for each: the second is traced with small blocks.
+@pytest.mark.parametrize(("scored_values", "length"), [(1 << 24, 16), (1 << 11, 32)])
 def test_scores_are_those_of_a_full_forward_pass_in_one_block_or_several(
-    device_params, full_logits, config, common, monkeypatch, scored_values
+    device_params, full_logits, config, common, monkeypatch, scored_values, length
 ):
     monkeypatch.setattr(programs, "_SCORED_VALUES", scored_values)
-    jax.clear_caches()
-    tokens, num_tokens = padded([[*PROMPT, 700], [2, 3, 4]], 16)
+    tokens, num_tokens = padded([[*PROMPT, 700], [2, 3, 4]], length)
     targets = jnp.roll(tokens, -1, axis=1)
     logprobs, is_best, cache = programs.score(
         device_params,

@@ -16,7 +16,6 @@ from codegemma.generate.verify import RECORD_KEY, Check
 from codegemma.model import config as configs
 from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.hub import NANO_FOLDER
-from codegemma.model.metadata import Metadata
 
 INFILLER = Path(__file__).parents[1] / "golden" / "infiller"
 
@@ -52,6 +51,14 @@ FAULTS = [
     "rows swapped 68 69",
     "a layer missing",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def full_compilation(quick_compilation):
+    """These programs run long enough to be worth optimising."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +136,7 @@ def quiet(tmp_path, monkeypatch):
 
 def test_a_passed_verification_is_recorded_and_loading_uses_it(quiet, tmp_path):
     steps = []
-    report = verify.verify(str(INFILLER), progress=steps.append)
+    report = verify.verify(INFILLER, progress=steps.append)
     assert report.is_passed
     assert [outcome.name for outcome in report.checks] == [
         "parameters",
@@ -147,15 +154,18 @@ def test_a_passed_verification_is_recorded_and_loading_uses_it(quiet, tmp_path):
     assert load.load_engine(INFILLER).info.mode == report.mode
 
 
-def test_nothing_is_recorded_of_a_model_that_fails(quiet, tmp_path, params, config, tokenizer):
+def test_nothing_is_recorded_of_a_model_that_fails(quiet, tmp_path):
+    checkpoint = load_checkpoint(INFILLER, dtype="float32")
+    host = jax.tree.map(np.asarray, checkpoint.params)
+    params, config = plant(host, checkpoint.config, "rows swapped 67 69")
     save_checkpoint(
-        tmp_path / "random",
-        config=dataclasses.replace(config, context_length=512),
+        tmp_path / "faulty",
+        config=config,
         params=params,
-        tokenizer_file=tokenizer.path,
-        metadata=Metadata(name="random"),
+        tokenizer_file=checkpoint.tokenizer_file,
+        metadata=checkpoint.metadata,
     )
-    report = verify.verify(str(tmp_path / "random"))
+    report = verify.verify(tmp_path / "faulty")
     assert not report.is_passed
     assert report.record is None
     assert not (tmp_path / "cache" / "verify").exists()

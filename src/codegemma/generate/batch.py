@@ -26,8 +26,8 @@ from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params
 from codegemma.text.tokenizer import Tokenizer
 
-PIECE_LENGTHS: Final = (256, 64, 16)
-"""Lengths in which a prompt is read."""
+PIECE_LENGTHS: Final = (256, 64)
+"""Lengths in which a prompt is read; each is one more program to load at every start."""
 
 NUM_TOP: Final = 20
 """Alternatives that are computed when any are asked for."""
@@ -382,7 +382,7 @@ def cache_length(num_tokens: int, *, context_length: int) -> int:
 def piece_length(num_left: int) -> int:
     """Length of the next piece of a prompt: the longest of which at most a quarter is padding.
 
-    Example: 300 tokens are read as 256, 16, 16 and 16; 200 as 256; 100 as 64, 16, 16 and 16.
+    Example: 300 tokens are read as 256 and 64, 200 as 256, 150 as 64, 64 and 64.
     """
     for length in PIECE_LENGTHS:
         if 4 * num_left > 3 * length:

@@ -14,6 +14,7 @@ model uses it. Nothing is recorded of a model that fails.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -139,7 +140,7 @@ class Report:
 
 
 def verify(
-    name_or_path: str,
+    name_or_path: str | Path,
     *,
     dtype: Any = None,
     progress: Callable[[str], None] = lambda _: None,
