@@ -368,11 +368,12 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
     assert with_package - bare < IMPORT_LIMIT_S
 
 
-def test_text_data_and_sandbox_load_no_jax_even_through_a_library() -> None:
+def test_text_data_sandbox_and_evaluate_load_no_jax_even_through_a_library() -> None:
+    light = ("text", "data", "sandbox", "evaluate", "completion.py")
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in MODULES
-        if path.relative_to(PACKAGE).parts[0] in ("text", "data", "sandbox", "completion.py")
+        if path.relative_to(PACKAGE).parts[0] in light
     ]
 
     loaded = run_python(
