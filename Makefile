@@ -15,7 +15,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CON
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test setup format check bench docs web lock
+.PHONY: help run test setup format check bench docs web toolchains lock
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,13 @@ docs: $(VENV)/.dev ## write docs/cli.md from the commands
 
 web: $(BIN)/npm ## test the playground's code and build it into the package
 	cd web && PATH="$(CURDIR)/$(BIN):$$PATH" && npm ci && npm test && npm run build
+
+toolchains: $(VENV)/.core ## install what programs in 8 languages need to run in the sandbox (Debian packages, as root)
+	@list="from codegemma.sandbox.languages import missing_packages; print(*missing_packages())" && \
+		packages=$$($(BIN)/python -c "$$list") && [ -z "$$packages" ] || { \
+		[ "$$(id -u)" -eq 0 ] || sudo="sudo"; \
+		$$sudo apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends $$packages; }
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) --extra data --extra train --extra evaluate --extra dev -o requirements/dev.txt pyproject.toml

@@ -1,166 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that attack the machine or their own verdict: each ends as a failure, none gets out.
+"""Programs that attack the machine or their own verdict: each ends as a failure, none gets out."""
 
-An attack is written so that it would end normally, and so pass, if it succeeded.
-"""
-
+import json
 import os
+import runpy
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyseccomp
 import pytest
 
+import codegemma
 from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 from codegemma.sandbox.run import Sandbox
 
 pytestmark = pytest.mark.slow
 
+_HERE = runpy.run_path(str(Path(__file__).with_name("attacks.py")))
+ATTACKS: dict[str, str] = _HERE["ATTACKS"]
+FORGERIES: dict[str, str] = _HERE["FORGERIES"]
+fill = _HERE["fill"]
+
 _LIMITS = Limits(wall_s=1.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
-_SYSCALL = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.syscall({}) >= 0"
-
-ATTACKS = {
-    # processes
-    "fork bomb": "import os\nwhile True:\n    os.fork()",
-    "fork and sleep": "import os, time\nfor _ in range(500):\n    os.fork() or time.sleep(60)",
-    "thread bomb": (
-        "import threading, time\n"
-        "for _ in range(500):\n    threading.Thread(target=time.sleep, args=(60,)).start()"
-    ),
-    "subprocess bomb": (
-        "import subprocess, sys\n"
-        "all = [subprocess.Popen([sys.executable, '-c', 'input()']) for _ in range(500)]"
-    ),
-    "daemon left behind, then a quick end": (
-        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(3600)\nos._exit(0)"
-    ),
-    "kill the parent": "import os\nassert os.getppid() > 0\nos.kill(os.getppid(), 9)",
-    "kill everything": "import os\nos.kill(-1, 9)",
-    "kill every number": (
-        "import os\ndone = 0\nfor pid in range(2, 5000):\n    try:\n        os.kill(pid, 9)\n"
-        "        done += 1\n    except ProcessLookupError:\n        pass\nassert done"
-    ),
-    "stop itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass",
-    "kill its own group": "import os\nos.killpg(0, 15)\nraise SystemExit",
-    # memory
-    "one huge allocation": "x = bytearray(50 << 30)",
-    "many allocations": "x = []\nwhile True:\n    x.append(bytearray(1 << 20))",
-    "a growing string": "x = 'x'\nwhile True:\n    x += x",
-    "mapped memory": (
-        "import mmap\nm = [mmap.mmap(-1, 1 << 26) for _ in range(100)]\n"
-        "for x in m:\n    x.write(b'x' * (1 << 26))"
-    ),
-    "memory spread over processes": (
-        "import os, time\nfor _ in range(40):\n    if os.fork() == 0:\n"
-        "        x = os.urandom(1 << 20) * 64\n        time.sleep(60)\ntime.sleep(60)"
-    ),
-    "endless recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
-    "a null pointer": "import ctypes\nctypes.string_at(0)",
-    "a huge power": "x = 10 ** 10 ** 10",
-    "a zip bomb": "import zlib\nx = zlib.decompress(zlib.compress(bytes(1 << 28)) * 1) * 9",
-    # time
-    "an endless loop": "while True: pass",
-    "a long sleep": "import time\ntime.sleep(3600)",
-    "signals ignored": (
-        "import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n"
-        "    except OSError: pass\nwhile True: pass"
-    ),
-    "a catastrophic pattern": "import re\nre.match('(a+)+$', 'a' * 64 + 'b')",
-    "waiting for input": "while True:\n    import time; time.sleep(1)\n    input()",
-    # output
-    "endless output": "while True: print('x' * 10000)",
-    "endless errors": "import sys\nwhile True: sys.stderr.write('x' * 10000)",
-    "one huge line": "print('x' * (1 << 27))",
-    "raw output": "import os\nwhile True: os.write(1, b'x' * 65536)",
-    # network
-    "a connection outside": "import socket\nsocket.create_connection(('1.1.1.1', 443), 0.5)",
-    "a name lookup": "import socket\nsocket.gethostbyname('example.com')",
-    "a datagram": (
-        "import socket\n"
-        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('8.8.8.8', 53))"
-    ),
-    "a connection to this machine": (
-        "import socket\nsocket.create_connection(('127.0.0.1', {port}), 0.5)"
-    ),
-    "a raw socket": "import socket\nsocket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
-    # files
-    "the home folder": "import os\nassert os.listdir('{home}/.ssh') or os.listdir('{home}')[3]",
-    "keys": "print(open('/root/.ssh/id_rsa').read())",
-    "the users' list": "print(open('/etc/passwd').read())",
-    "the passwords": "print(open('/etc/shadow').read())",
-    "this project": "import os\nassert os.listdir('{project}')",
-    "a planted secret": "print(open('{secret}').read())",
-    "a secret in the environment": "import os\nprint(os.environ['CODEGEMMA_TOKEN'])",
-    "the first process's environment": "assert b'TOKEN' in open('/proc/1/environ', 'rb').read()",
-    "every process's environment": (
-        "import glob\nfound = b''\nfor p in glob.glob('/proc/*/environ'):\n"
-        "    try: found += open(p, 'rb').read()\n    except OSError: pass\nassert b'TOKEN' in found"
-    ),
-    "a file in /usr": "open('/usr/written', 'w').write('x')",
-    "a file in /etc": "open('/etc/written', 'w').write('x')",
-    "a file in the root": "open('/written', 'w').write('x')",
-    "the server's own file": "open('/sandbox/inside.py', 'a').write('x')",
-    "out by dots": "open('../../../../../../written', 'w').write('x')",
-    "a file in /dev": "open('/dev/written', 'w').write('x')",
-    "a symbolic link": "import os\nos.symlink('{secret}', 'link')\nprint(open('link').read())",
-    "a link to a device": "import os\nos.mknod('disk', 0o60666, os.makedev(254, 0))",
-    "a hard link": "import os\nos.link('/usr/bin/env', 'env')",
-    "the disk full": "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20))",
-    "files without end": "n = 0\nwhile True:\n    open(str(n), 'w').write('x' * 4096)\n    n += 1",
-    "descriptors without end": "x = [open('/dev/null') for _ in range(100000)]",
-    # the kernel
-    "a mount": _SYSCALL.format("165, b'tmpfs', b'/tmp', b'tmpfs', 0, 0"),
-    "a new namespace": _SYSCALL.format("272, 0x10000000"),
-    "tracing": _SYSCALL.format("101, 16, 2, 0, 0"),
-    "another root": "import os\nos.chroot('/tmp')",
-    "another user": "import os\nos.setuid(0)\nassert os.getuid() == 0",
-    "a clone with namespaces": _SYSCALL.format("56, 0x10000011, 0, 0, 0, 0"),
-    "the server's memory": (
-        "import glob\nfor p in glob.glob('/proc/[0-9]*/mem'):\n"
-        "    if p.split('/')[2] in ('1', '2'):\n        open(p, 'r+b')\n"
-        "        break\nelse:\n    raise OSError"
-    ),
-    "keys of the kernel": _SYSCALL.format("248, b'user', b'x', b'x', 1, -3"),
-    "a program in the kernel": _SYSCALL.format("321, 0, 0, 0"),
-    "a reboot": _SYSCALL.format("169, 0xfee1dead, 672274793, 0x1234567, 0"),
-    # the verdict
-    "sys.exit(0)": "import sys\nsys.exit(0)",
-    "os._exit(0)": "import os\nos._exit(0)",
-    "quit": "raise SystemExit(0)",
-    "every descriptor written to": (
-        "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'0' * 32)\n"
-        "    except OSError: pass\nos._exit(0)"
-    ),
-    "a closed verdict": "import os\nos.closerange(3, 256)",
-    "another program in its place": "import os\nos.execv('/bin/true', ['true'])",
-}
-
-FORGERIES = {
-    "an object equal to all": (
-        "class Any:\n    def __eq__(self, other): return True\n"
-        "    def __bool__(self): return True\n"
-        "def answer(): return Any()"
-    ),
-    "a number equal to all": (
-        "class Any(int):\n    def __eq__(self, other): return True\n    __hash__ = int.__hash__\n"
-        "def answer(): return Any(0)"
-    ),
-    "a list of such objects": (
-        "class Any:\n    def __eq__(self, other): return True\ndef answer(): return [Any()]"
-    ),
-    "a way out of the tests": "import sys\ndef answer(): sys.exit(0)",
-    "a quick way out": "import os\ndef answer(): os._exit(0)",
-    "tests that are replaced": "def answer(): return 0\ndef check(candidate): pass",
-    "errors that are replaced": (
-        "import builtins\nclass Quiet(BaseException): pass\nbuiltins.AssertionError = Quiet\n"
-        "def answer(): return 0"
-    ),
-    "a trace that jumps over the line": (
-        "import sys\ndef jump(frame, event, argument): return jump\nsys.settrace(jump)\n"
-        "def answer(): return 0"
-    ),
-}
+_NOBODY = 65534
+_PYTHON = Path("/usr/bin/python3")
 _CHECK = "def check(candidate):\n    assert candidate() == {}\ncheck(answer)"
 
 
@@ -180,12 +47,6 @@ def bait(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     del os.environ["CODEGEMMA_TOKEN"]
 
 
-def _fill(source: str, bait: dict[str, str]) -> str:
-    for name, value in bait.items():
-        source = source.replace("{" + name + "}", value)
-    return source
-
-
 def test_there_are_sixty_attacks_or_more():
     assert len(ATTACKS) + len(FORGERIES) >= 60
 
@@ -194,7 +55,7 @@ def test_there_are_sixty_attacks_or_more():
 def test_attack_fails_and_harms_nothing(name: str, sandbox: Sandbox, bait: dict[str, str]):
     num_threads = threading.active_count()
 
-    result = sandbox.run(Program(language="python", source=_fill(ATTACKS[name], bait)), _LIMITS)
+    result = sandbox.run(Program(language="python", source=fill(ATTACKS[name], bait)), _LIMITS)
 
     assert not result.is_pass, result
     assert Path(bait["secret"]).read_text() == "secret"
@@ -225,3 +86,47 @@ def test_honest_answer_passes_beside_the_forged_ones(sandbox: Sandbox):
     )
 
     assert sandbox.run(program, _LIMITS).is_pass
+
+
+@pytest.fixture
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that everyone may read, with the sandbox and the attacks."""
+    folder = tmp_path_factory.mktemp("everyone")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    package = Path(codegemma.__file__).parent
+    for name in ("__init__.py", "errors.py"):
+        (folder / "codegemma").mkdir(exist_ok=True)
+        shutil.copy(package / name, folder / "codegemma" / name)
+    shutil.copytree(package / "sandbox", folder / "codegemma" / "sandbox")
+    for path in (
+        Path(pyseccomp.__file__),
+        Path(__file__).with_name("attacks.py"),
+        Path(__file__).with_name("as_normal_user.py"),
+    ):
+        shutil.copy(path, folder / path.name)
+    return folder
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the other tests here show it already")
+def test_attacks_fail_for_a_normal_user_too(copy: Path):
+    if not _PYTHON.exists():
+        pytest.skip(f"no {_PYTHON}, the Python that every user may run")
+
+    run = subprocess.run(
+        [
+            *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+            *(str(_PYTHON), str(copy / "as_normal_user.py"), str(Path.home()), str(Path.cwd())),
+        ],
+        cwd=copy,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["user"] == _NOBODY
+    assert report["count"] >= 60
+    assert report["passed"] == []

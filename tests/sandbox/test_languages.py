@@ -33,6 +33,17 @@ def test_missing_tool_is_named_with_its_packages(monkeypatch):
     find_toolchain.cache_clear()
 
 
+def test_packages_that_are_wanting_are_listed(monkeypatch):
+    here = {"bwrap", "g++", "mcs", "mono", "go", "javac", "java", "node", "kotlinc"}
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in here else None)
+    assert languages.missing_packages() == ["rustc"]
+    here -= {"bwrap", "mcs"}
+    assert languages.missing_packages() == [
+        *("bubblewrap", "libseccomp2", "mono-mcs", "mono-runtime"),
+        *("libmono-system-web-extensions4.0-cil", "rustc"),
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("language", TOOLCHAINS)
 def test_right_wrong_and_broken_programs_are_told_apart(language, sandbox):

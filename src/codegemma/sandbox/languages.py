@@ -182,6 +182,17 @@ def find_toolchain(language: Language) -> Installed:
     )
 
 
+def missing_packages() -> list[str]:
+    """Give the Debian packages of what programs of every language need and this machine lacks."""
+    missing = [] if shutil.which("bwrap") else ["bubblewrap", "libseccomp2"]
+    for tools in TOOLCHAINS.values():
+        commands = (tools.compiler, tools.runner, tools.version)
+        names = {command[0] for command in commands if command}
+        if not all(shutil.which(name) for name in names if not name.startswith("/")):
+            missing += tools.packages
+    return missing
+
+
 def _locate(command: tuple[str, ...], tools: Toolchain) -> tuple[str, ...]:
     """Put the absolute path of the tool first; paths inside the box stay as they are."""
     name, *arguments = command
