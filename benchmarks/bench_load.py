@@ -3,23 +3,26 @@
 
 A random checkpoint of the shape asked for is written (2B: 5 GB), loaded in processes of their own,
 and removed. Beside our loader: the obvious one (the safetensors package's `load_file`, stack,
-transpose), and ours with the files mapped into memory instead of read. The last row completes 16
-tokens of a file. Memory is RssAnon over what the process had before, sampled every 10 ms, as a
-multiple of the weights kept; times are medians, with the page cache warm.
+transpose), and ours with the files mapped into memory instead of read. The last rows load and
+complete 16 tokens, once, nothing compiled before. Memory is RssAnon over what the process had
+before, sampled every 10 ms, as a multiple of the weights kept; figures are medians with lowest and
+highest, the page cache warm.
 
 Example:
-    python benchmarks/bench_load.py --name codegemma-2b --folder /tmp/bench-load
+    python benchmarks/bench_load.py                  # 2B whole: 20 minutes, 12 GB of memory
+    python benchmarks/bench_load.py --num-layers 2   # its first two layers, what `make bench` runs
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +108,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "mapped": load_mapped,
     "complete": complete,
 }
+LOADERS = ("ours", "obvious", "mapped")
 
 
 def anonymous_bytes() -> int:
@@ -127,7 +131,7 @@ def measure(way: str, folder: Path) -> dict[str, float]:
         while not is_done.wait(0.01):
             peak = max(peak, anonymous_bytes())
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     start, start_cpu = time.perf_counter(), processor_s()
     held = WAYS[way](folder)
@@ -144,9 +148,12 @@ def run_apart(way: str, folder: Path) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def make_rows(found: dict[str, list[dict[str, float]]], *, weights_bytes: int) -> list[Row]:
+def make_rows(
+    found: dict[str, list[dict[str, float]]], *, shape: str, weights_bytes: int
+) -> list[Row]:
     rows: list[Row] = []
-    note = f"{weights_bytes / 1e9:.2f} GB bfloat16, load average {os.getloadavg()[0]:.1f}"
+    load = os.getloadavg()[0]
+    note = f"{shape}, {weights_bytes / 1e9:.2f} GB bfloat16, load average {load:.1f}"
     for key, unit in (("s", "s"), ("cpu_s", "s"), ("peak_bytes", "fraction of the weights")):
         scale = weights_bytes if key == "peak_bytes" else 1
         figures = {way: [run[key] / scale for run in runs] for way, runs in found.items()}
@@ -185,32 +192,32 @@ def make_rows(found: dict[str, list[dict[str, float]]], *, weights_bytes: int) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codegemma-2b", help="a model configuration")
-    parser.add_argument("--folder", type=Path, required=True, help="made, and removed at the end")
+    parser.add_argument("--num-layers", type=int, help="of that many layers only")
+    parser.add_argument("--folder", type=Path, help="where to write it, for a while")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.folder)))
         return 0
-    config = by_name(arguments.name)
+    config, bench = by_name(arguments.name), "load"
+    if arguments.num_layers:
+        config = dataclasses.replace(config, num_layers=arguments.num_layers)
+        bench = f"load-{arguments.num_layers}-layers"
     weights_bytes = 2 * sum(math.prod(tensor.shape) for tensor in stored_tensors(config))
-    arguments.folder.mkdir(parents=True)
-    # A cache of its own: each run of the benchmark is a first start.
-    os.environ["CODEGEMMA_CACHE"] = str(arguments.folder / "cache")
-    model = arguments.folder / arguments.name
-    try:
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="bench-load-") as root:
+        # A cache of its own: each run of the benchmark is a first start.
+        os.environ["CODEGEMMA_CACHE"] = str(Path(root) / "cache")
+        model = Path(root) / arguments.name
         write_random_checkpoint(model, config)
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-        run_apart("ours", model)
-        for _ in range(arguments.repeats):
-            for way in WAYS:
-                if way != "complete" or not found[way]:
-                    found[way].append(run_apart(way, model))
-                    print(way, found[way][-1], file=sys.stderr)
-    finally:
-        shutil.rmtree(arguments.folder)
-    rows = make_rows(found, weights_bytes=weights_bytes)
-    print(write_rows("load", rows, device=cpu_name()))
+        # The completion comes first, and brings the files into the page cache.
+        for way in ("complete", *(LOADERS * arguments.repeats)):
+            found[way].append(run_apart(way, model))
+            print(way, found[way][-1], file=sys.stderr)
+    shape = f"{config.name}, {config.num_layers} layers"
+    rows = make_rows(found, shape=shape, weights_bytes=weights_bytes)
+    print(write_rows(bench, rows, device=cpu_name()))
     for row in rows:
         peer = f"  {row.peer} {row.peer_value:.2f}, ratio {row.ratio:.2f}" if row.peer else ""
         print(f"{row.name:50} {row.value:8.2f} {row.unit}{peer}")
