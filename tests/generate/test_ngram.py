@@ -8,7 +8,7 @@ from codegemma.generate.ngram import NgramCompleter, NgramModel, train_ngram
 
 
 def _model(tokens: list[int], *, order: int = 2, vocab_size: int = 4) -> NgramModel:
-    return NgramModel(np.array(tokens, np.int32), vocab_size=vocab_size, order=order)
+    return NgramModel.count(np.array(tokens, np.int32), vocab_size=vocab_size, order=order)
 
 
 def test_bigram_probabilities_follow_absolute_discounting():
@@ -33,7 +33,8 @@ def test_bigram_probabilities_follow_absolute_discounting():
 
 def test_probabilities_sum_to_one_for_seen_and_unseen_contexts():
     rng = np.random.default_rng(0)
-    model = NgramModel(rng.integers(0, 50, 4000).astype(np.int32), vocab_size=64, order=4)
+    tokens = rng.integers(0, 50, 4000).astype(np.int32)
+    model = NgramModel.count(tokens, vocab_size=64, order=4)
 
     for context in ([], [1], [1, 2, 3], [60, 61, 62], rng.integers(0, 50, 9).tolist()):
         assert model.probabilities(context).sum() == pytest.approx(1.0)
@@ -64,3 +65,28 @@ def test_completer_refuses_to_sample(tokenizer):
 
     with pytest.raises(ConfigError, match="temperature must be 0"):
         completer.complete([Prompt(prefix="a")], Sampling(temperature=0.5))
+
+
+def test_a_saved_model_gives_the_same_probabilities(tmp_path):
+    model = _model([1, 2, 3, 0, 2, 2, 0, 1, 2, 3, 0, 2, 2, 0], order=3)
+
+    model.save(tmp_path)
+    loaded = NgramModel.load(tmp_path)
+
+    assert (loaded.order, loaded.vocab_size) == (3, 4)
+    np.testing.assert_array_equal(loaded.probabilities([1, 2]), model.probabilities([1, 2]))
+
+
+def test_documents_are_read_up_to_the_limit():
+    documents = iter([[2, 3, 2], [2, 2, 2], [3, 3, 3]])
+
+    model = train_ngram(documents, vocab_size=4, order=2, max_tokens=8)
+
+    assert next(documents) == [3, 3, 3]
+    # 2 3 2 <eos> 2 2 2 <eos>: one of eight tokens is a 3
+    assert model.probabilities([])[3] == pytest.approx((1 - 0.75) / 8 + 0.75 * 3 / 8 / 4)
+
+
+def test_too_few_tokens_are_refused():
+    with pytest.raises(ConfigError, match="more tokens than 6"):
+        train_ngram([[2, 3]], vocab_size=4)
