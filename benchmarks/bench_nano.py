@@ -25,13 +25,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from codegemma.completion import Completer, Completion, Prompt, Sampling
+from codegemma.completion import Completer, Completion, Mode, Prompt, Sampling
 from codegemma.data.loader import ShardReader
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import load_engine
 from codegemma.generate.ngram import NgramCompleter, train_ngram
 from codegemma.model.params import init_params
-from codegemma.text.budget import fit_prompt
+from codegemma.text.budget import cut_around_cursor
 from codegemma.text.fim import encode_whole
 from codegemma.text.tokens import FILE_SEPARATOR_ID
 from results import Row, cpu_name, write_rows
@@ -163,7 +163,7 @@ def fraction_row(
     return dataclasses.replace(row, peer=peer, peer_value=peer_value, ratio=ratio)
 
 
-def middle_nll(engine: Engine, lines: Sequence[Line], *, mode: str) -> tuple[float, int]:
+def middle_nll(engine: Engine, lines: Sequence[Line], *, mode: Mode) -> tuple[float, int]:
     """Mean nats per byte of the middles, their separators counted in, and the bytes."""
     tokenizer = engine.tokenizer
     pairs: list[tuple[list[int], list[int]]] = []
@@ -171,8 +171,8 @@ def middle_nll(engine: Engine, lines: Sequence[Line], *, mode: str) -> tuple[flo
         middle = [*tokenizer.encode(line.middle), FILE_SEPARATOR_ID]
         prompt = Prompt(prefix=line.prefix, suffix=line.suffix, path=line.path)
         room = engine.info.context_length - len(middle)
-        fitted = fit_prompt(tokenizer, prompt, mode=mode, max_tokens=room)
-        pairs.append((fitted.tokens, middle))
+        fitted = cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
+        pairs.append((list(fitted.tokens), middle))
     total = -sum(result.logprob for result in engine.score(pairs))
     num_bytes = sum(len(line.middle.encode()) for line in lines)
     return total / num_bytes, num_bytes

@@ -22,14 +22,17 @@ def test_a_prompt_without_a_suffix_is_left_to_right_and_an_empty_one_is_infill()
     [
         {"prefix": "a", "turns": TURNS},
         {"suffix": "", "turns": TURNS},
-        {"context": (SourceFile(path="a.py", text="a"),), "tokens": (2, 5)},
-        {"turns": TURNS, "tokens": (2, 5)},
+        {"context": (SourceFile(path="a.py", text="a"),), "turns": TURNS},
     ],
-    ids=["code and turns", "empty suffix and turns", "context and tokens", "turns and tokens"],
+    ids=["code and turns", "empty suffix and turns", "context and turns"],
 )
 def test_a_prompt_of_two_kinds_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="either code, turns or tokens"):
+    with pytest.raises(ConfigError, match="either code or turns, not both"):
         Prompt(**fields)
+
+
+def test_tokens_may_stand_beside_the_text_they_were_made_of() -> None:
+    assert Prompt(prefix="a", suffix="", tokens=(2, 67, 1097, 69, 68)).prefix == "a"
 
 
 def test_greedy_is_the_default() -> None:

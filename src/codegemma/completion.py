@@ -35,8 +35,23 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """What was left out of a prompt that is longer than the context.
+
+    Args:
+        prefix_chars: Characters missing at the prefix's start.
+        suffix_chars: Characters missing at the suffix's end.
+        files: Paths of context files that are missing, in the prompt's order.
+    """
+
+    prefix_chars: int = 0
+    suffix_chars: int = 0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """What is to be completed; exactly one of code, turns and tokens is given.
+    """What is to be completed: code, turns, or tokens; tokens may also stand beside one of them.
 
     Args:
         prefix: Text before the cursor.
@@ -44,7 +59,9 @@ class Prompt:
         path: Repository path of the file, None when unknown (no path line is shown then).
         context: Other files, in the order in which the model reads them.
         turns: A conversation for an instruction model, the user first and last.
-        tokens: Token ids taken as they are, `<bos>` included.
+        tokens: Ids taken as they are, `<bos>` included; beside code or turns, what the model
+            reads of them (see `text/budget.py`).
+        cut: What `tokens` leaves out of the code, None if nothing.
         session: Names a cache shared by the requests of one editor buffer.
     """
 
@@ -54,12 +71,12 @@ class Prompt:
     context: tuple[SourceFile, ...] = ()
     turns: tuple[Turn, ...] = ()
     tokens: tuple[int, ...] = ()
+    cut: Cut | None = None
     session: str | None = None
 
     def __post_init__(self) -> None:
-        has_code = bool(self.prefix or self.suffix is not None or self.context)
-        if has_code + bool(self.turns) + bool(self.tokens) > 1:
-            raise ConfigError("a prompt is either code, turns or tokens, not several of them")
+        if self.turns and (self.prefix or self.suffix is not None or self.context):
+            raise ConfigError("a prompt is either code or turns, not both")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +170,8 @@ class Completion:
         logprobs: One entry per token, None unless asked for.
         finish_reason: Why it ended.
         prompt_tokens: Length of the rendered prompt.
-        cached_tokens: How many of those were reused from an earlier request.
+        cut: What was left out of the prompt to fit the context, None if nothing.
+        cached_tokens: How many of the prompt's tokens were reused from an earlier request.
         timings: Where the time went.
         rule: Name of the trim rule that shortened the text, None if none did.
     """
@@ -163,6 +181,7 @@ class Completion:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
     prompt_tokens: int = 0
+    cut: Cut | None = None
     cached_tokens: int = 0
     timings: Timings = field(default_factory=Timings)
     rule: str | None = None

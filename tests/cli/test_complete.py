@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from codegemma.cli.output import visible
 from codegemma.completion import Prompt, Sampling
 
 
@@ -149,8 +150,7 @@ def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(
     ran = run("complete", "app.py:200:1", completer=completer)
     assert (ran.status, ran.out) == (0, "pass")
     (prompt,) = completer.prompts
-    assert prompt.prefix.endswith("value_198 = 198\n")
-    assert prompt.suffix.startswith("value_199 = 199\n")
-    left_out = file.read_text().index(prompt.prefix)
-    assert f"left out {left_out} characters at its start" in ran.err
+    assert "value_198 = 198\n<|fim_suffix|>value_199 = 199" in visible(prompt.tokens, tokenizer)
+    left_out = f"left out {prompt.cut.prefix_chars} characters at its start"
+    assert left_out in ran.err
     assert ran.err.count("\n") == 1

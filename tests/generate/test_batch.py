@@ -90,7 +90,7 @@ def test_a_pace_looks_at_what_is_left():
 
 
 def test_prompts_of_one_batch_may_have_unlike_limits_and_stops(engine):
-    tokens = engine.fit(Prompt(prefix="x", suffix="\n"), Sampling()).tokens
+    tokens = engine._request(Prompt(prefix="x", suffix="\n"), Sampling()).tokens
     free = Request(tokens=tokens, max_tokens=8, stop_ids=frozenset())
 
     def run(first, second):

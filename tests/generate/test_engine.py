@@ -170,19 +170,28 @@ def test_max_tokens_is_clipped_to_the_context(engine):
     assert drawn.finish_reason in ("stop", "length")
 
 
-def test_a_prompt_of_tokens_beyond_the_context_is_refused_with_both_counts(engine):
-    with pytest.raises(ContextLengthError, match=r"256.*255.*256"):
-        engine.complete([Prompt(tokens=(2,) * 256)], Sampling())
+@pytest.mark.parametrize(
+    "prompt",
+    [Prompt(prefix="x = 1\n" * 200), Prompt(tokens=(2,) * 256)],
+    ids=["left to right", "tokens"],
+)
+def test_a_prompt_beyond_the_context_that_is_not_infill_is_refused(engine, prompt):
+    message = r"has \d+ tokens, and the context of tiny holds 256"
+    with pytest.raises(ContextLengthError, match=message):
+        engine.complete([prompt], Sampling())
+    with pytest.raises(ContextLengthError, match=message):
+        engine.stream(prompt, Sampling())
 
 
-def test_code_beyond_the_context_is_cut_around_the_cursor(engine):
+def test_code_beyond_the_context_is_cut_around_the_cursor_and_the_completion_says_so(engine):
     lines = "".join(f"value_{number} = {number}\n" for number in range(200))
     prompt = Prompt(prefix=lines, suffix=lines, context=(SourceFile(path="a.py", text="x = 1\n"),))
-    fitted = engine.fit(prompt, Sampling(max_tokens=32))
-    assert len(fitted.tokens) <= 224
-    assert fitted.dropped_files == ("a.py",)
-    assert fitted.cut_prefix_chars > 0
-    assert fitted.cut_suffix_chars > 0
+    drawn = engine.complete([prompt], Sampling(max_tokens=1))[0][0]
+    assert 200 < drawn.prompt_tokens <= 255
+    assert drawn.cut.files == ("a.py",)
+    assert 1000 < drawn.cut.prefix_chars < len(lines)
+    assert 1000 < drawn.cut.suffix_chars < len(lines)
+    assert engine.complete([prompt_of("x")], Sampling(max_tokens=1))[0][0].cut is None
     request = engine._request(prompt, Sampling(max_tokens=200))
     assert len(request.tokens) <= 128
     assert request.max_tokens == 256 - len(request.tokens)
@@ -208,20 +217,6 @@ def test_an_id_outside_the_vocabulary_is_refused(engine, token):
         engine.complete([Prompt(tokens=(2, token))], Sampling())
     with pytest.raises(InputError, match="outside the vocabulary"):
         engine.logits([2, token])
-
-
-def test_auto_is_the_mode_of_the_model(make_engine):
-    prompt = Prompt(prefix="a", suffix="b")
-    spm = make_engine(mode="spm")
-    assert spm.fit(prompt, Sampling()).tokens == [
-        2,
-        69,
-        *spm.tokenizer.encode("b"),
-        67,
-        *(spm.tokenizer.encode("a")),
-        68,
-    ]
-    assert spm.fit(prompt, Sampling(mode="psm")).tokens[1] == 67
 
 
 def test_summed_logprobs_are_the_loglikelihood(engine, batch):

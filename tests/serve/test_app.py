@@ -125,6 +125,30 @@ def test_a_prompt_over_the_context_is_refused_with_both_counts(serving, fakes, s
     assert "100" in error["message"]
 
 
+def test_a_client_is_told_what_was_cut_of_an_infill_longer_than_the_context(
+    serving, fakes, tokenizer
+):
+    lines = "".join(f"value_{number} = {number}\n" for number in range(400))
+    small = fakes.ScriptedCompleter("pass", context_length=256, name="small")
+    small.tokenizer = tokenizer
+    with serving(small) as live:
+        body = {"prompt": lines, "suffix": lines, "max_tokens": 8}
+        whole = live.http.post("/v1/completions", json=body).json()
+        streamed = live.http.post("/v1/completions", json={**body, "stream": True}).text
+        short = live.http.post("/v1/completions", json={"prompt": "x", "suffix": ""}).json()
+        refused = live.http.post("/v1/completions", json={"prompt": lines})
+    cut = small.prompts[0].cut
+    assert 0 < cut.prefix_chars < len(lines)
+    assert whole["truncated"] == {
+        "prefix_chars": cut.prefix_chars,
+        "suffix_chars": cut.suffix_chars,
+    }
+    assert f'"truncated":{{"prefix_chars":{cut.prefix_chars},' in streamed
+    assert "truncated" not in short
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+    assert len(small.prompts) == 3
+
+
 def test_while_the_model_loads_health_and_completions_say_so(serving, scripted):
     may_load = threading.Event()
     with serving(lambda: may_load.wait(10) and scripted, wait=False) as live:

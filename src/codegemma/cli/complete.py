@@ -12,8 +12,7 @@ from codegemma.completion import MODES, Completion, Prompt, Sampling
 from codegemma.errors import ConfigError
 
 if TYPE_CHECKING:
-    from codegemma.completion import Completer, Mode
-    from codegemma.text.budget import Fitted
+    from codegemma.completion import Completer, Cut, Mode
 
 DRAWN_TEMPERATURE = 0.7
 
@@ -52,6 +51,7 @@ def complete(
     LINE and COL count from 1, COL in characters; the column after the last one is the line's end.
     """
     from codegemma.cli import cursor, output
+    from codegemma.text.budget import fit_prompt
     from codegemma.text.newlines import restore
 
     if temperature is None:
@@ -70,9 +70,10 @@ def complete(
     at = cursor.read_cursor(cursor.parse_place(place), path=path)
     completer = options.open_completer(model)
     prompt = Prompt(prefix=at.prefix, suffix=at.suffix, path=at.path)
-    fitted = _fit(completer, prompt, sampling)
-    explained = _explain(completer, fitted, sampling) if explain else {}
-    prompt = prompt if fitted is None else fitted.prompt
+    prompt = fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
+    if prompt.cut is not None:
+        _say_cut(prompt.cut, completer.info.name)
+    explained = _explain(completer, prompt, sampling) if explain else {}
     with options.waiting("Completing"):
         drawn = completer.complete([prompt], sampling)[0]
     completions = [dataclasses.replace(one, text=restore(one.text, at.line_end)) for one in drawn]
@@ -94,31 +95,24 @@ def _mode(mode: str) -> "Mode":
     raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
 
 
-def _fit(completer: "Completer", prompt: Prompt, sampling: Sampling) -> "Fitted | None":
-    """Cut the prompt to the context; say on stderr what was left out."""
-    from codegemma.serve.window import fit_window
-
-    fitted = fit_window(prompt, sampling, completer)
-    if fitted is not None and not fitted.is_whole:
-        print(
-            f"codegemma: the file is longer than the context of {completer.info.name}: left out "
-            f"{fitted.cut_prefix_chars} characters at its start, {fitted.cut_suffix_chars} at its "
-            "end",
-            file=sys.stderr,
-        )
-    return fitted
+def _say_cut(cut: "Cut", name: str) -> None:
+    print(
+        f"codegemma: the file is longer than the context of {name}: left out {cut.prefix_chars} "
+        f"characters at its start, {cut.suffix_chars} at its end",
+        file=sys.stderr,
+    )
 
 
-def _explain(completer: "Completer", fitted: "Fitted | None", sampling: Sampling) -> dict[str, Any]:
+def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
     """Give the prompt as the model reads it."""
     from codegemma.cli.output import visible
 
-    if fitted is None:
+    if not prompt.tokens:
         raise ConfigError("--explain needs a model in this process: a remote one renders its own")
     return {
         "mode": completer.info.mode if sampling.mode == "auto" else sampling.mode,
-        "prompt": visible(fitted.tokens, completer.tokenizer),
-        "prompt_tokens": fitted.tokens,
+        "prompt": visible(prompt.tokens, completer.tokenizer),
+        "prompt_tokens": prompt.tokens,
     }
 
 

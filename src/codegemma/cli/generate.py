@@ -25,7 +25,7 @@ def generate(
 ) -> None:
     """Print what the model writes after the prompt, as it is drawn."""
     from codegemma.cli import output
-    from codegemma.serve.window import fit_window
+    from codegemma.text.budget import fit_prompt
     from codegemma.text.newlines import line_end_of, restore, to_lf
 
     sampling = Sampling(
@@ -41,7 +41,7 @@ def generate(
     line_end = line_end_of(text)
     completer = options.open_completer(model)
     asked = Prompt(prefix=to_lf(text))
-    fit_window(asked, sampling, completer)  # refuses what the context does not hold
+    asked = fit_prompt(asked, sampling, tokenizer=completer.tokenizer, info=completer.info)
     completion: Completion | None = None
     written = ""
     for delta in completer.stream(asked, sampling):

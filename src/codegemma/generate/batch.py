@@ -15,7 +15,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from codegemma.completion import Completion, FinishReason, Sampling, Timings, TokenLogprob
+from codegemma.completion import Completion, Cut, FinishReason, Sampling, Timings, TokenLogprob
 from codegemma.generate import programs
 from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
 from codegemma.generate.sampling import controls_of, draw_uniforms
@@ -63,11 +63,13 @@ class Request:
         tokens: The prompt's ids, at least one.
         max_tokens: Most tokens to draw; with the prompt at most the model's context.
         stop_ids: Ids that end a completion.
+        cut: What the ids leave out of the prompt.
     """
 
     tokens: Sequence[int]
     max_tokens: int
     stop_ids: frozenset[int]
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,6 +298,7 @@ class Batch:
             finish_reason=row.text.finish_reason,
             logprobs=None if self._sampling.logprobs is None else tuple(row.logprobs),
             prompt_tokens=len(row.asked.tokens),
+            cut=row.asked.cut,
             timings=Timings(
                 prompt_ms=self._prompt_ms,
                 first_token_ms=self._prompt_ms,

@@ -9,7 +9,6 @@ Same weights, prompt, settings and seed give the same text, alone or in a batch:
 rounding, which may flip an exact tie.
 """
 
-import logging
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,11 +31,9 @@ from codegemma.generate.batch import (
 )
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, unstack_layers
-from codegemma.text.budget import Fitted, fit_prompt
+from codegemma.text.budget import fit_prompt
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.text.tokens import BOS_ID, CHAT_STOP_IDS, INFILL_STOP_IDS
-
-logger = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 16
 """Most completions drawn together."""
@@ -100,7 +97,7 @@ class Engine:
         """Complete each prompt `sampling.n` times; results stand in the order of the prompts.
 
         Raises:
-            ContextLengthError: A prompt leaves no room for a token.
+            ContextLengthError: A prompt that is not infill leaves no room for a token.
             InputError: A prompt cannot be rendered, or is a conversation and the model takes none.
         """
         requests = [self._request(prompt, sampling) for prompt in prompts]
@@ -122,7 +119,7 @@ class Engine:
         The pieces of one sample, joined, are the text of its completion.
 
         Raises:
-            ContextLengthError: The prompt leaves no room for a token.
+            ContextLengthError: The prompt is not infill and leaves no room for a token.
             InputError: The prompt cannot be rendered, or is a conversation and the model takes
                 none.
         """
@@ -197,52 +194,19 @@ class Engine:
                 parts.append(np.asarray(logits)[0, : counts[0]])
         return np.concatenate(parts)
 
-    def fit(self, prompt: Prompt, sampling: Sampling) -> Fitted:
-        """Render a prompt as the model will read it, cut to the context, and say what was cut.
-
-        Code that is too long loses what `text/budget.py` leaves out, so that `max_tokens` tokens
-        can be drawn, or half the context where more are asked for. Conversations and given
-        tokens are never cut.
-
-        Raises:
-            ContextLengthError: A conversation or given tokens leave no room for a token.
-            InputError: The prompt cannot be rendered, or is a conversation and the model takes
-                none.
-        """
+    def _request(self, prompt: Prompt, sampling: Sampling) -> Request:
         if prompt.turns and not self._info.is_instruction:
             raise InputError(
                 f"{self._info.name} completes code and holds no conversations; pull an "
                 f"instruction model: codegemma pull {INSTRUCTION_MODEL}"
             )
-        context_length = self._info.context_length
-        if prompt.turns or prompt.tokens:
-            self._check_tokens(prompt.tokens)
-            num_drawn = 1
-        else:
-            num_drawn = min(sampling.max_tokens, context_length // 2)
-        mode = self._info.mode if sampling.mode == "auto" else sampling.mode
-        room = context_length - num_drawn
-        try:
-            return fit_prompt(self._tokenizer, prompt, mode=mode, max_tokens=room)
-        except ContextLengthError as error:
-            raise ContextLengthError(
-                f"{error}; the context of {self._info.name} holds {context_length}"
-            ) from None
-
-    def _request(self, prompt: Prompt, sampling: Sampling) -> Request:
-        fitted = self.fit(prompt, sampling)
-        if not fitted.is_whole:
-            logger.info(
-                "prompt cut to the context: %d files, %d characters of the prefix and %d of the "
-                "suffix left out",
-                len(fitted.dropped_files),
-                fitted.cut_prefix_chars,
-                fitted.cut_suffix_chars,
-            )
+        prompt = fit_prompt(prompt, sampling, tokenizer=self._tokenizer, info=self._info)
+        self._check_tokens(prompt.tokens)
         return Request(
-            tokens=fitted.tokens,
-            max_tokens=min(sampling.max_tokens, self._info.context_length - len(fitted.tokens)),
+            tokens=prompt.tokens,
+            max_tokens=min(sampling.max_tokens, self._info.context_length - len(prompt.tokens)),
             stop_ids=CHAT_STOP_IDS if self._info.is_instruction else INFILL_STOP_IDS,
+            cut=prompt.cut,
         )
 
     def _batch(

@@ -90,10 +90,12 @@ class Model:
 
         Returns:
             The completion, trimmed to what fits the code around the cursor; `rule` names what
-            shortened it. Code that is too long for the context is cut around the cursor.
+            shortened it. Code that is too long for the context is cut around the cursor, and
+            `cut` says what was left out.
 
         Raises:
             ConfigError: A setting is out of range.
+            ContextLengthError: There is no suffix and the prompt is longer than the context.
             InputError: The text cannot be encoded.
         """
         prompt, line_end = _code(prefix, suffix, path, context)
@@ -122,6 +124,7 @@ class Model:
 
         Raises:
             ConfigError: A setting is out of range.
+            ContextLengthError: There is no suffix and the prompt is longer than the context.
             InputError: The text cannot be encoded.
         """
         prompt, line_end = _code(prefix, suffix, path, context)
@@ -136,6 +139,7 @@ class Model:
 
         Raises:
             ConfigError: A setting is out of range.
+            ContextLengthError: The prompt is longer than the context.
             InputError: The text cannot be encoded.
         """
         return self.complete(prompt, None, **settings)
@@ -152,6 +156,7 @@ class Model:
 
         Raises:
             ConfigError: A setting is out of range.
+            ContextLengthError: The prompt is longer than the context.
             InputError: The text cannot be encoded.
         """
         return self.stream_complete(prompt, None, cancel=cancel, **settings)

@@ -30,9 +30,8 @@ from codegemma.serve.protocols.openai_answer import Answer, models_body
 from codegemma.serve.schemas import Fields, parse_json
 from codegemma.serve.security import MAX_BODY_BYTES, Guard
 from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
-from codegemma.serve.window import fit_window
 from codegemma.serve.worker import MAX_WAITING, Piece, Worker
-from codegemma.text.budget import Fitted
+from codegemma.text.budget import fit_prompt
 
 BODY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
@@ -114,8 +113,8 @@ async def completions(request: Request) -> Response:
     body = await _read_body(request)
     completer = worker.completer
     # Parsing and tokenizing megabytes takes long enough to hold up other requests.
-    wanted, prompts, cuts = await run_in_threadpool(_read, body, completer)
-    answer = Answer(wanted, completer, cuts=cuts)
+    wanted, prompts = await run_in_threadpool(_read, body, completer)
+    answer = Answer(wanted, completer, cuts=[prompt.cut for prompt in prompts if prompt.cut])
     job = worker.submit(prompts, wanted.sampling)
     pieces = job.pieces()
 
@@ -130,20 +129,15 @@ async def completions(request: Request) -> Response:
     return EventStream(_events(first, pieces, wanted, answer), cancel=cancel)
 
 
-def _read(
-    body: bytes, completer: Completer
-) -> tuple[openai.CompletionRequest, list[Prompt], list[Fitted]]:
-    """Check and translate a request, and cut its prompts to the context; give the cuts apart."""
+def _read(body: bytes, completer: Completer) -> tuple[openai.CompletionRequest, list[Prompt]]:
+    """Check and translate a request, and fit its prompts into the context."""
     wanted = openai.parse_completion(Fields(parse_json(body)))
     openai.check_model(wanted, completer.info)
-    prompts: list[Prompt] = []
-    cuts: list[Fitted] = []
-    for prompt in openai.to_prompts(wanted, completer.tokenizer):
-        fitted = fit_window(prompt, wanted.sampling, completer)
-        prompts.append(prompt if fitted is None else fitted.prompt)
-        if fitted is not None and not fitted.is_whole:
-            cuts.append(fitted)
-    return wanted, prompts, cuts
+    tokenizer, info = completer.tokenizer, completer.info
+    return wanted, [
+        fit_prompt(prompt, wanted.sampling, tokenizer=tokenizer, info=info)
+        for prompt in openai.to_prompts(wanted, tokenizer)
+    ]
 
 
 async def _read_body(request: Request) -> bytes:

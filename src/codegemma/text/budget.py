@@ -1,166 +1,218 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits a prompt into a number of tokens, around the cursor, and says what it left out.
+"""Fits a prompt into a model's context: the one rule for engine, commands and server alike.
 
-Context files go first, whole ones, the farthest from the current file before the nearest. Then
-the prefix keeps its tail and the suffix its head, and what one side does not use goes to the
-other. Cuts fall on line borders where one is near, and stay where they are while a user types a
-little, so that a cache of the prompt's tokens stays good. Nothing is left out silently.
+Infill is cut around the cursor, and the prompt says what it lost; text that goes on from left to
+right, conversations and given tokens are refused instead, since their start may be what matters.
+
+Of infill, context files go first, whole ones, the farthest from the current file before the
+nearest. Then the prefix keeps its tail and the suffix its head, and what one side does not use
+goes to the other. Cuts fall on line borders where one is near, and stay where they are while a
+user types a little, so that a cache of the prompt's tokens stays good.
 
 Unstated: the shares of prefix and suffix in the released models' own tools.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from codegemma.completion import Mode, Prompt, SourceFile
+from codegemma.completion import (
+    CompleterInfo,
+    Cut,
+    Mode,
+    Prompt,
+    Sampling,
+    SourceFile,
+    TokenizerProtocol,
+)
 from codegemma.errors import ContextLengthError
-from codegemma.text.fim import encode_whole, path_line, render_prompt
+from codegemma.text.fim import encode_whole, join_infill, path_line, render_prompt
 from codegemma.text.tokenizer import Tokenizer
+from codegemma.text.tokens import BOS_ID, FILE_SEPARATOR_ID
 
 PREFIX_FRACTION: Final = 0.75
 """Share of the room that the prefix may claim against a suffix which would fill it too."""
 
+_NUM_FRAME: Final = 4  # <bos> and the three sentinels
 _STEP_FRACTION: Final = 16
+_CHARS_PER_TOKEN: Final = 4
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fitted:
-    """A prompt that fits, and what it lost.
+class _Part(NamedTuple):
+    """A text, or what is looked at of it, with its ids."""
 
-    Args:
-        tokens: The rendered prompt.
-        prompt: The prompt as it was rendered: what is left of it.
-        dropped_files: Paths of context files that were left out, in the prompt's order.
-        cut_prefix_chars: Characters missing at the prefix's start.
-        cut_suffix_chars: Characters missing at the suffix's end.
-    """
-
+    text: str
     tokens: list[int]
-    prompt: Prompt
-    dropped_files: tuple[str, ...] = ()
-    cut_prefix_chars: int = 0
-    cut_suffix_chars: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing was left out."""
-        return not (self.dropped_files or self.cut_prefix_chars or self.cut_suffix_chars)
 
 
-def fit_prompt(tokenizer: Tokenizer, prompt: Prompt, *, mode: Mode, max_tokens: int) -> Fitted:
-    """Render a prompt in at most `max_tokens` tokens, leaving out what does not fit.
+def fit_prompt(
+    prompt: Prompt, sampling: Sampling, *, tokenizer: TokenizerProtocol, info: CompleterInfo
+) -> Prompt:
+    """Give a prompt the ids that a model reads of it, and what is cut so that they fit.
 
-    Time is bounded by `max_tokens` and the context files, not by the length of the file.
+    Room is left for `max_tokens` tokens of an infill, or for half the context where more are
+    asked for; for one token of everything else. A prompt that has its ids is only measured.
 
     Args:
-        tokenizer: Vocabulary.
-        prompt: Code with LF line ends; conversations and tokens are never cut.
-        mode: Order of an infill prompt, not "auto".
-        max_tokens: Most tokens of the prompt: the context length less what is to be drawn.
+        prompt: Code with LF line ends, turns, or tokens.
+        sampling: `max_tokens` and `mode` count.
+        tokenizer: The completer's.
+        info: What the completer is.
+
+    Returns:
+        The prompt with `tokens` and `cut`, its texts as they came. As it came for a completer
+        that tokenizes elsewhere, whose tokenizer is no `Tokenizer`: it fits prompts itself.
 
     Raises:
-        ContextLengthError: A conversation, given tokens, or the path line alone is too long.
-        ConfigError: `mode` is "auto" or unknown.
+        ContextLengthError: A prompt that is not infill is too long, or an infill's path.
         InputError: A path holds a line break, text a lone surrogate, or turns do not alternate.
     """
-    if prompt.turns or prompt.tokens:
-        tokens = render_prompt(tokenizer, prompt, mode=mode)
-        _check(len(tokens), max_tokens)
-        return Fitted(tokens=tokens, prompt=prompt)
-    fixed = 1 + len(path_line(tokenizer, prompt.path)) + (0 if prompt.suffix is None else 3)
-    _check(fixed, max_tokens)
-    room = max_tokens - fixed
-    prefix, suffix = prompt.prefix, prompt.suffix or ""
-    num_prefix, num_suffix = _count(tokenizer, prefix, room), _count(tokenizer, suffix, room)
-    context: tuple[SourceFile, ...] = ()
-    if num_prefix + num_suffix <= room:
-        context = _nearest(tokenizer, prompt.context, room - num_prefix - num_suffix)
-    else:
-        prefix_room = max(int(room * PREFIX_FRACTION), room - num_suffix)
-        if num_prefix > prefix_room:
-            prefix = _keep_tail(tokenizer, prefix, prefix_room)
-            num_prefix = len(tokenizer.encode(prefix))
-        if num_suffix > room - num_prefix:
-            suffix = _keep_head(tokenizer, suffix, _floor(room - num_prefix, room))
-    left = replace(
-        prompt,
-        prefix=prefix,
-        suffix=None if prompt.suffix is None else suffix,
-        context=context,
-    )
-    tokens = render_prompt(tokenizer, left, mode=mode)
-    assert len(tokens) <= max_tokens
-    return Fitted(
-        tokens=tokens,
-        prompt=left,
-        dropped_files=tuple(file.path for file in prompt.context if file not in context),
-        cut_prefix_chars=len(prompt.prefix) - len(prefix),
-        cut_suffix_chars=len(prompt.suffix or "") - len(suffix),
-    )
-
-
-def _check(num_tokens: int, max_tokens: int) -> None:
-    if num_tokens > max_tokens:
+    if not isinstance(tokenizer, Tokenizer):
+        return prompt
+    mode = info.mode if sampling.mode == "auto" else sampling.mode
+    if prompt.suffix is not None and not prompt.tokens:
+        room = info.context_length - min(sampling.max_tokens, info.context_length // 2)
+        return cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
+    tokens = prompt.tokens or tuple(render_prompt(tokenizer, prompt, mode=mode))
+    if len(tokens) >= info.context_length:
         raise ContextLengthError(
-            f"the prompt takes {num_tokens} tokens, more than the {max_tokens} there is room for"
+            f"the prompt has {len(tokens)} tokens, and the context of {info.name} holds "
+            f"{info.context_length}, one of them for the completion; only infill, with a suffix "
+            "(even an empty one), is cut around the cursor"
         )
+    return replace(prompt, tokens=tokens)
 
 
-def _count(tokenizer: Tokenizer, text: str, room: int) -> int:
-    """Count a text's tokens as far as it matters: `room + 1` when there are more."""
-    if len(text) > room * tokenizer.max_token_bytes:
-        return room + 1
-    return min(len(tokenizer.encode(text)), room + 1)
+def cut_around_cursor(
+    prompt: Prompt, *, tokenizer: Tokenizer, mode: Mode, max_tokens: int
+) -> Prompt:
+    """Give an infill prompt at most `max_tokens` ids, leaving out what does not fit.
+
+    What fits is encoded once. Time is bounded by `max_tokens` and the context files, not by the
+    length of the file.
+
+    Args:
+        prompt: Code with LF line ends and a suffix.
+        tokenizer: Vocabulary.
+        mode: Order of the parts, not "auto".
+        max_tokens: Most ids of the prompt.
+
+    Returns:
+        The prompt with `tokens` and `cut`, its texts as they came.
+
+    Raises:
+        ContextLengthError: The path line alone is too long.
+        ConfigError: `mode` is "auto" or unknown.
+        InputError: A path holds a line break, or text a lone surrogate.
+    """
+    line = path_line(tokenizer, prompt.path)
+    room = max_tokens - _NUM_FRAME - len(line)
+    if room < 0:
+        raise ContextLengthError(
+            f"the path and the control tokens of the prompt take {max_tokens - room} tokens, more "
+            f"than the {max_tokens} there is room for"
+        )
+    whole_suffix = prompt.suffix or ""
+    prefix = _enough(tokenizer, prompt.prefix, room, _tail)
+    suffix = _enough(tokenizer, whole_suffix, room, _head)
+    files: list[SourceFile] = []
+    tokens = [BOS_ID]
+    if len(prefix.tokens) + len(suffix.tokens) <= room:
+        room -= len(prefix.tokens) + len(suffix.tokens)
+        for file, block in _nearest(tokenizer, prompt.context, room):
+            files.append(file)
+            tokens += [*block, FILE_SEPARATOR_ID]
+    else:
+        prefix_room = max(int(room * PREFIX_FRACTION), room - len(suffix.tokens))
+        if len(prefix.tokens) > prefix_room:
+            prefix = _keep_tail(tokenizer, prompt.prefix, prefix.tokens, prefix_room)
+        suffix_room = room - len(prefix.tokens)
+        if len(suffix.tokens) > suffix_room:
+            suffix_room = _floor(suffix_room, room)
+            suffix = _keep_head(tokenizer, whole_suffix, suffix.tokens, suffix_room)
+    tokens += join_infill(line, prefix.tokens, suffix.tokens, mode=mode)
+    assert len(tokens) <= max_tokens
+    cut = Cut(
+        prefix_chars=len(prompt.prefix) - len(prefix.text),
+        suffix_chars=len(whole_suffix) - len(suffix.text),
+        files=tuple(file.path for file in prompt.context if file not in files),
+    )
+    return replace(prompt, tokens=tuple(tokens), cut=None if cut == Cut() else cut)
+
+
+def _enough(tokenizer: Tokenizer, text: str, room: int, take: Callable[[str, int], str]) -> _Part:
+    """Encode a text, or as much of it as is sure to hold more than `room` tokens."""
+    num_chars = _CHARS_PER_TOKEN * (room + 1)
+    while True:
+        part = take(text, num_chars)
+        tokens = tokenizer.encode(part)
+        if len(part) == len(text) or len(tokens) > _plenty(room):
+            return _Part(part, tokens)
+        num_chars *= 2
+
+
+def _head(text: str, num_chars: int) -> str:
+    return text[:num_chars]
+
+
+def _tail(text: str, num_chars: int) -> str:
+    return text[-num_chars:]
+
+
+def _plenty(room: int) -> int:
+    """Tokens of a part that prove its text to have over `room`, whatever its border changed."""
+    return room + room // 8 + 16
 
 
 def _nearest(
     tokenizer: Tokenizer, files: tuple[SourceFile, ...], room: int
-) -> tuple[SourceFile, ...]:
-    """Keep the files that fit, looking from the last one, which stands next to the cursor's."""
-    kept: list[SourceFile] = []
+) -> list[tuple[SourceFile, list[int]]]:
+    """Encode the files that fit, looking from the last one, which stands next to the cursor's."""
+    kept: list[tuple[SourceFile, list[int]]] = []
     for file in reversed(files):
         if len(file.text) > room * tokenizer.max_token_bytes:
             continue
-        num_tokens = len(encode_whole(tokenizer, file.text, path=file.path)) + 1
-        if num_tokens <= room:
-            kept.append(file)
-            room -= num_tokens
-    return tuple(reversed(kept))
+        block = encode_whole(tokenizer, file.text, path=file.path)
+        if len(block) < room:
+            kept.append((file, block))
+            room -= len(block) + 1
+    return kept[::-1]
 
 
-def _keep_tail(tokenizer: Tokenizer, text: str, room: int) -> str:
-    """Keep as much of a text's end as fits into `room` tokens, from the start of a line."""
-    candidate = text[max(0, len(text) - room * tokenizer.max_token_bytes) :]
-    tokens = tokenizer.encode(candidate)
-    start = len(text) - len(candidate)
-    start += _num_chars(tokenizer, tokens[: len(tokens) - room])
+def _keep_tail(tokenizer: Tokenizer, text: str, tokens: list[int], room: int) -> _Part:
+    """Keep as much of a text's end as fits into `room` tokens, from the start of a line.
+
+    `tokens` are those of its end, more than `room`.
+    """
+    start = len(text) - _num_chars(tokenizer, tokens[len(tokens) - room :])
     step = _step(room)
     start += -start % step
     while start < len(text):
         border = text.find("\n", start - 1, start + step)
         tail = text[border + 1 if border >= 0 else start :]
-        if len(tokenizer.encode(tail)) <= room:
-            return tail
+        tokens = tokenizer.encode(tail)
+        if len(tokens) <= room:
+            return _Part(tail, tokens)
         start += step
-    return ""
+    return _Part("", [])
 
 
-def _keep_head(tokenizer: Tokenizer, text: str, room: int) -> str:
-    """Keep as much of a text's start as fits into `room` tokens, up to the end of a line."""
-    candidate = text[: room * tokenizer.max_token_bytes]
-    end = len(candidate) - 1
-    tokens = tokenizer.encode(candidate)
-    if len(tokens) > room:
-        end = len(candidate) - _num_chars(tokenizer, tokens[room:])
+def _keep_head(tokenizer: Tokenizer, text: str, tokens: list[int], room: int) -> _Part:
+    """Keep as much of a text's start as fits into `room` tokens, up to the end of a line.
+
+    `tokens` are those of its start, more than `room`.
+    """
+    end = _num_chars(tokenizer, tokens[:room])
     step = _step(room)
     end -= end % step if end > step else 0
     while end > 0:
         border = text.rfind("\n", max(0, end - step), end)
         head = text[: border + 1 if border >= 0 else end]
-        if len(tokenizer.encode(head)) <= room:
-            return head
+        tokens = tokenizer.encode(head)
+        if len(tokens) <= room:
+            return _Part(head, tokens)
         end -= step
-    return ""
+    return _Part("", [])
 
 
 def _num_chars(tokenizer: Tokenizer, tokens: list[int]) -> int:

@@ -134,6 +134,29 @@ def render_prompt(tokenizer: Tokenizer, prompt: Prompt, *, mode: Mode) -> list[i
     return tokens + _infill_head(tokenizer, split, path=prompt.path, mode=mode)
 
 
+def join_infill(
+    line: Sequence[int], prefix: Sequence[int], suffix: Sequence[int], *, mode: Mode
+) -> list[int]:
+    """Join the encoded parts of a block up to where the middle starts.
+
+    Args:
+        line: The path line, empty for none.
+        prefix: Text before the cursor.
+        suffix: Text after it.
+        mode: Order of the parts, not "auto".
+
+    Raises:
+        ConfigError: `mode` is "auto" or unknown.
+    """
+    if mode == "psm":
+        return [*line, FIM_PREFIX_ID, *prefix, FIM_SUFFIX_ID, *suffix, FIM_MIDDLE_ID]
+    if mode == "spm":
+        return [*line, FIM_SUFFIX_ID, *suffix, FIM_PREFIX_ID, *prefix, FIM_MIDDLE_ID]
+    if mode == "spm2":
+        return [*line, FIM_PREFIX_ID, FIM_SUFFIX_ID, *suffix, FIM_MIDDLE_ID, *prefix]
+    raise ConfigError(f"expected an infill order psm, spm or spm2, not {mode!r}")
+
+
 def path_line(tokenizer: Tokenizer, path: str | None) -> list[int]:
     """Encode the line that names a file; nothing when `path` is None or "".
 
@@ -173,13 +196,7 @@ def _infill_head(tokenizer: Tokenizer, split: Split, *, path: str | None, mode: 
     """Encode a block up to where the middle starts."""
     line = path_line(tokenizer, path)
     prefix, suffix = tokenizer.encode(split.prefix), tokenizer.encode(split.suffix)
-    if mode == "psm":
-        return [*line, FIM_PREFIX_ID, *prefix, FIM_SUFFIX_ID, *suffix, FIM_MIDDLE_ID]
-    if mode == "spm":
-        return [*line, FIM_SUFFIX_ID, *suffix, FIM_PREFIX_ID, *prefix, FIM_MIDDLE_ID]
-    if mode == "spm2":
-        return [*line, FIM_PREFIX_ID, FIM_SUFFIX_ID, *suffix, FIM_MIDDLE_ID, *prefix]
-    raise ConfigError(f"expected an infill order psm, spm or spm2, not {mode!r}")
+    return join_infill(line, prefix, suffix, mode=mode)
 
 
 def _parse_block(block: list[int], tokenizer: Tokenizer) -> Block:

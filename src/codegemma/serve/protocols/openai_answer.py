@@ -9,9 +9,8 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from codegemma.completion import Completer, CompleterInfo, Completion
+from codegemma.completion import Completer, CompleterInfo, Completion, Cut
 from codegemma.serve.protocols.openai import CompletionRequest, model_ids
-from codegemma.text.budget import Fitted
 from codegemma.text.newlines import LineEnd, restore
 
 
@@ -44,7 +43,7 @@ class Answer:
     """
 
     def __init__(
-        self, request: CompletionRequest, completer: Completer, *, cuts: Sequence[Fitted] = ()
+        self, request: CompletionRequest, completer: Completer, *, cuts: Sequence[Cut] = ()
     ) -> None:
         self._request = request
         self._tokenizer = completer.tokenizer
@@ -60,8 +59,8 @@ class Answer:
         }
         if cuts:
             self._head["truncated"] = {
-                "prefix_chars": sum(cut.cut_prefix_chars for cut in cuts),
-                "suffix_chars": sum(cut.cut_suffix_chars for cut in cuts),
+                "prefix_chars": sum(cut.prefix_chars for cut in cuts),
+                "suffix_chars": sum(cut.suffix_chars for cut in cuts),
             }
 
     def whole(self, completions: Sequence[Completion]) -> dict[str, object]:
