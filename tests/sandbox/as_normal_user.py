@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every attack under the identity this script was started with; print a JSON report.
 
+Arguments: a home folder and a project to look for, and the kind of box.
+
 For `test_attacks.py`, which starts it as nobody with the system's Python and a copy of the sandbox,
 since the project's own files may lie where no other user can read them. Standard library alone.
 """
@@ -47,7 +49,7 @@ if __name__ == "__main__":
     with (
         tempfile.NamedTemporaryFile("w") as secret,
         socket.create_server(("127.0.0.1", 0)) as server,
-        Sandbox() as boxes,
+        Sandbox(isolation=sys.argv[3]) as boxes,
     ):
         secret.write("secret")
         secret.flush()
@@ -57,5 +59,6 @@ if __name__ == "__main__":
             "project": sys.argv[2],
             "secret": secret.name,
         }
-        report = {"user": os.getuid(), "count": len(ATTACKS) + len(FORGERIES)}
+        report: dict[str, object] = {"user": os.getuid(), "count": len(ATTACKS) + len(FORGERIES)}
+        report["backend"] = boxes.run(Program(language="python", source="")).backend
         json.dump(report | {"passed": passed(boxes, lures)}, sys.stdout)

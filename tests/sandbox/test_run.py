@@ -84,18 +84,27 @@ def test_results_of_many_programs_stand_in_their_order(sandbox):
     assert [result.stdout for result in sandbox.map(programs)] == [f"{n}\n" for n in range(6)]
 
 
+def test_boxes_outlive_the_threads_that_asked_for_them():
+    with Sandbox(num_workers=2) as sandbox:
+        for _ in range(3):
+            results = list(sandbox.map([_python("print(1)")] * 4))
+
+            assert [result.stdout for result in results] == ["1\n"] * 4
+        assert len([box for idle in sandbox._idle.values() for box in idle]) <= 2
+
+
 def test_box_that_breaks_is_replaced_once_and_then_reported(monkeypatch):
     class Broken:
         count = 0
 
-        def __init__(self, **_: object) -> None:
+        def __init__(self, *_: object) -> None:
             Broken.count += 1
 
         def request(self, _: object) -> dict[str, object]:
             raise SandboxError("the box broke")
 
-    monkeypatch.setattr(run_module, "Box", Broken)
-    monkeypatch.setattr(run_module, "self_test", lambda _: None)
+    monkeypatch.setitem(run_module._OPENERS, "bubblewrap", Broken)
+    monkeypatch.setattr(run_module, "self_test", lambda *_: None)
 
     with pytest.raises(SandboxError, match="the box broke"):
         Sandbox().run(_python(""))

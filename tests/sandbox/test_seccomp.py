@@ -32,6 +32,10 @@ def test_denied_calls_are_refused_and_clone3_is_said_not_to_exist(sandbox):
     assert result.stdout.split() == ["EPERM"] * 6 + ["ENOSYS"]
 
 
+def test_a_box_with_the_machines_network_gets_no_sockets():
+    assert len(build_filter(has_network=False)) > len(build_filter())
+
+
 def test_missing_library_is_named_with_its_install_line(monkeypatch):
     real = builtins.__import__
 

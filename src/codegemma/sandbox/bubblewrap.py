@@ -7,28 +7,19 @@ namespace. Either way it sees /usr read-only, the interpreter, what was bound, a
 network, of home folders, of other processes or of the environment.
 """
 
-import base64
-import itertools
 import os
-import select
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from codegemma.errors import ConfigError, PrerequisiteError, SandboxError
+from codegemma.errors import ConfigError, PrerequisiteError
 from codegemma.sandbox import inside
+from codegemma.sandbox.box import ENVIRONMENT, FIRST_IDENTITY, Box, python_command
 from codegemma.sandbox.seccomp import build_filter
 
 NAME = "bubblewrap"
 _SERVER = "/sandbox/inside.py"
-_START_S = 20.0
-_SLACK_S = 10.0
-_FIRST_IDENTITY, _NUM_IDENTITIES = 61184, 256  # a range that Debian assigns to nobody
-_identities = itertools.count(os.getpid())
 
 
 def box_command(*, interpreter_folder: Path, binds: Sequence[Path] = ()) -> list[str]:
@@ -54,7 +45,7 @@ def box_command(*, interpreter_folder: Path, binds: Sequence[Path] = ()) -> list
     if os.getuid() == 0:
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        command += ["--unshare-user", "--uid", str(_FIRST_IDENTITY), "--gid", str(_FIRST_IDENTITY)]
+        command += ["--unshare-user", "--uid", str(FIRST_IDENTITY), "--gid", str(FIRST_IDENTITY)]
     command += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64", "lib32", "sbin"):
         path = Path("/", name)
@@ -71,24 +62,13 @@ def box_command(*, interpreter_folder: Path, binds: Sequence[Path] = ()) -> list
     command += ["--chdir", "/tmp", "--dir", "/sandbox"]
     command += ["--ro-bind", str(Path(inside.__file__).resolve()), _SERVER]
     command += ["--remount-ro", "/", "--remount-ro", "/dev"]
-    for name, value in inside_environment().items():
+    for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
-    python = interpreter_folder / "bin" / f"python3.{sys.version_info.minor}"
-    return [*command, "--", str(python), "-S", "-s", "-P", "-B", _SERVER]
+    return [*command, "--", *python_command(interpreter_folder, _SERVER)]
 
 
-def inside_environment() -> Mapping[str, str]:
-    """Give every variable a program in the box can see."""
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-    }
-
-
-class Box:
-    """One running box; answers one request at a time.
+def open_box(binds: Sequence[Path] = ()) -> Box:
+    """Start a box.
 
     Args:
         binds: Further paths to show, read-only.
@@ -97,70 +77,5 @@ class Box:
         PrerequisiteError: bubblewrap or libseccomp is missing.
         SandboxError: The box did not come up.
     """
-
-    def __init__(self, *, binds: Sequence[Path] = ()) -> None:
-        command = box_command(interpreter_folder=Path(sys.base_prefix), binds=binds)
-        seccomp_filter = build_filter()
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        identity = _FIRST_IDENTITY + next(_identities) % _NUM_IDENTITIES
-        configuration = {
-            "seccomp_filter": base64.b64encode(seccomp_filter).decode(),
-            "identity": identity,
-        }
-        answer = self._exchange(configuration, timeout_s=_START_S)
-        self.python_version: str = answer["ready"]
-
-    def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one program's steps and give the answer for the last one that ran.
-
-        Raises:
-            SandboxError: The box broke or could not isolate the program; it is closed then.
-        """
-        steps: Sequence[Mapping[str, Any]] = request["steps"]
-        budget_s = sum(float(step["limits"]["wall_s"]) for step in steps) + _SLACK_S
-        return self._exchange(request, timeout_s=budget_s)
-
-    def close(self) -> None:
-        """End the box and everything in it."""
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream:
-                stream.close()
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can still answer."""
-        return self._process.poll() is None
-
-    def _exchange(self, message: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            inside.write_frame(self._process.stdin.fileno(), dict(message))
-            answer = self._read_answer(self._process.stdout.fileno(), timeout_s=timeout_s)
-        except (OSError, ValueError) as error:
-            raise self._broken(str(error)) from error
-        if answer is None:
-            raise self._broken("it ended")
-        if "error" in answer:
-            raise self._broken(str(answer["error"]))
-        return answer
-
-    def _read_answer(self, descriptor: int, *, timeout_s: float) -> dict[str, Any] | None:
-        deadline = time.monotonic() + timeout_s
-        ready, _, _ = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))
-        if not ready:
-            raise TimeoutError(f"no answer within {timeout_s:.0f} s")
-        return inside.read_frame(descriptor)
-
-    def _broken(self, reason: str) -> SandboxError:
-        self._process.kill()
-        words = b""
-        if self._process.stderr:
-            words = self._process.stderr.read() or b""
-        self.close()
-        tail = words.decode(errors="replace").strip().splitlines()[-1:]
-        return SandboxError(f"the {NAME} sandbox broke: {'; '.join([reason, *tail])}")
+    command = box_command(interpreter_folder=Path(sys.base_prefix), binds=binds)
+    return Box(NAME, command, seccomp_filter=build_filter())

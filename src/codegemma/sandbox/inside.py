@@ -7,14 +7,19 @@ a 4-byte big-endian length and JSON. The chain for one program is
     server -> keeper (new user, mount and IPC namespace) -> program (new PID namespace, no rights)
 
 The keeper holds the program to its limits and judges it; when the program's first process ends,
-the kernel ends everything it left behind. A program shares its interpreter with the harness that
+the kernel ends everything it left behind. Where the machine grants no namespaces, and only when
+that was asked for, a Landlock domain over one folder stands in their place; the keeper then ends
+what was left behind. A program shares its interpreter with the harness that
 judges it, so a Python program written against this very file could forge its verdict; what it
 cannot do is leave the box.
 """
 
 import base64
+import collections
 import collections.abc
+import contextlib
 import ctypes
+import fractions
 import json
 import os
 import resource
@@ -22,6 +27,7 @@ import select
 import signal
 import struct
 import sys
+import tempfile
 import time
 import traceback
 import types
@@ -29,6 +35,11 @@ import types
 _NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x08000000  # user, mount, IPC
 _NEW_PID = 0x20000000
 _SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVS, _DROP_BOUNDING = 4, 22, 38, 24
+_SET_CHILD_SUBREAPER = 36
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # of Landlock, on every architecture
+_READ_FILES, _ALL_FILES = 0b1101, 0xFFFF  # execute, read a file, read a folder; everything
+_ONE_FILE = 0b100_0000_0000_0110  # write, read, truncate: what a rule on one file may grant
+_ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
 _NOSUID_NODEV = 2 | 4
 _FLOOD_FACTOR = 64  # output beyond so many times what is kept ends a program
 # fmt: off
@@ -38,6 +49,9 @@ _PRELOADED = (
     "fractions", "dataclasses", "traceback", "linecache",
 )
 # fmt: on
+
+# Types of the library whose equality is written in Python; what a program makes of them is not.
+_LIBRARY_EQUALITIES = {kind: kind.__eq__ for kind in (collections.Counter, fractions.Fraction)}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -116,14 +130,33 @@ def _enter_namespaces(file_bytes: int) -> None:
     os.chdir("/tmp")
 
 
-def _give_up_rights(limits: dict, seccomp_filter: bytes) -> None:
+def _restrict_files(folder: str, readable: list[str]) -> None:
+    """Enter a Landlock domain: writes in one folder, reads in a few, no TCP, no signals outside."""
+    rules = struct.pack("<QQQ", _ALL_FILES, _ALL_NETWORK, _ALL_SCOPES)
+    ruleset = _libc.syscall(_CREATE_RULESET, rules, len(rules), 0)
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
+    grants = [(folder, _ALL_FILES), ("/dev/null", _ONE_FILE)]
+    grants += [(path, _READ_FILES if os.path.isdir(path) else 0b100) for path in readable]  # noqa: PTH112
+    for path, access in grants:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("<Qi", access, place)
+        if _libc.syscall(_ADD_RULE, ruleset, 1, rule, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"landlock_add_rule {path}")
+        os.close(place)
+    if _libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
+        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def _give_up_rights(limits: dict, box: dict) -> None:
     """Set the limits, drop every capability and put the system-call filter in place."""
     os.setsid()
     bounds = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_FSIZE: limits["file_bytes"],
-        resource.RLIMIT_NPROC: limits["max_processes"],
+        resource.RLIMIT_NPROC: limits["max_processes"] + box["num_others"],
         resource.RLIMIT_CPU: int(limits["wall_s"]) + 2,
     }
     if limits["address_space_bytes"]:
@@ -136,11 +169,13 @@ def _give_up_rights(limits: dict, seccomp_filter: bytes) -> None:
     header = struct.pack("<II", 0x20080522, 0)
     _call("capset", header, bytes(24))
     _call("prctl", _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if box["readable"] is not None:
+        _restrict_files(os.getcwd(), box["readable"])  # noqa: PTH109
 
     class _Filter(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
-    code = _Filter(len(seccomp_filter) // 8, seccomp_filter)
+    code = _Filter(len(box["seccomp_filter"]) // 8, box["seccomp_filter"])
     _call("prctl", _SET_SECCOMP, 2, ctypes.byref(code), 0, 0)
 
 
@@ -158,7 +193,9 @@ def _guarded(
 
 
 def _refuse_forged(value: object, depth: int) -> None:
-    if isinstance(type(value).__dict__.get("__eq__", type(value).__eq__), types.FunctionType):
+    equality = type(value).__dict__.get("__eq__", type(value).__eq__)
+    is_library = equality is _LIBRARY_EQUALITIES.get(type(value))
+    if isinstance(equality, types.FunctionType) and not is_library:
         raise AssertionError(f"the result's type {type(value).__name__} defines its own equality")
     if depth < 4 and isinstance(value, (list, tuple, set, frozenset, dict)):
         for item in [*value, *(value.values() if isinstance(value, dict) else ())]:
@@ -197,34 +234,62 @@ def _run_python(step: dict, secret: bytes, verdict: int) -> None:
 
 
 def _start_program(
-    step: dict, limits: dict, seccomp_filter: bytes, secret: bytes, descriptors: tuple[int, ...]
+    step: dict, limits: dict, box: dict, secret: bytes, descriptors: tuple[int, ...]
 ) -> None:
-    """The first process of the program's PID namespace; never returns."""
+    """The program's first process, number 1 of its PID namespace; never returns."""
     stdin, stdout, stderr, verdict = descriptors
     try:
         for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(source, target)
         os.closerange(3, verdict)
         os.closerange(verdict + 1, 1024)
-        _give_up_rights(limits, seccomp_filter)
+        _give_up_rights(limits, box)
         if step.get("argv"):
             os.close(verdict)
-            os.execve(step["argv"][0], step["argv"], step["environment"])
+            names = {name: _rooted(text) for name, text in step["environment"].items()}
+            argv = [_rooted(text) for text in step["argv"]]
+            os.execve(argv[0], argv, names)
         _run_python(step, secret, verdict)
     except BaseException as error:
         os.write(2, f"cannot start: {type(error).__name__}: {error}\n".encode())
     os._exit(120)
 
 
-def _resident_bytes(spared: set[int]) -> int:
-    """Memory of every process of the box but the spared ones, beyond what all share by forking."""
-    shared = _resident_pages("self")
-    pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
-    pages = sum(max(0, _resident_pages(str(pid)) - shared) for pid in pids - spared)
+def _rooted(text: str) -> str:
+    """Name a path in the program's folder, written as in /tmp, where the folder lies."""
+    is_inside = text == "/tmp" or text.startswith("/tmp/")
+    return os.getcwd() + text.removeprefix("/tmp") if is_inside else text  # noqa: PTH109
+
+
+def _descendants() -> set[int]:
+    """Number of every living process that came of this one, orphans given to it included."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+            except (OSError, ValueError):
+                continue
+            if state != b"Z":
+                children.setdefault(int(parent), []).append(int(name))
+    found: set[int] = set()
+    left = children.get(os.getpid(), [])
+    while left:
+        number = left.pop()
+        found.add(number)
+        left += children.get(number, [])
+    return found
+
+
+def _resident_bytes() -> int:
+    """Memory of the program's processes, beyond what all share by forking."""
+    shared = _resident_pages(os.getpid())
+    pages = sum(max(0, _resident_pages(number) - shared) for number in _descendants())
     return pages * resource.getpagesize()
 
 
-def _resident_pages(process: str) -> int:
+def _resident_pages(process: int) -> int:
     """Resident pages of a process, 0 if it has ended."""
     try:
         with open(f"/proc/{process}/statm") as file:  # noqa: PTH123
@@ -233,7 +298,18 @@ def _resident_pages(process: str) -> int:
         return 0
 
 
-def _collect(process: int, pipes: dict[int, bytearray], limits: dict, spared: set[int]) -> str:
+def _end_program() -> None:
+    """End all processes of the program; with the first of a PID namespace the kernel does it."""
+    deadline = time.monotonic() + 5.0
+    while living := _descendants():
+        for number in living:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise OSError("the program's processes would not end")
+
+
+def _collect(process: int, pipes: dict[int, bytearray], limits: dict) -> str:
     """Read the program's output until it ends; give why it was ended, "" if by itself."""
     ended = os.pidfd_open(process)
     poll = select.poll()
@@ -248,15 +324,16 @@ def _collect(process: int, pipes: dict[int, bytearray], limits: dict, spared: se
             reason = reason or "timeout"
         if is_running and now >= next_look and not reason:
             next_look = now + 0.05
-            if _resident_bytes(spared) > limits["memory_bytes"]:
+            if _resident_bytes() > limits["memory_bytes"]:
                 reason = "out_of_memory"
         if is_running and reason:
-            os.kill(process, signal.SIGKILL)
+            _end_program()
         wait_s = max(min(deadline, next_look) - now, 0.001)
         for descriptor, _ in poll.poll(wait_s * 1000):
             if descriptor == ended:
                 is_running = False
                 poll.unregister(ended)
+                _end_program()  # what it left behind
                 continue
             piece = os.read(descriptor, 1 << 16)
             num_read += len(piece)
@@ -272,9 +349,12 @@ def _collect(process: int, pipes: dict[int, bytearray], limits: dict, spared: se
     return reason
 
 
-def _keep_step(step: dict, limits: dict, seccomp_filter: bytes, server: int) -> dict:
-    """Run one step in a new PID namespace and judge it."""
-    _call("unshare", _NEW_PID)
+def _keep_step(step: dict, limits: dict, box: dict) -> dict:
+    """Run one step and judge it."""
+    if box["readable"] is None:
+        _call("unshare", _NEW_PID)
+    else:
+        _call("prctl", _SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     secret = base64.b16encode(os.urandom(16))
     stdin = os.memfd_create("stdin")
     os.write(stdin, step.get("stdin", "").encode())
@@ -284,11 +364,11 @@ def _keep_step(step: dict, limits: dict, seccomp_filter: bytes, server: int) -> 
     process = os.fork()
     if process == 0:
         ends = (stdin, out_end, err_end, verdict_end)
-        _start_program(step, limits, seccomp_filter, secret, ends)
+        _start_program(step, limits, box, secret, ends)
     for descriptor in (stdin, out_end, err_end, verdict_end):
         os.close(descriptor)
     kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
-    reason = _collect(process, dict(kept), limits, {1, server, os.getppid(), os.getpid()})
+    reason = _collect(process, dict(kept), limits)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     stderr = kept[err].decode(errors="replace")
     if status == 120 and stderr.startswith("cannot start: "):
@@ -307,19 +387,39 @@ def _keep_step(step: dict, limits: dict, seccomp_filter: bytes, server: int) -> 
     }
 
 
-def _keep(request: dict, seccomp_filter: bytes, server: int) -> dict:
+def _keep(request: dict, box: dict) -> dict:
     """Run the steps of one program, each after the success of the one before."""
-    _enter_namespaces(request["steps"][-1]["limits"]["file_bytes"])
-    for name, text in request.get("files", {}).items():
-        with open(f"/tmp/{name}", "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
-            file.write(text)
-    *earlier, last = request["steps"]
+    file_bytes = request["steps"][-1]["limits"]["file_bytes"]
+    with contextlib.ExitStack() as stack:
+        if box["readable"] is None:
+            _enter_namespaces(file_bytes)
+        else:
+            os.chdir(stack.enter_context(tempfile.TemporaryDirectory()))
+            box = {**box, "num_others": _num_tasks()}
+        for name, text in request.get("files", {}).items():
+            with open(name, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
+                file.write(text)
+        return _run_steps(request["steps"], box)
+
+
+def _run_steps(steps: list[dict], box: dict) -> dict:
+    *earlier, last = steps
     for index, step in enumerate(earlier):
-        answer = _in_child(_keep_step, step, step["limits"], seccomp_filter, server)
+        answer = _in_child(_keep_step, step, step["limits"], box)
         if "error" in answer or answer["reason"] or not answer["is_finished"]:
             return {**answer, "step": index}
-    answer = _keep_step(last, last["limits"], seccomp_filter, server)
+    answer = _keep_step(last, last["limits"], box)
     return {**answer, "step": len(earlier)}
+
+
+def _num_tasks() -> int:
+    """Processes and threads of this user, which the kernel counts together."""
+    count = 0
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == os.getuid():  # noqa: PTH116
+                count += len(os.listdir(f"/proc/{name}/task"))  # noqa: PTH208
+    return count
 
 
 def serve() -> None:
@@ -332,7 +432,11 @@ def serve() -> None:
     configuration = read_frame(requests)
     if configuration is None:
         return
-    seccomp_filter = base64.b64decode(configuration["seccomp_filter"])
+    box = {
+        "seccomp_filter": base64.b64decode(configuration["seccomp_filter"]),
+        "readable": configuration["readable"],
+        "num_others": 0,
+    }
     if os.getuid() == 0:
         identity = configuration["identity"]
         os.setgroups([])
@@ -343,7 +447,7 @@ def serve() -> None:
         __import__(name)
     write_frame(answers, {"ready": sys.version.split()[0]})
     while (request := read_frame(requests)) is not None:
-        write_frame(answers, _in_child(_keep, request, seccomp_filter, os.getpid()))
+        write_frame(answers, _in_child(_keep, request, box))
 
 
 if __name__ == "__main__":

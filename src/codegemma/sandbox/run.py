@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from codegemma.errors import SandboxError
-from codegemma.sandbox import bubblewrap
-from codegemma.sandbox.bubblewrap import Box
+from codegemma.sandbox import bubblewrap, landlock
+from codegemma.sandbox.box import ENVIRONMENT, Box
 from codegemma.sandbox.languages import Installed, find_toolchain
 from codegemma.sandbox.program import MEBIBYTE, Limits, Outcome, Program, RunResult
 from codegemma.sandbox.selftest import self_test
@@ -27,6 +27,8 @@ _COMPILE_LIMITS = Limits(
     file_bytes=256 * MEBIBYTE,
     max_processes=256,
 )
+Isolation = Literal["bubblewrap", "landlock"]
+_OPENERS = {"bubblewrap": bubblewrap.open_box, "landlock": landlock.open_box}
 _REASONS: Mapping[str, Outcome] = {
     "timeout": "timeout",
     "out_of_memory": "out_of_memory",
@@ -42,9 +44,18 @@ class Sandbox:
     Args:
         num_workers: Boxes at one time.
         binds: Further paths that programs may read.
+        isolation: "landlock" is weaker, for machines that grant no namespaces; see `landlock.py`.
+            It stands in every result.
     """
 
-    def __init__(self, *, num_workers: int = 1, binds: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        num_workers: int = 1,
+        binds: Iterable[Path] = (),
+        isolation: Isolation = "bubblewrap",
+    ) -> None:
+        self._isolation: Isolation = isolation
         self._binds = tuple(binds)
         self._slots = threading.Semaphore(num_workers)
         self._num_workers = num_workers
@@ -52,6 +63,8 @@ class Sandbox:
         self._lock = threading.Lock()
         self._test_lock = threading.Lock()
         self._is_tested = False
+        # A box ends with the thread that started it: this one lasts as long as the sandbox.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
 
     def run(self, program: Program, limits: Limits | None = None) -> RunResult:
         """Run one program and judge it.
@@ -66,7 +79,7 @@ class Sandbox:
         """
         with self._test_lock:
             if not self._is_tested:
-                self_test(self._run)
+                self_test(self._run, self._isolation)
                 self._is_tested = True
         return self._run(program, limits or Limits())
 
@@ -81,7 +94,8 @@ class Sandbox:
                 answer = self._ask(request, binds)
             except SandboxError:
                 answer = self._ask(request, binds)
-        return _judge(program, answer, num_steps=len(request["steps"]))
+        result = _judge(program, answer, num_steps=len(request["steps"]))
+        return replace(result, backend=self._isolation)
 
     def map(self, programs: Iterable[Program], limits: Limits | None = None) -> Iterator[RunResult]:
         """Run programs side by side and give their results in order."""
@@ -95,6 +109,7 @@ class Sandbox:
             self._idle.clear()
         for box in boxes:
             box.close()
+        self._starter.shutdown()
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -111,7 +126,7 @@ class Sandbox:
         with self._lock:
             idle = self._idle.setdefault(binds, [])
             box = idle.pop() if idle else None
-        box = box or Box(binds=binds)
+        box = box or self._starter.submit(_OPENERS[self._isolation], binds).result()
         answer = box.request(request)  # a box that breaks closes itself and is not kept
         with self._lock:
             self._idle.setdefault(binds, []).append(box)
@@ -132,7 +147,7 @@ def _python_request(program: Program, limits: Limits) -> dict[str, Any]:
 
 def _command_request(program: Program, limits: Limits, installed: Installed) -> dict[str, Any]:
     tools = installed.toolchain
-    environment = {**bubblewrap.inside_environment(), **dict(tools.environment)}
+    environment = {**ENVIRONMENT, **dict(tools.environment)}
     if tools.reserves_address_space:
         limits = replace(limits, address_space_bytes=None)
     common = {"environment": environment, "memory_marks": list(tools.memory_marks)}
@@ -160,5 +175,4 @@ def _judge(program: Program, answer: Mapping[str, Any], *, num_steps: int) -> Ru
         stderr=answer["stderr"],
         exit_code=answer["status"],
         wall_s=answer["wall_s"],
-        backend=bubblewrap.NAME,
     )

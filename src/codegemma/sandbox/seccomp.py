@@ -23,11 +23,15 @@ _DENIED = (
 )
 # fmt: on
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
-_EPERM, _ENOSYS = 1, 38
+_EPERM, _ENOSYS, _AF_UNIX = 1, 38, 1
 
 
-def build_filter() -> bytes:
+def build_filter(*, has_network: bool = True) -> bytes:
     """Compile the filter for this machine's architecture.
+
+    Args:
+        has_network: Whether sockets other than local ones may be made; a network namespace makes
+            them harmless.
 
     Raises:
         PrerequisiteError: libseccomp or its Python binding is not installed.
@@ -49,6 +53,10 @@ def build_filter() -> bytes:
         if flag := _NEW_NAMESPACES & (1 << bit):
             argument = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)
             rules.add_rule(pyseccomp.ERRNO(_EPERM), "clone", argument)
+    if not has_network:
+        for name in ("socket", "socketpair"):
+            argument = pyseccomp.Arg(0, pyseccomp.NE, _AF_UNIX)
+            rules.add_rule(pyseccomp.ERRNO(_EPERM), name, argument)
     # clone3 hides its flags behind a pointer; libraries fall back to clone when it is not there.
     rules.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
     with tempfile.TemporaryFile() as file:

@@ -6,7 +6,7 @@ otherwise means that this machine does not isolate: nothing is run then.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from codegemma.errors import SandboxError
@@ -95,13 +95,44 @@ CANARIES: Final = (
 )
 
 
-def self_test(run: Callable[[Program, Limits], RunResult]) -> None:
+def _restated(name: str, words: str, source: str | None = None) -> Canary:
+    """One of CANARIES with other words, and perhaps another attack, for a weaker box."""
+    canary = next(canary for canary in CANARIES if canary.name == name)
+    return replace(canary, words=words, source=source or canary.source)
+
+
+_DENIED: Final = "Operation not permitted"
+_IN_A_DOMAIN: Final = {
+    canary.name: canary
+    for canary in (
+        _restated("the network is out of reach", _DENIED),
+        _restated("nothing outside the box can be written", "Permission denied"),
+        _restated(
+            "other processes cannot be seen or ended",
+            _DENIED,
+            "import os\nos.kill(os.getppid(), 0)",
+        ),
+    )
+}
+
+
+def canaries(isolation: str) -> list[Canary]:
+    """Give the attacks for one kind of box."""
+    restated = _IN_A_DOMAIN if isolation == "landlock" else {}
+    return [restated.get(canary.name, canary) for canary in CANARIES]
+
+
+def self_test(run: Callable[[Program, Limits], RunResult], isolation: str) -> None:
     """Run every canary.
+
+    Args:
+        run: Runs a program in a box.
+        isolation: Kind of the box.
 
     Raises:
         SandboxError: One was not contained; the message names it.
     """
-    for canary in CANARIES:
+    for canary in canaries(isolation):
         result = run(Program(language="python", source=canary.source), canary.limits)
         if result.outcome != canary.outcome or canary.words not in result.stdout + result.stderr:
             raise SandboxError(
