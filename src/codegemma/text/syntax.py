@@ -12,7 +12,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import Final, cast
 
@@ -300,23 +300,28 @@ def _char_offsets(data: bytes, offsets: list[int]) -> dict[int, int]:
     return mapped
 
 
+class _Steps:
+    """Stops the parser after `MAX_STEPS` calls."""
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def __call__(self, _offset: int, _has_error: bool) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+def _read(data: bytes, offset: int, _point: tree_sitter.Point) -> bytes:
+    return data[offset : offset + _READ_BYTES]
+
+
 def _parse(data: bytes, language: str) -> tree_sitter.Tree | None:
     """Parse within the bounds; None when they do not suffice."""
     parser = tree_sitter.Parser(_language(language))
     if len(data) > MAX_BYTES:
         return None
-    steps = 0
-
-    def is_over(_offset: int, _has_error: bool) -> bool:
-        nonlocal steps
-        steps += 1
-        return steps > MAX_STEPS
-
-    def read(offset: int, _point: tree_sitter.Point) -> bytes:
-        return data[offset : offset + _READ_BYTES]
-
     try:
-        return parser.parse(read, progress_callback=is_over)
+        return parser.parse(partial(_read, data), progress_callback=_Steps())
     except ValueError:  # what the binding raises when the callback stops it
         return None
 
