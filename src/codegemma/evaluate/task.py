@@ -28,6 +28,7 @@ class Problem:
         cluster: What it shares with others that are not independent of it, such as the function
             they were all cut from; "" for a problem of its own.
         row: The benchmark's own fields, for the builders of programs.
+        limits: Bounds of its programs where they are not the task's.
     """
 
     task_id: str
@@ -35,6 +36,7 @@ class Problem:
     solution: str | None = None
     cluster: str = ""
     row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    limits: Limits | None = None
 
 
 Cut = Callable[[Problem, str], str]

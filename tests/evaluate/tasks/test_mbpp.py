@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from codegemma.completion import Prompt
+from codegemma.evaluate.registry import find_tasks
+from codegemma.evaluate.task import Problem
+from codegemma.evaluate.tasks import mbpp
+from codegemma.sandbox.program import Limits
+
+ROW = {
+    "code": "def helper(x):\r\n  return x\r\ndef f(x):\r\n  return helper(x)",
+    "test_setup_code": "given = 1",
+    "test_list": ["assert set(f(given)) == 1", "assert f(2) == 2"],
+}
+
+
+def _problems(name, folder):
+    (task,) = find_tasks(name)
+    return {problem.task_id: problem for problem in task.problems(folder)}
+
+
+def test_problems_are_those_of_the_test_split(benchmarks):
+    problems = _problems("mbpp", benchmarks)
+
+    assert list(problems) == [f"MBPP/{n}" for n in range(11, 511)]
+
+
+def test_prompt_shows_three_tasks_solved_and_asks_for_one(benchmarks):
+    text = _problems("mbpp", benchmarks)["MBPP/11"].prompt.prefix
+
+    assert text.startswith(
+        "You are an expert Python programmer, and here is your task: Write a function to find the "
+        "similar elements from the given two tuple lists. Your code should pass these tests:\n\n"
+        "assert similar_elements((3, 4, 5, 6),(5, 7, 4, 10)) == (4, 5)\n"
+    )
+    assert (
+        "assert similar_elements((11, 12, 14, 13),(17, 15, 14, 13)) == (13, 14)\n"
+        "[BEGIN]\n"
+        "def similar_elements(test_tup1, test_tup2):\r\n"
+        "  res = tuple(set(test_tup1) & set(test_tup2))\r\n"
+        "  return (res) \n"
+        "[DONE]\n"
+        "You are an expert Python programmer, and here is your task: Write a python function to "
+        "identify non-prime numbers."
+    ) in text
+    assert text.count("[BEGIN]\n") == 4
+    assert text.count("[DONE]\n") == 3
+    assert text.endswith('assert remove_Occ("PHP","P") == "H"\n[BEGIN]\n')
+
+
+def test_line_ends_can_be_made_plain_and_shots_left_out(benchmarks):
+    plain = _problems("mbpp", benchmarks)["MBPP/11"].prompt.prefix
+    lf = _problems("mbpp:lf", benchmarks)["MBPP/11"].prompt.prefix
+    alone = _problems("mbpp:0-shot", benchmarks)["MBPP/11"].prompt.prefix
+
+    assert plain.count("\r\n") == 11
+    assert lf == plain.replace("\r\n", "\n")
+    assert plain.endswith(alone)
+    assert alone.count("You are an expert") == 1
+
+
+def test_setup_runs_after_the_program_and_before_the_assertions(benchmarks, sandbox):
+    problem = _problems("mbpp", benchmarks)["MBPP/367"]
+    program = mbpp.program(problem, problem.solution)
+
+    assert program.tests.startswith("root = Node(1)")
+    assert sandbox.run(program).is_pass
+
+
+def test_entry_point_is_the_function_that_the_assertions_call():
+    assert mbpp.entry_point(ROW) == "f"
+    assert mbpp.entry_point({**ROW, "code": "x = 1"}) is None
+
+
+def test_every_problem_has_an_entry_point(benchmarks):
+    problems = _problems("mbpp", benchmarks).values()
+
+    assert [problem.task_id for problem in problems if mbpp.entry_point(problem.row) is None] == []
+
+
+def test_text_ends_before_the_mark():
+    (task,) = find_tasks("mbpp")
+    (variant,) = task.variants
+
+    assert task.sampling.stop == ("[DONE]",)
+    assert variant.cut(Problem(task_id="t", prompt=Prompt()), "x = 1\n[DONE]\nYou are") == "x = 1\n"
+
+
+def test_task_that_works_for_seconds_gets_more_time(benchmarks):
+    problems = _problems("mbpp", benchmarks)
+
+    assert problems["MBPP/123"].limits == Limits(wall_s=60.0)
+    assert {problem.limits for problem in problems.values()} == {None, Limits(wall_s=60.0)}
+
+
+@pytest.mark.parametrize("name", ["mbpp", "mbpp:lf", "mbpp:0-shot"])
+def test_a_sample_of_reference_solutions_passes(benchmarks, sandbox, name):
+    problems = _problems(name, benchmarks)
+    chosen = [f"MBPP/{n}" for n in (11, 40, 88, 200, 300, 367, 510)]  # 40 and 88 give a Counter
+    programs = [mbpp.program(problems[n], problems[n].solution) for n in chosen]
+
+    assert {result.outcome for result in sandbox.map(programs)} == {"pass"}
+
+
+def test_wrong_program_fails(benchmarks, sandbox):
+    problem = _problems("mbpp", benchmarks)["MBPP/11"]
+
+    result = sandbox.run(mbpp.program(problem, "def remove_Occ(s, ch):\n    return s\n"))
+
+    assert result.outcome == "fail"
