@@ -12,7 +12,10 @@ from typing import Final
 from codegemma.errors import SandboxError
 from codegemma.sandbox.program import MEBIBYTE, Limits, Outcome, Program, RunResult
 
-_LIMITS: Final = Limits(wall_s=2.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
+# In a sound box each ends by itself: the time is for machines that are busy with other work.
+_LIMITS: Final = Limits(
+    wall_s=30.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
