@@ -233,6 +233,53 @@ def test_a_file_replaced_while_the_model_loads_is_refused(hf_folder):
         load_checkpoint(hf_folder, progress=swap)
 
 
+HOSTILE_TEMPLATE = (
+    "{{ cycler.__init__.__globals__.os.system('touch executed') }}"
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+    "{% for i in range(10 ** 18) %}x{% endfor %}"
+)
+
+CHAT = """
+import sys
+from pathlib import Path
+from codegemma.completion import Turn
+from codegemma.model.checkpoint import load_checkpoint
+from codegemma.text.chat import render_chat
+checkpoint = load_checkpoint(Path(sys.argv[1]))
+assert checkpoint.metadata.is_instruction
+print(render_chat(checkpoint.tokenizer, [Turn(role="user", text="hi")]))
+"""
+
+
+def test_a_chat_template_of_the_folder_is_never_executed(make_folder, weights, tmp_path):
+    folder = make_folder({"model.safetensors": weights}, name="little-it")
+    templates = [{"name": "default", "template": HOSTILE_TEMPLATE}]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": templates}))
+    (folder / "chat_template.jinja").write_text(HOSTILE_TEMPLATE)
+    # Whoever renders a template imports jinja2, and finds this one.
+    engine = tmp_path / "path" / "jinja2.py"
+    engine.parent.mkdir()
+    engine.write_text("open('executed', 'w').close()\nraise SystemExit('a template was executed')")
+    path = os.pathsep.join([str(engine.parent), os.environ.get("PYTHONPATH", "")])
+    place = tmp_path / "place"
+    place.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-c", CHAT, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": path},
+        timeout=100,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert list(place.iterdir()) == []
+    # <bos>, the user's turn, and the start of the model's: the template of chat.py.
+    assert json.loads(run.stdout) == (
+        [2, 106, 950, 673, 108, 714, 107, 108, 106, 952, 529, 945, 108]
+    )
+
+
 def test_progress_ends_at_the_size_of_the_weights(hf_folder):
     seen = []
     load_checkpoint(hf_folder, progress=lambda done, total: seen.append((done, total)))
