@@ -20,6 +20,8 @@ MODULES: Final[Mapping[str, str]] = {
     "humaneval-infilling-random": "infilling",
     "humaneval-infilling-random-light": "infilling",
     "mbpp": "mbpp",
+    "bc-humaneval": "babelcode",
+    "bc-mbpp": "babelcode",
 }
 """The module of each name."""
 
