@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,21 +42,42 @@ def test_bytes_that_are_no_sentencepiece_model_are_refused(data: bytes):
         SentencePieceBackend(data, path=HERE)
 
 
+READ_DAMAGED = """
+import random, sys
+from pathlib import Path
+from codegemma.errors import CheckpointError
+from codegemma.text.tokenizer import Tokenizer
+good, path = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+for seed in range(int(sys.argv[3])):
+    rng = random.Random(seed)
+    data = bytearray(good[: rng.randrange(len(good))] if seed % 2 else good)
+    for _ in range(rng.randrange(1, 9)):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    path.write_bytes(data)
+    try:
+        Tokenizer.from_file(path).encode("def f(x):\\n\\treturn '\\u00e9'")
+        print("read", flush=True)
+    except CheckpointError:
+        print("refused", flush=True)
+"""
+
+
 def test_damaged_sentencepiece_models_are_refused_or_read_never_worse(golden: Path, tmp_path: Path):
-    good = (golden / "tokenizer.model").read_bytes()
-    path = tmp_path / "tokenizer.model"
-    refused = 0
-    for seed in range(200):
-        rng = random.Random(seed)
-        data = bytearray(good[: rng.randrange(len(good))] if seed % 2 else good)
-        for _ in range(rng.randrange(1, 9)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        path.write_bytes(data)
-        try:
-            Tokenizer.from_file(path).encode("def f(x):\n\treturn '\u00e9'")
-        except CheckpointError:
-            refused += 1
-    assert refused >= 100
+    # In a process of its own: a crash of the library is a failure here, and names its seed.
+    run = subprocess.run(
+        [
+            *(sys.executable, "-X", "faulthandler", "-c", READ_DAMAGED),
+            *(str(golden / "tokenizer.model"), str(tmp_path / "tokenizer.model"), "200"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = run.stdout.split()
+    assert run.returncode == 0, f"seed {len(found)}: {run.stderr}"
+    assert len(found) == 200
+    assert found.count("refused") >= 100
+    assert "read" in found
 
 
 def test_a_piece_that_is_not_utf8_is_refused(golden: Path, tmp_path: Path):

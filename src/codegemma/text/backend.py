@@ -41,8 +41,9 @@ class Backend(Protocol):
 class SentencePieceBackend:
     """A `tokenizer.model`.
 
-    The library reads it in this process: a damaged file makes it raise, or gives a vocabulary
-    that the layout check refuses or that differs in a piece, which only a checksum can tell.
+    The library reads it in this process, which a process apart would only slow down: under random
+    damage it raises, or gives a vocabulary that the layout check refuses or that differs in a
+    piece, which only a checksum can tell.
 
     Raises:
         CheckpointError: The bytes are no SentencePiece model.
