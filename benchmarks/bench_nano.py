@@ -1,137 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good the embedded model is on packages that its training never saw.
 
-Held-out lines: 1,000 lines that are neither blank nor a comment, seed 0, uniform over the held-out
-packages, at most 2 a file. The model sees the whole file around the line, cut to its context, and
-has to give the line; first lines are compared without their trailing whitespace. Beside it, on the
-same lines: a 6-gram model with backoff trained on the same files, and the same architecture
-untrained. Intervals are Wilson's at 95 %.
+The same held-out lines (`heldout_lines.py`) for all: the model, a 6-gram model with backoff of the
+training text (`ngram_baseline.py`), and the same architecture untrained. Completions are drawn
+greedily by the engine, in batches; likelihoods are of a line, its end and the end of the middle.
+Intervals are at 95 %: Wilson's for fractions, for likelihoods a bootstrap over files.
 
 Example:
-    python benchmarks/bench_nano.py --data /tmp/nano-data --model nano
+    python benchmarks/bench_nano.py --data nano-data --model nano
 """
 
 import argparse
-import ast
 import dataclasses
 import math
 import sys
-import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
+from jaxtyping import Float64
 
-from codegemma.completion import Completer, Completion, Mode, Prompt, Sampling
+from codegemma.completion import Completion, Sampling
 from codegemma.data.loader import ShardReader
+from codegemma.data.manifest import read_manifest
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import load_engine
-from codegemma.generate.ngram import NgramCompleter, train_ngram
 from codegemma.model.params import init_params
 from codegemma.text.budget import cut_around_cursor
-from codegemma.text.fim import encode_whole
 from codegemma.text.tokens import FILE_SEPARATOR_ID
+from codegemma.text.trim import trim
+from heldout_lines import Line, draw_lines, find_known, parses, read_records
+from ngram_baseline import Baseline
 from results import Row, cpu_name, write_rows
 
-_MAX_TOKENS = 128
-_ORDERS = ("psm", "spm")
+Order = Literal["psm", "spm"]
+ORDERS: tuple[Order, ...] = ("psm", "spm")
+MAX_TOKENS = 128
+UNTRAINED_LINES = 100
+UNTRAINED_PROMPT = 128
+_CHUNK = 64
+_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A held-out line and what stands around it."""
+class Sample:
+    """Held-out lines, whether each also stands in the training text, and the hash of their data."""
 
-    path: str
-    prefix: str
-    middle: str
-    suffix: str
-    is_in_training: bool
+    lines: tuple[Line, ...]
+    is_known: tuple[bool, ...]
+    data_hash: str
 
 
-def read_files(reader: ShardReader) -> Iterator[tuple[str, str]]:
-    """Put the files of a part together again from their windows: (path, text)."""
-    windows: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for index in range(len(reader)):
-        for file in reader[index].files:
-            origin, _, line = file.origin.rpartition(":")
-            windows[origin, file.path].append((int(line), file.text))
-    for (_, path), parts in sorted(windows.items()):
-        text, next_line = "", 1
-        for line, part in sorted(parts):
-            if line != next_line:  # a window was dropped: what follows is no neighbour of this
-                break
-            text += part
-            next_line = line + part.count("\n") + (not part.endswith("\n"))
-        yield path, text
+def draw_sample(data: Path, *, num_lines: int) -> Sample:
+    """Draw the lines and look for them in the training text."""
+    lines = draw_lines(read_records(ShardReader(data, "heldout")), num_lines=num_lines)
+    known = find_known(read_records(ShardReader(data, "train")), lines)
+    digest = read_manifest(data)["totals"]["heldout"]["sha256"]
+    return Sample(lines=tuple(lines), is_known=tuple(known), data_hash=digest[:12])
 
 
-def draw_lines(
-    reader: ShardReader, known: frozenset[str], *, num_lines: int, seed: int
-) -> list[Line]:
-    """Draw held-out lines, uniform over all that qualify, at most 2 a file."""
-    files = list(read_files(reader))
-    places: list[tuple[int, int, int]] = []
-    for number, (_, text) in enumerate(files):
-        start = 0
-        for line in text.split("\n"):
-            if line.strip() and not line.lstrip().startswith("#"):
-                places.append((number, start, start + len(line)))
-            start += len(line) + 1
-    taken: dict[int, int] = defaultdict(int)
-    lines: list[Line] = []
-    for index in np.random.default_rng(seed).permutation(len(places)):
-        number, start, end = places[index]
-        if taken[number] == 2:
-            continue
-        taken[number] += 1
-        path, text = files[number]
-        end = min(end + 1, len(text))
-        middle = text[start:end]
-        lines.append(
-            Line(
-                path=path,
-                prefix=text[:start],
-                middle=middle,
-                suffix=text[end:],
-                is_in_training=middle.strip() in known,
+def complete_lines(engine: Engine, lines: Sequence[Line]) -> list[Completion]:
+    """Complete every line greedily, in the order the model is best at, neighbours in length."""
+    order = sorted(range(len(lines)), key=lambda i: len(lines[i].prefix) + len(lines[i].suffix))
+    drawn: dict[int, Completion] = {}
+    for start in range(0, len(order), _CHUNK):
+        chunk = order[start : start + _CHUNK]
+        prompts = [lines[index].prompt for index in chunk]
+        found = engine.complete(prompts, Sampling(max_tokens=MAX_TOKENS))
+        drawn |= {index: completion for index, (completion,) in zip(chunk, found, strict=True)}
+        tell(f"{engine.info.name}: {len(drawn)} of {len(lines)} lines completed")
+    return [drawn[index] for index in range(len(lines))]
+
+
+def middle_nll(
+    engine: Engine, lines: Sequence[Line], *, order: Order, max_prompt: int | None = None
+) -> Float64[np.ndarray, " lines"]:
+    """Nats of each middle and of ending there, after as much of its file as the context holds.
+
+    Args:
+        engine: The model.
+        lines: What to score.
+        order: Of the prompt.
+        max_prompt: Most tokens of a prompt; None for the whole context.
+    """
+    nats: list[float] = []
+    for start in range(0, len(lines), _CHUNK):
+        pairs: list[tuple[Sequence[int], list[int]]] = []
+        for line in lines[start : start + _CHUNK]:
+            middle = [*engine.tokenizer.encode(line.middle), FILE_SEPARATOR_ID]
+            room = engine.info.context_length - len(middle)
+            prompt = cut_around_cursor(
+                line.prompt,
+                tokenizer=engine.tokenizer,
+                mode=order,
+                max_tokens=room if max_prompt is None else min(room, max_prompt),
             )
-        )
-        if len(lines) == num_lines:
-            break
-    return lines
+            pairs.append((prompt.tokens, middle))
+        nats += [-scored.logprob for scored in engine.score(pairs)]
+        tell(f"{engine.info.name}: {len(nats)} of {len(lines)} lines scored, {order}")
+    return np.array(nats)
 
 
-def complete_lines(
-    completer: Completer, lines: Sequence[Line], *, stop: tuple[str, ...] = ()
-) -> list[Completion]:
-    """Complete every line greedily in the completer's own order."""
-    prompts = [Prompt(prefix=line.prefix, suffix=line.suffix, path=line.path) for line in lines]
-    sampling = Sampling(max_tokens=_MAX_TOKENS, stop=stop)
-    done: list[Completion] = []
-    for start in range(0, len(prompts), 64):
-        for (completion,) in completer.complete(prompts[start : start + 64], sampling):
-            done.append(completion)
-        print(f"  {completer.info.name}: {len(done)}/{len(prompts)} lines", file=sys.stderr)
-    return done
-
-
-def is_exact(line: Line, completion: Completion) -> bool:
-    """Whether the first line is the one that was there."""
-    return completion.text.split("\n", 1)[0].rstrip() == line.middle.split("\n", 1)[0].rstrip()
-
-
-def parses(text: str) -> bool:
-    """Whether a Python file parses."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
-    return True
+def untrained_twin(engine: Engine) -> Engine:
+    """The same architecture with the weights training starts from."""
+    params = jax.tree.map(np.asarray, init_params(engine.config, key=jax.random.key(0)))
+    info = dataclasses.replace(engine.info, name="untrained")
+    return Engine(params, config=engine.config, tokenizer=engine.tokenizer, info=info)
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
@@ -144,118 +122,162 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
 
 
-def fraction_row(
-    name: str,
-    hits: Sequence[bool],
-    *,
-    peer: str | None = None,
-    peer_hits: Sequence[bool] = (),
-    note: str = "",
-) -> Row:
+def bootstrap(
+    nats: Float64[np.ndarray, " lines"], lines: Sequence[Line], *, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of nats per byte: percentiles over files drawn with replacement."""
+    _, group = np.unique([line.file for line in lines], return_inverse=True)
+    per_file = np.bincount(group, weights=nats)
+    bytes_per_file = np.bincount(group, weights=[line.num_bytes for line in lines])
+    count = len(per_file)
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    low, high = np.quantile((draws @ per_file) / (draws @ bytes_per_file), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def fraction_row(name: str, hits: Sequence[bool], *, note: str, peer: Row | None = None) -> Row:
     """Make the row of a fraction, with its interval and its ratio to a peer's."""
-    value = sum(hits) / max(1, len(hits))
     low, high = wilson(sum(hits), len(hits))
+    value = sum(hits) / max(1, len(hits))
     row = Row(name=name, value=value, unit="fraction", n=len(hits), low=low, high=high, note=note)
     if peer is None:
         return row
-    peer_value = sum(peer_hits) / max(1, len(peer_hits))
-    ratio = value / peer_value if peer_value else None
-    return dataclasses.replace(row, peer=peer, peer_value=peer_value, ratio=ratio)
+    ratio = value / peer.value if peer.value else None
+    return dataclasses.replace(row, peer=peer.name, peer_value=peer.value, ratio=ratio)
 
 
-def middle_nll(engine: Engine, lines: Sequence[Line], *, mode: Mode) -> tuple[float, int]:
-    """Mean nats per byte of the middles, their separators counted in, and the bytes."""
-    tokenizer = engine.tokenizer
-    pairs: list[tuple[list[int], list[int]]] = []
-    for line in lines:
-        middle = [*tokenizer.encode(line.middle), FILE_SEPARATOR_ID]
-        prompt = Prompt(prefix=line.prefix, suffix=line.suffix, path=line.path)
-        room = engine.info.context_length - len(middle)
-        fitted = cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
-        pairs.append((list(fitted.tokens), middle))
-    total = -sum(result.logprob for result in engine.score(pairs))
-    num_bytes = sum(len(line.middle.encode()) for line in lines)
-    return total / num_bytes, num_bytes
+def nll_row(
+    name: str,
+    nats: Float64[np.ndarray, " lines"],
+    lines: Sequence[Line],
+    *,
+    note: str,
+    peer: Row | None = None,
+) -> Row:
+    """Make the row of a likelihood in nats per byte, with its interval and its ratio to a peer."""
+    low, high = bootstrap(nats, lines)
+    value = float(nats.sum()) / sum(line.num_bytes for line in lines)
+    row = Row(name=name, value=value, unit="nats/byte", n=len(lines), low=low, high=high, note=note)
+    if peer is None:
+        return row
+    return dataclasses.replace(row, peer=peer.name, peer_value=peer.value, ratio=peer.value / value)
 
 
-def ngram_nll(completer: NgramCompleter, lines: Sequence[Line]) -> float:
-    """Mean nats per byte of the middles after their prefixes."""
-    tokenizer = completer.tokenizer
-    total = 0.0
-    for line in lines:
-        context = tokenizer.encode(line.prefix[-400:])
-        total -= completer.score(context, tokenizer.encode(line.middle)).logprob
-    return total / sum(len(line.middle.encode()) for line in lines)
+def measure(
+    engine: Engine,
+    data: Path,
+    sample: Sample,
+    *,
+    nats: dict[Order, Float64[np.ndarray, " lines"]] | None = None,
+) -> list[Row]:
+    """Measure the model and its baselines.
 
-
-def untrained_twin(engine: Engine) -> Engine:
-    """The same architecture with the weights training starts from."""
-    params = jax.tree.map(np.asarray, init_params(engine.config, key=jax.random.key(0)))
-    info = dataclasses.replace(engine.info, name="untrained")
-    return Engine(params, config=engine.config, tokenizer=engine.tokenizer, info=info)
-
-
-def measure(engine: Engine, data: Path, *, num_lines: int) -> list[Row]:
-    """Measure the model and its baselines."""
-    train_files = list(read_files(ShardReader(data, "train")))
-    known = frozenset(line.strip() for _, text in train_files for line in text.split("\n"))
-    lines = draw_lines(ShardReader(data, "heldout"), known, num_lines=num_lines, seed=0)
-
-    tokenizer = engine.tokenizer
-    documents = (encode_whole(tokenizer, text, path=path) for path, text in train_files)
-    ngram = NgramCompleter(
-        train_ngram(documents, vocab_size=tokenizer.vocab_size), tokenizer=tokenizer
-    )
-    untrained = untrained_twin(engine)
+    Args:
+        engine: The model.
+        data: What it was trained on, for the n-gram model.
+        sample: Lines to measure on.
+        nats: Of `middle_nll` by order, where known already.
+    """
+    lines, note = sample.lines, f"data {sample.data_hash}"
+    nats = nats or {order: middle_nll(engine, lines, order=order) for order in ORDERS}
     drawn = complete_lines(engine, lines)
-    ngram_hits = [
-        is_exact(line, completion)
-        for line, completion in zip(lines, complete_lines(ngram, lines, stop=("\n",)), strict=True)
+    tell("n-gram model")
+    ngram = Baseline(data, tokenizer=engine.tokenizer)
+    ngram_hits = [line.is_matched_by(ngram.complete(line)) for line in lines]
+    ngram_nll = nll_row(f"{ngram.name}-middle-nll", ngram.middle_nll(lines), lines, note=note)
+    untrained_exact, untrained_nll = _untrained_rows(engine, lines, note=note)
+    return [
+        *_exact_rows(engine, sample, drawn, ngram_hits, peer=ngram.name),
+        untrained_exact,
+        *_shape_rows(lines, drawn, note=note),
+        *(
+            nll_row(f"middle-nll-{order}", nats[order], lines, note=note, peer=peer)
+            for order in ORDERS
+            for peer in (ngram_nll, untrained_nll)
+        ),
+        ngram_nll,
+        untrained_nll,
     ]
-    untrained_hits = [
-        is_exact(line, completion)
-        for line, completion in zip(lines, complete_lines(untrained, lines[:100]), strict=False)
+
+
+def _exact_rows(
+    engine: Engine,
+    sample: Sample,
+    drawn: Sequence[Completion],
+    ngram_hits: Sequence[bool],
+    *,
+    peer: str,
+) -> list[Row]:
+    hits = [
+        line.is_matched_by(completion.text)
+        for line, completion in zip(sample.lines, drawn, strict=True)
     ]
-    hits = [is_exact(line, completion) for line, completion in zip(lines, drawn, strict=True)]
+    parts: dict[str, Callable[[bool], bool]] = {
+        "": lambda _: True,
+        "-new-lines": lambda is_known: not is_known,
+        "-known-lines": lambda is_known: is_known,
+    }
+    rows: list[Row] = []
+    for part, holds in parts.items():
+        ours, theirs = (
+            [hit for hit, is_known in zip(found, sample.is_known, strict=True) if holds(is_known)]
+            for found in (hits, ngram_hits)
+        )
+        note = f"greedy; data {sample.data_hash}"
+        beside = fraction_row(f"{peer}-exact-match{part}", theirs, note=note)
+        note = f"greedy, {engine.info.mode}; data {sample.data_hash}"
+        rows += [fraction_row(f"exact-match{part}", ours, note=note, peer=beside), beside]
+    return rows
+
+
+def _shape_rows(lines: Sequence[Line], drawn: Sequence[Completion], *, note: str) -> list[Row]:
+    """Whether completions end, and whether they leave files parsing that parse as they are."""
     whole = [
-        parses(line.prefix + completion.text + line.suffix)
+        (line, completion.text)
         for line, completion in zip(lines, drawn, strict=True)
         if parses(line.prefix + line.middle + line.suffix)
     ]
-    mode = engine.info.mode
-    seen = [hit for hit, line in zip(hits, lines, strict=True) if line.is_in_training]
-    unseen = [hit for hit, line in zip(hits, lines, strict=True) if not line.is_in_training]
-    rows = [
-        fraction_row(
-            "exact-match", hits, peer="6-gram", peer_hits=ngram_hits, note=f"greedy, {mode}"
-        ),
-        fraction_row("exact-match-untrained", untrained_hits),
-        fraction_row("exact-match-lines-in-training", seen),
-        fraction_row("exact-match-lines-not-in-training", unseen),
-        fraction_row(
-            "ends-by-itself",
-            [c.finish_reason == "stop" for c in drawn],
-            note=f"within {_MAX_TOKENS} tokens",
-        ),
-        fraction_row("file-parses", whole, note="of files that parse as they are"),
+    raw = [parses(line.prefix + text + line.suffix) for line, text in whole]
+    trimmed = [
+        parses(line.prefix + trim(text, prefix=line.prefix, suffix=line.suffix).text + line.suffix)
+        for line, text in whole
     ]
-    peers = {"6-gram": ngram_nll(ngram, lines)}
-    for order in _ORDERS:
-        value, num_bytes = middle_nll(engine, lines, mode=order)
-        peers["untrained"] = middle_nll(untrained, lines[:100], mode=order)[0]
-        for peer, peer_value in peers.items():
-            rows.append(
-                Row(
-                    name=f"middle-nll-{order}",
-                    value=value,
-                    unit="nats/byte",
-                    n=num_bytes,
-                    peer=peer,
-                    peer_value=peer_value,
-                    ratio=peer_value / value,
-                )
-            )
-    return rows
+    ends = [completion.finish_reason == "stop" for completion in drawn]
+    return [
+        fraction_row("ends-by-itself", ends, note=f"greedy, within {MAX_TOKENS} tokens; {note}"),
+        fraction_row("file-parses", raw, note=f"greedy, as drawn; {note}"),
+        fraction_row("file-parses-trimmed", trimmed, note=f"greedy, as commands show it; {note}"),
+    ]
+
+
+def _untrained_rows(engine: Engine, lines: Sequence[Line], *, note: str) -> tuple[Row, Row]:
+    untrained = untrained_twin(engine)
+    some = lines[:UNTRAINED_LINES]
+    hits = [
+        line.is_matched_by(completion.text)
+        for line, completion in zip(some, complete_lines(untrained, some), strict=True)
+    ]
+    nats = middle_nll(untrained, lines, order="psm", max_prompt=UNTRAINED_PROMPT)
+    cut = f"psm, prompts cut to {UNTRAINED_PROMPT} tokens; {note}"
+    return (
+        fraction_row("untrained-exact-match", hits, note=f"greedy, the first lines; {note}"),
+        nll_row("untrained-middle-nll", nats, lines, note=cut),
+    )
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a line for each row."""
+    for row in rows:
+        beside = f"{row.peer} {row.peer_value:.4f}" if row.peer_value is not None else ""
+        print(
+            f"{row.name:28} {row.value:7.4f} [{row.low:.4f}, {row.high:.4f}] {row.unit:10}"
+            f"n={row.n:<5} {beside}"
+        )
+
+
+def tell(text: str) -> None:
+    """Say on stderr what was done, and when."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -265,10 +287,9 @@ def main() -> int:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--lines", type=int, default=1000)
     arguments = parser.parse_args()
-    rows = measure(load_engine(arguments.model), arguments.data, num_lines=arguments.lines)
-    for row in rows:
-        beside = f"{row.peer} {row.peer_value:.4f}" if row.peer_value is not None else ""
-        print(f"{row.name:36} {row.value:8.4f} {row.unit:10} n={row.n} {beside}")
+    sample = draw_sample(arguments.data, num_lines=arguments.lines)
+    rows = measure(load_engine(arguments.model), arguments.data, sample)
+    print_rows(rows)
     print(write_rows("nano", rows, device=cpu_name()))
     return 0
 
