@@ -61,7 +61,7 @@ FLAGS = {
     "inspect": "--epoch --json --seed shard",
     "train": "--data --decay-steps --json --minutes --out --recipe --set --start --steps",
 }
-DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "nano"]
+DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "codegemma-7b", "nano", "nano-gpu", "tiny"]
 TRAIN_RECIPES = ["nano", "nano-gpu", "tiny"]
 CARD_STATEMENTS = [f"C{n}" for n in range(1, 28)]
 
@@ -411,6 +411,8 @@ def test_no_recipe_comes_or_goes_unnoticed() -> None:
 
         assert sorted(listed.split(", ")) == names
         assert [module.by_name(name).name for name in names] == names
+    # Whatever data can be prepared for is trained, or refused by name.
+    assert sorted({*TRAIN_RECIPES, *train_recipes.PLANNED}) == DATA_RECIPES
 
 
 def test_the_command_reference_is_current() -> None:

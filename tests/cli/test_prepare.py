@@ -92,3 +92,46 @@ def test_the_environment_names_the_benchmarks(run, source, tmp_path, monkeypatch
 
     assert ran.status == 2
     assert "gone does not exist" in ran.err
+
+
+def test_what_a_data_set_lacks_is_said(run, source, tmp_path) -> None:
+    ran = run("prepare", str(source), "--out", "o", "--model", TOKENIZER, "--json")
+
+    assert ran.status == 0
+    assert ran.err.splitlines() == [
+        "codegemma: nothing is held out, so training will measure no held-out loss: whole "
+        "repositories are, and there is only one; name more sources",
+        "codegemma: nothing is decontaminated: name evaluation data with --decontaminate or in "
+        "$CODEGEMMA_BENCHMARKS, or do not judge the model by public benchmarks",
+    ]
+
+
+def test_a_data_set_that_lacks_nothing_is_quiet(run, source, tmp_path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "LICENSE").write_text("MIT License", encoding="utf-8")
+    (other / "more.py").write_text(CODE.replace("step", "stride"), encoding="utf-8")
+    benchmark = tmp_path / "b.jsonl"
+    benchmark.write_text(json.dumps({"text": "no such text"}) + "\n", encoding="utf-8")
+    words = ["prepare", str(source), str(other), "--out", "o", "--model", TOKENIZER, "--json"]
+
+    ran = run(*words, "--holdout-fraction", "1", "--decontaminate", str(benchmark))
+
+    assert (ran.status, ran.err) == (0, "")
+    totals = json.loads(ran.out)["totals"]
+    assert (totals["train"]["repositories"], totals["heldout"]["repositories"]) == (1, 1)
+
+
+def test_benchmarks_beside_the_working_folder_are_not_looked_for(
+    run, source, tmp_path, monkeypatch
+) -> None:
+    beside = tmp_path / "shared" / "benchmarks"
+    beside.mkdir(parents=True)
+    (beside / "b.jsonl").write_text(json.dumps({"text": CODE}) + "\n", encoding="utf-8")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    ran = run("prepare", str(source), "--out", "o", "--model", TOKENIZER, "--json")
+
+    assert json.loads(ran.out)["totals"]["train"]["files"] == 1
+    assert "nothing is decontaminated" in ran.err

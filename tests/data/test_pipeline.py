@@ -179,9 +179,10 @@ def test_a_vocabulary_is_trained_from_the_training_part_when_asked(
 def test_nothing_left_to_train_on_is_an_error_that_says_why(
     make: Make, tmp_path: Path, repository_folder: Path
 ) -> None:
-    (repository_folder / "shapes" / "LICENSE").write_text("Mine alone.", encoding="utf-8")
+    for name in ("shapes", "orders"):
+        (repository_folder / name / "LICENSE").write_text("Mine alone.", encoding="utf-8")
 
-    with pytest.raises(InputError, match="1 repositories lack a permissive licence"):
+    with pytest.raises(InputError, match="2 repositories lack a permissive licence"):
         pipeline.prepare(make(), out=tmp_path)
 
 

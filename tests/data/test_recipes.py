@@ -14,8 +14,22 @@ def test_released_models_have_the_published_fim_rates() -> None:
     assert recipes.by_name("codegemma-2b").context_tokens == 8192
 
 
+def test_each_recipe_has_the_name_it_is_called_by() -> None:
+    names = ["nano", "nano-gpu", "tiny", "codegemma-2b", "codegemma-1.1-2b", "codegemma-7b"]
+
+    assert [recipes.by_name(name).name for name in names] == names
+
+
+def test_a_recipe_holds_out_a_hundredth_unless_it_has_a_list() -> None:
+    assert recipes.by_name("codegemma-2b").holdout_fraction == 0.01
+    assert recipes.by_name("tiny").heldout == ()
+    assert "networkx" in recipes.by_name("nano").heldout
+
+
 def test_an_unknown_name_lists_the_recipes() -> None:
-    with pytest.raises(ConfigError, match=r"'micro'; there are codegemma-1\.1-2b, .*, nano"):
+    with pytest.raises(
+        ConfigError, match=r"'micro'; there are codegemma-1\.1-2b, .*, nano, .*, tiny"
+    ):
         recipes.by_name("micro")
 
 

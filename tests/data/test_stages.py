@@ -103,19 +103,31 @@ def test_what_stands_in_many_repositories_is_no_contamination(tmp_path: Path) ->
 
 
 def test_the_recipe_names_the_repositories_held_out() -> None:
-    assert stages.is_heldout("networkx", recipe=NANO, seed=0)
-    assert not stages.is_heldout("numpy", recipe=NANO, seed=0)
+    names = {"networkx", "numpy", *(f"r{i}" for i in range(500))}
+
+    assert stages.choose_heldout(names, recipe=NANO, seed=0) == {"networkx"}
 
 
 def test_a_fraction_of_repositories_is_held_out_by_name_and_seed() -> None:
     recipe = dataclasses.replace(NANO, holdout_fraction=0.25)
-    held = [
-        [stages.is_heldout(f"r{i}", recipe=recipe, seed=seed) for i in range(2000)]
-        for seed in (0, 1)
-    ]
+    names = {f"r{i}" for i in range(2000)}
+    held = [stages.choose_heldout(names, recipe=recipe, seed=seed) for seed in (0, 1)]
 
-    assert sum(held[0]) / 2000 == pytest.approx(0.25, abs=0.03)
+    assert len(held[0]) / 2000 == pytest.approx(0.25, abs=0.03)
     assert held[0] != held[1]
+    assert stages.choose_heldout(names | {"new"}, recipe=recipe, seed=0) - {"new"} == held[0]
+
+
+def test_a_listed_repository_alone_is_trained_on() -> None:
+    assert stages.choose_heldout({"rich"}, recipe=NANO, seed=0) == frozenset()
+
+
+@pytest.mark.parametrize(("num_names", "num_held"), [(1, 0), (2, 1), (5, 4)])
+def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int) -> None:
+    recipe = dataclasses.replace(NANO, holdout_fraction=1.0)
+    names = {f"r{i}" for i in range(num_names)}
+
+    assert len(stages.choose_heldout(names, recipe=recipe, seed=0)) == num_held
 
 
 def repository(sizes: dict[str, int]) -> Repository:

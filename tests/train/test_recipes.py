@@ -38,6 +38,12 @@ def test_an_unknown_recipe_names_those_there_are() -> None:
         by_name("nona")
 
 
+@pytest.mark.parametrize("name", ["codegemma-2b", "codegemma-1.1-2b", "codegemma-7b"])
+def test_released_sizes_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} cannot be trained yet: .*known: nano, "):
+        by_name(name)
+
+
 def test_values_take_the_type_of_their_field() -> None:
     changed = override(
         nano(),

@@ -4,6 +4,8 @@
 import dataclasses
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +36,10 @@ def prepare(
         typer.Option("--unlicensed", help="Keep repositories without a known licence."),
     ] = False,
     holdout_fraction: Annotated[
-        float | None, typer.Option(help="Share of repositories kept apart for testing.")
+        float | None,
+        typer.Option(
+            help="Share of repositories kept apart for testing; default the recipe's list, or 0.01."
+        ),
     ] = None,
     decontaminate: Annotated[
         list[Path] | None,
@@ -53,7 +58,7 @@ def prepare(
     chosen = recipes.by_name(recipe)
     changes: dict[str, Any] = {}
     if holdout_fraction is not None:
-        changes["holdout_fraction"] = holdout_fraction
+        changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
     if unlicensed:
         changes["permissive_only"] = False
     settings = pipeline.Settings(
@@ -71,6 +76,29 @@ def prepare(
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped")}))
     else:
         _print_summary(manifest, out)
+    for line in _warnings(manifest, settings):
+        print(f"codegemma: {line}", file=sys.stderr)
+
+
+def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
+    """Say what a user should know of a data set that is good but lacks something."""
+    held = manifest["totals"]["heldout"]["repositories"]
+    total = held + manifest["totals"]["train"]["repositories"]
+    if not held:
+        yield (
+            "nothing is held out, so training will measure no held-out loss: "
+            + (
+                "whole repositories are, and there is only one; name more sources"
+                if total == 1
+                else f"none of the {total} repositories was drawn at a fraction of "
+                f"{settings.recipe.holdout_fraction}; give a larger --holdout-fraction"
+            )
+        )
+    if not settings.benchmarks:
+        yield (
+            "nothing is decontaminated: name evaluation data with --decontaminate or in "
+            "$CODEGEMMA_BENCHMARKS, or do not judge the model by public benchmarks"
+        )
 
 
 def _tokenizer_file(model: str) -> Path:
@@ -90,10 +118,7 @@ def _tokenizer_file(model: str) -> Path:
 
 def _default_benchmarks() -> tuple[Path, ...]:
     given = os.environ.get("CODEGEMMA_BENCHMARKS")
-    if given:
-        return (Path(given),)
-    beside = Path("../shared/benchmarks")
-    return (beside,) if beside.is_dir() else ()
+    return (Path(given),) if given else ()
 
 
 def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:

@@ -109,8 +109,10 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     allowed = [
         at for at in locations if not recipe.permissive_only or licenses.is_permissive(at.license)
     ]
+    names = {at.name for at in allowed}
+    heldout = stages.choose_heldout(names, recipe=recipe, seed=settings.seed)
     # Held-out repositories first: of two copies the held-out one stays, training loses its own.
-    allowed.sort(key=lambda at: not _is_heldout(at.name, settings))
+    allowed.sort(key=lambda at: at.name not in heldout)
     identity = settings.as_json() | {
         "repositories": [[at.name, at.version] for at in allowed],
         "benchmarks": decontaminate.fingerprint(settings.benchmarks),
@@ -127,7 +129,7 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     try:
         with FileLock(out / ".lock", timeout=0):
             manifest = _prepare(
-                settings, identity, allowed, barred, partial, progress or _no_progress
+                settings, identity, allowed, barred, heldout, partial, progress or _no_progress
             )
             _publish(partial, out)
     except Timeout as error:
@@ -138,10 +140,6 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
 
 def _no_progress(stage: str, done: int, total: int) -> None:
     pass
-
-
-def _is_heldout(name: str, settings: Settings) -> bool:
-    return stages.is_heldout(name, recipe=settings.recipe, seed=settings.seed)
 
 
 def _finished(
@@ -184,6 +182,7 @@ def _prepare(
     identity: dict[str, Any],
     allowed: list[Location],
     barred: list[Location],
+    heldout: frozenset[str],
     partial: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -205,7 +204,7 @@ def _prepare(
                 ledgers[stage].merge([ledger])
         progress("copies", 0, 1)
         repositories, hits = _select(inspected, recipe, ledgers)
-        train = [r for r in repositories if not _is_heldout(r.name, settings)]
+        train = [repository for repository in repositories if repository.name not in heldout]
         if not any(repository.files for repository in train):
             raise InputError(
                 "nothing is left to train on: "
@@ -216,7 +215,6 @@ def _prepare(
         tokenizer_file = _write_tokenizer(settings, partial, train)
         packed = workers.pack(repositories, tokenizer_file, progress)
     progress("write", 0, 1)
-    heldout = {r.name for r in repositories if _is_heldout(r.name, settings)}
     entries, digests = _write_shards(partial / "shards", repositories, packed, heldout)
     for result in packed:
         ledgers["pack"].merge([result.ledger])
@@ -246,7 +244,7 @@ def _write_shards(
     folder: Path,
     repositories: Sequence[Repository],
     packed: Sequence[Packed],
-    heldout: set[str],
+    heldout: frozenset[str],
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Write all records; give the shards of each part and a hash over its records."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 """What goes into a training set and how it is cut: one named function per recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from codegemma.errors import ConfigError
@@ -35,7 +35,8 @@ class DataRecipe:
         max_common_repositories: A word run found in more repositories is no contamination.
         permissive_only: Whether repositories without a known permissive licence are left out.
         heldout: Repositories kept apart for testing, by name.
-        holdout_fraction: Share of the other repositories kept apart, drawn by name.
+        holdout_fraction: Share of the repositories kept apart where none of `heldout` is among
+            them, drawn by name.
     """
 
     name: str
@@ -57,7 +58,7 @@ class DataRecipe:
     max_common_repositories: int = 3
     permissive_only: bool = True
     heldout: tuple[str, ...] = ()
-    holdout_fraction: float = 0.0
+    holdout_fraction: float = 0.01
 
     def __post_init__(self) -> None:
         fractions = {
@@ -117,9 +118,20 @@ def nano() -> DataRecipe:
     )
 
 
+def nano_gpu() -> DataRecipe:
+    """The data of `nano`, for the larger model that a GPU trains."""
+    return replace(nano(), name="nano-gpu")
+
+
+def tiny() -> DataRecipe:
+    """The data of `nano` without its list of held-out packages, for tests and first steps."""
+    return replace(nano(), name="tiny", heldout=())
+
+
 def codegemma_2b() -> DataRecipe:
     """The released 2B model: FIM rate 80 %, half PSM and half SPM, context 8,192.
 
+    Differs: Python alone; the languages of the released models come with the full pipeline.
     Unstated: the share of random splits beside the syntactically natural ones.
     Source: CodeGemma, arXiv 2406.11409, 'Fill-in-the-middle'; model card.
     """
@@ -131,7 +143,16 @@ def codegemma_1_1_2b() -> DataRecipe:
     return DataRecipe(name="codegemma-1.1-2b", fim_fraction=0.9)
 
 
-_RECIPES = (nano, codegemma_2b, codegemma_1_1_2b)
+def codegemma_7b() -> DataRecipe:
+    """The code of the released 7B model, cut as for `codegemma_2b`.
+
+    Differs: without the fifth of natural language; mixing sources comes with the full pipeline.
+    Source: CodeGemma, arXiv 2406.11409, 'Pretraining Data'.
+    """
+    return replace(codegemma_2b(), name="codegemma-7b")
+
+
+_RECIPES = (nano, nano_gpu, tiny, codegemma_2b, codegemma_1_1_2b, codegemma_7b)
 
 
 def by_name(name: str) -> DataRecipe:

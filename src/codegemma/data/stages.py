@@ -6,7 +6,7 @@ stage looks at one repository alone.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,12 +98,25 @@ def with_files(repository: Repository, files: Sequence[File]) -> Repository:
     )
 
 
-def is_heldout(name: str, *, recipe: DataRecipe, seed: int) -> bool:
-    """Tell whether a repository is kept apart: by the recipe's list, or drawn by its name."""
-    if name in recipe.heldout:
-        return True
-    digest = hashlib.sha256(f"heldout/{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") < recipe.holdout_fraction * 2**64
+def choose_heldout(names: Collection[str], *, recipe: DataRecipe, seed: int) -> frozenset[str]:
+    """Choose the repositories to keep apart: those of the recipe's list, else a share by name.
+
+    The share is drawn only where none of the listed ones is there, or nothing else. One repository
+    is always left to train on, so a single one is never kept apart.
+    """
+    listed = frozenset(names).intersection(recipe.heldout)
+    if listed and len(listed) < len(names):
+        return listed
+    ranks = {
+        name: int.from_bytes(
+            hashlib.sha256(f"heldout/{seed}/{name}".encode()).digest()[:8], "little"
+        )
+        for name in names
+    }
+    drawn = {name for name, rank in ranks.items() if rank < recipe.holdout_fraction * 2**64}
+    if drawn and len(drawn) == len(ranks):
+        drawn.remove(max(ranks, key=lambda name: ranks[name]))
+    return frozenset(drawn)
 
 
 def copies(repositories: Sequence[Inspected], *, threshold: float) -> list[dict[str, str]]:

@@ -163,7 +163,7 @@ class _Run:
                 if is_interrupted():
                     break
                 if step % recipe.run.heldout_every == 0:
-                    log.write("heldout", step, self._measure())
+                    self._log_heldout(log, step)
                 if step % recipe.run.checkpoint_every == 0:
                     self._save()
                     saved = step
@@ -171,7 +171,7 @@ class _Run:
             if step != saved or step not in list_steps(self.steps):
                 self._save()
         if not is_interrupted() and not log.holds("heldout", step):
-            log.write("heldout", step, self._measure())
+            self._log_heldout(log, step)
         model = self._export()
         if is_interrupted():
             raise KeyboardInterrupt
@@ -215,9 +215,10 @@ class _Run:
             return newest
         return restore_step(start, like=like)
 
-    def _measure(self) -> dict[str, float | int]:
+    def _log_heldout(self, log: MetricsLog, step: int) -> None:
+        """Measure the held-out loss, where anything is held out."""
         if not len(self.heldout_reader):
-            return {}
+            return
         if self.heldout is None:
             recipe = self.recipe
             sample = HeldoutLoss(
@@ -229,7 +230,7 @@ class _Run:
             )
             scorer = make_scorer(model=recipe.model, compute=recipe.compute)
             self.heldout = lambda: sample.measure(self.state.params, scorer=scorer)
-        return self.heldout()
+        log.write("heldout", step, self.heldout())
 
     def _save(self) -> None:
         schedule, every = self.recipe.schedule, self.recipe.run.keep_every

@@ -5,7 +5,7 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from codegemma.data import recipes as data_recipes
 from codegemma.data.recipes import DataRecipe
@@ -110,6 +110,7 @@ def nano_gpu() -> TrainRecipe:
         nano(),
         name="nano-gpu",
         model=model,
+        data=data_recipes.nano_gpu(),
         input=InputConfig(row_tokens=1024, rows=128),
         schedule=ScheduleConfig(peak=3e-3, warmup_steps=200, num_steps=5000, decay_steps=1000),
         compute=ComputeConfig(dtype="bfloat16", unroll=False, loss_chunk=16_384),
@@ -122,7 +123,7 @@ def tiny() -> TrainRecipe:
     return TrainRecipe(
         name="tiny",
         model=dataclasses.replace(models.tiny(), context_length=1024),
-        data=data_recipes.nano(),
+        data=data_recipes.tiny(),
         input=InputConfig(row_tokens=1024, rows=2),
         optimizer=OptimizerConfig(kind="adamw"),
         schedule=ScheduleConfig(peak=1e-2, warmup_steps=2, num_steps=20, decay_steps=5),
@@ -133,13 +134,22 @@ def tiny() -> TrainRecipe:
 
 _RECIPES = {"nano": nano, "nano-gpu": nano_gpu, "tiny": tiny}
 
+PLANNED: Final = ("codegemma-2b", "codegemma-1.1-2b", "codegemma-7b")
+"""Recipes that data can be prepared for, and that this version does not train."""
+
 
 def by_name(name: str) -> TrainRecipe:
     """Return the recipe called `name`.
 
     Raises:
-        ConfigError: No recipe has this name; the message lists those that exist.
+        ConfigError: No recipe has this name, or it is one of `PLANNED`; the message lists those
+            that exist.
     """
+    if name in PLANNED:
+        raise ConfigError(
+            f"{name} cannot be trained yet: weights of its size need training over several "
+            f"devices, which this version does not have; known: {', '.join(_RECIPES)}"
+        )
     if name not in _RECIPES:
         raise ConfigError(f"no training recipe {name!r}; known: {', '.join(_RECIPES)}")
     return _RECIPES[name]()
