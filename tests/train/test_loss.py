@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from codegemma.train import loss as losses
 from codegemma.train.loss import cross_entropy, token_logprobs
 
 V, D = 7, 4
@@ -55,7 +56,7 @@ def test_loss_and_gradients_are_those_of_the_definition_for_any_chunk(chunk: int
 
 def test_many_chunks_in_a_scan_give_what_few_give(monkeypatch: pytest.MonkeyPatch) -> None:
     few = jax.grad(our_loss, (0, 1))(hidden(), table(), 2)
-    monkeypatch.setattr("codegemma.train.loss.UNROLLED_LOGITS", 1)
+    monkeypatch.setattr(losses, "UNROLLED_LOGITS", 1)
     many = jax.grad(our_loss, (0, 1))(hidden(), table(), 2)
 
     for ours, theirs in zip(many, few, strict=True):
