@@ -104,6 +104,27 @@ def test_a_gemma_model_gets_the_notice_its_terms_ask_for_once(hf_folder, tmp_pat
     assert open_checkpoint(tmp_path / "again" / "little").metadata.licence == "gemma"
 
 
+@pytest.mark.parametrize("name", ["codegemma-2b", "CodeGemma-1.1-7b-it", "gemma-7b"])
+def test_googles_weights_without_a_card_get_the_notice_by_their_name(
+    make_folder, weights, tmp_path, name
+):
+    folder = make_folder({"model.safetensors": weights}, name=name)
+    convert_checkpoint(folder, tmp_path / "out", layout="native")
+    assert (tmp_path / "out" / "NOTICE").read_text().startswith(f"{NOTICE}Modified: {name} was")
+    assert open_checkpoint(tmp_path / "out").metadata.licence == "gemma"
+
+
+def test_a_record_of_ours_is_taken_at_its_word_whatever_the_folder_is_called(
+    make_folder, weights, tmp_path
+):
+    convert_checkpoint(
+        make_folder({"model.safetensors": weights}), tmp_path / "codegemma-2b", layout="native"
+    )
+    assert open_checkpoint(tmp_path / "codegemma-2b").metadata.licence is None
+    convert_checkpoint(tmp_path / "codegemma-2b", tmp_path / "again", layout="hf")
+    assert not (tmp_path / "again" / "NOTICE").exists()
+
+
 def test_a_conversion_refuses_an_existing_target(hf_folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("x")

@@ -19,6 +19,7 @@ from codegemma.model.config import ModelConfig
 from codegemma.model.convert import hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
 from codegemma.model.folder import contained_file, read_json_object
+from codegemma.model.hub import find_model
 from codegemma.model.manifest import MANIFEST_NAME, read_manifest, verify_manifest
 from codegemma.model.metadata import (
     METADATA_NAME,
@@ -135,7 +136,7 @@ def open_checkpoint(
             read_json_object(folder, hf_config.TOKENIZER_CONFIG_NAME),
             place=str(folder / hf_config.TOKENIZER_CONFIG_NAME),
         )
-    metadata = read_metadata(folder)
+    metadata = _read_metadata(folder)
     place = str(folder / hf_config.CONFIG_NAME)
     config = hf_config.parse_config(raw, name=metadata.name, place=place)
     tokenizer = _open_tokenizer(folder)
@@ -161,6 +162,18 @@ def open_checkpoint(
         weights=weights,
         fingerprint=manifest.sha256 if manifest and (folder / MANIFEST_NAME).exists() else None,
     )
+
+
+def _read_metadata(folder: Path) -> Metadata:
+    """Read what the folder says of itself; one named as a known model is under its licence.
+
+    Google's own weights, copied without their card, say nothing else of the terms they are under.
+    """
+    metadata = read_metadata(folder)
+    if metadata.licence is None and not (folder / METADATA_NAME).exists():
+        known = find_model(metadata.name.lower())
+        return dataclasses.replace(metadata, licence=known.licence if known else None)
+    return metadata
 
 
 def _open_tokenizer(folder: Path) -> Tokenizer:
