@@ -18,7 +18,7 @@ def convert(
     to: Annotated[
         Literal["hf", "native"],
         typer.Option(
-            help="hf: what transformers and vLLM read. native: that and our manifest.",
+            help="hf: what transformers reads. native: that and our manifest.",
             show_default=False,
         ),
     ],

@@ -120,7 +120,7 @@ def convert_checkpoint(
     Args:
         source: The folder to read.
         target: The folder to make.
-        layout: "hf" for what transformers and vLLM read, "native" for that and our own files.
+        layout: "hf" for what transformers reads, "native" for that and our own files.
         dtype: "bfloat16" or "float32"; None keeps the dtype.
         max_shard_bytes: Most bytes of weights in one file.
         progress: Told the bytes of weights read so far and in all.

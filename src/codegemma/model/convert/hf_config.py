@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The JSON files of a Hugging Face model folder: config.json and the small ones beside it.
 
-Reads what transformers 4.x and 5.x write, and writes what both and vLLM read. Only Gemma 1 is
-accepted; whatever the activation is called, Gemma's is the tanh approximation of GELU.
+Reads what transformers 4 and 5 write, and writes what both read: a setting that changed its name
+stands there under both. Only Gemma 1 is accepted; whatever the activation is called, Gemma's is the
+tanh approximation of GELU.
 
-Source: configuration classes of transformers; the published configurations of the released models.
+Source: configuration classes of transformers; the published configurations of the released models;
+vLLM's class for Gemma, which takes `hidden_activation`, `rope_theta` and `tie_word_embeddings`.
 """
 
 from typing import Any, Final
