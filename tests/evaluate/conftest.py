@@ -2,6 +2,7 @@
 """The benchmark data and one sandbox for all tests of a session; names what this machine lacks."""
 
 import importlib.util
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -39,3 +40,24 @@ def fakes() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def few_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A benchmark folder with twelve problems in HumanEval's form; `return N` answers number N."""
+    folder = tmp_path / "benchmarks"
+    (folder / "human-eval").mkdir(parents=True)
+    rows = [
+        {
+            "task_id": f"HumanEval/{number}",
+            "prompt": f"def f{number}():\n",
+            "entry_point": f"f{number}",
+            "canonical_solution": f"    return {number}\n",
+            "test": f"def check(candidate):\n    assert candidate() == {number}\n",
+        }
+        for number in range(12)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "human-eval" / "HumanEval.jsonl").write_text(lines)
+    monkeypatch.setenv("CODEGEMMA_BENCHMARKS", str(folder))
+    return folder

@@ -109,12 +109,14 @@ class Sample:
         is_whole: Whether `text` is a whole program rather than a completion of the prompt.
         prompt_sha256: Hash of the prompt (`store.hash_prompt`), "" for samples made elsewhere.
         prompt_tokens: The prompt as the model read it, None where the completer does not tell.
-        is_prompt_cut: Whether the prompt was cut to the model's context; None if not told.
+        is_prompt_cut: Whether the prompt was cut to the model's context.
         tokens: The drawn ids.
         finish_reason: Why it ended, None for samples made elsewhere.
         seed: Of the draw; None for greedy ones.
         timings: Where its time went.
         wall_s: Its share of the wall-clock seconds of its batch.
+        refusal: Why the prompt could not be completed, "" if it was; such a sample has no text and
+            passes nothing.
     """
 
     task_id: str
@@ -123,12 +125,13 @@ class Sample:
     is_whole: bool = False
     prompt_sha256: str = ""
     prompt_tokens: tuple[int, ...] | None = None
-    is_prompt_cut: bool | None = None
+    is_prompt_cut: bool = False
     tokens: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     seed: int | None = None
     timings: Timings = field(default_factory=Timings)
     wall_s: float = 0.0
+    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +143,11 @@ class Score:
         index: As in the sample.
         variant: Name of the way of scoring.
         value: In [0, 1]; 1 is a pass.
+        judged_sha256: Hash of the problem and of the text that was judged: a score holds for
+            nothing else.
         outcome: What the program did, None where none ran.
-        stderr: The end of its error stream, "" when it passed.
+        stderr: The end of its error stream, or of its output where that is empty; "" when it
+            passed.
         wall_s: Seconds the program ran.
         backend: What it was isolated by, "" where none ran.
     """
@@ -150,6 +156,7 @@ class Score:
     index: int
     variant: str
     value: float
+    judged_sha256: str
     outcome: Outcome | None = None
     stderr: str = ""
     wall_s: float = 0.0

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores samples in groups, keeping each group's scores before the next is begun.
+
+Serves a run's own samples and files of samples made elsewhere alike; a scoring that was stopped
+goes on with the first sample that has no score.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from codegemma.errors import InputError
+from codegemma.evaluate.benchmark import benchmark_folder
+from codegemma.evaluate.judge import Judge, variants_of
+from codegemma.evaluate.provenance import program_versions
+from codegemma.evaluate.store import (
+    LineFile,
+    ScoreKey,
+    read_samples,
+    read_scores,
+    score_key,
+    write_score,
+)
+from codegemma.evaluate.summary import summarize
+from codegemma.evaluate.task import Problem, Sample, Score, Task
+from codegemma.sandbox.languages import find_toolchain
+from codegemma.sandbox.program import Program
+from codegemma.sandbox.run import Sandbox
+
+GROUP: Final = 64
+"""Samples that are scored together; a kill loses the scores of so many at most."""
+
+
+class Progress(NamedTuple):
+    """How far a task is.
+
+    Args:
+        task: Its name.
+        stage: What goes on.
+        done: Samples that are through this stage.
+        total: Of how many.
+        num_passed: Samples that passed so far, by the headline variant.
+        num_scored: Of how many.
+    """
+
+    task: str
+    stage: Literal["drawing", "scoring"]
+    done: int
+    total: int
+    num_passed: int
+    num_scored: int
+
+
+Listener = Callable[[Progress], None]
+
+
+class Scorer:
+    """Keeps the scores of one task's samples.
+
+    Args:
+        task: The task.
+        problems: Its problems.
+        sandbox: Runs the programs.
+        scores: Those known already; new ones are added.
+        lines: Where new ones are written, None for nowhere.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        problems: Sequence[Problem],
+        *,
+        sandbox: Sandbox,
+        scores: dict[ScoreKey, Score],
+        lines: LineFile | None,
+    ) -> None:
+        self._task = task
+        self._judge = Judge(task, problems, sandbox=sandbox)
+        self._scores = scores
+        self._lines = lines
+        self.num_passed = 0
+        self.num_scored = 0
+
+    def score(self, samples: Sequence[Sample], *, listener: Listener | None = None) -> None:
+        """Score samples as far as they have no scores; each sample is to be given once."""
+        for start in range(0, len(samples), GROUP):
+            group = samples[start : start + GROUP]
+            new = self._judge.score(group, known=self._scores)
+            if self._lines is not None:
+                self._lines.write(map(write_score, new))
+            self._scores |= {score_key(score): score for score in new}
+            for sample in group:
+                headline = self._scores[self._judge.keys(sample)[0]]
+                self.num_passed += headline.value == 1.0
+                self.num_scored += 1
+            if listener is not None:
+                done = min(start + GROUP, len(samples))
+                listener(
+                    Progress(
+                        self._task.name,
+                        "scoring",
+                        done,
+                        len(samples),
+                        self.num_passed,
+                        self.num_scored,
+                    )
+                )
+
+    def scores_of(self, samples: Sequence[Sample]) -> dict[tuple[str, int, str], Score]:
+        """Give the scores of samples as they are now, by task id, index and variant."""
+        keys = [key for sample in samples for key in self._judge.keys(sample)]
+        return {
+            (key.task_id, key.index, key.variant): self._scores[key]
+            for key in keys
+            if key in self._scores
+        }
+
+
+def score_samples(
+    task: Task,
+    file: Path,
+    *,
+    sandbox: Sandbox,
+    scores_file: Path | None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Score a file of samples, made here or elsewhere, and give the result.
+
+    Args:
+        task: What they answer.
+        file: Samples, as `store.read_samples` reads them; never written to.
+        sandbox: Runs the programs.
+        scores_file: Where scores are kept, so that a stopped scoring goes on; None keeps none.
+        listener: Told of every group.
+
+    Raises:
+        InputError: There are no samples, or of problems that the task has not.
+        CodegemmaError: The data, the sandbox or a file is not as it should be.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    problems = list(task.problems(benchmark_folder()))
+    samples = _with_ids(read_samples(file), problems, task, file)
+    for sample in samples:
+        variants_of(task, sample)  # refuses before anything runs
+    check_sandbox(task, sandbox)
+    with ExitStack() as stack:
+        lines = stack.enter_context(LineFile(scores_file)) if scores_file else None
+        known = read_scores(scores_file) if scores_file else {}
+        scorer = Scorer(task, problems, sandbox=sandbox, scores=known, lines=lines)
+        scorer.score(samples, listener=listener)
+    result = summarize(task, problems, samples, scorer.scores_of(samples))
+    return result | {"file": str(file), "scoring": program_versions(task)}
+
+
+def check_sandbox(task: Task, sandbox: Sandbox) -> None:
+    """Refuse before anything is drawn what could not be scored.
+
+    Raises:
+        PrerequisiteError: The sandbox or the tools of the task's language are not installed.
+        SandboxError: This machine does not isolate.
+    """
+    if task.language != "python":
+        find_toolchain(task.language)
+    sandbox.run(Program(language="python", source=""))
+
+
+def _with_ids(
+    samples: Sequence[Sample], problems: Sequence[Problem], task: Task, file: Path
+) -> list[Sample]:
+    """Spell task ids as the benchmark does: other tools write another case, or the number alone."""
+    names = {problem.task_id.casefold(): problem.task_id for problem in problems}
+    numbers = {name.rpartition("/")[2]: name for name in names.values()}
+    if len(numbers) == len(problems):
+        names |= numbers
+    unknown = sorted({s.task_id for s in samples if s.task_id.casefold() not in names})
+    if unknown or not samples:
+        what = f"there is no {', '.join(unknown[:3])} in it" if unknown else "it holds no sample"
+        raise InputError(f"{file} holds no samples of {task.name}: {what}")
+    return [replace(sample, task_id=names[sample.task_id.casefold()]) for sample in samples]
