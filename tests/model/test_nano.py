@@ -48,7 +48,7 @@ def test_nano_says_under_which_licence_it_is_given():
     assert licence == open_checkpoint(NANO_FOLDER).metadata.licence == "Apache-2.0"
     assert TERMS[licence].title == "Apache License 2.0"
     assert (NANO_FOLDER / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
-    assert "src/codegemma/nano" in (ROOT / "NOTICE").read_text()
+    assert "src/codegemma/nano/README.md" in (ROOT / "NOTICE").read_text()
     card = (NANO_FOLDER / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
 
