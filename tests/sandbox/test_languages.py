@@ -73,3 +73,40 @@ def test_rustups_command_is_looked_through():
     assert found.compiler is not None
     assert found.compiler[0].endswith("/bin/rustc")
     assert ".cargo" not in found.compiler[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "is_whole"),
+    [
+        ("#include <bits/stdc++.h>\nint main() {}", True),
+        ("// by hand\n#include <tuple> \n\n# include <math.h>\n#include <bits/stdc++.h>\n", True),
+        ("#define max 3\n#include <bits/stdc++.h>\n", False),
+        ("#include <map>\nint a;\n#include <bits/stdc++.h>\n", False),
+        ("/* a */ #include <bits/stdc++.h>\n", False),
+        ('#include "mine.h"\n#include <bits/stdc++.h>\n', False),
+        ("#include <iostream>\n", False),
+    ],
+)
+def test_whole_library_is_read_ahead_only_where_nothing_can_tell(source, is_whole):
+    installed = languages.Installed(
+        toolchain=TOOLCHAINS["cpp"],
+        compiler=("g++", "main.cpp"),
+        runner=("main",),
+        binds=(),
+        version="1",
+        library_compiler=("g++", "-include", "all.h", "main.cpp"),
+    )
+
+    command = installed.compiler_for(source)
+
+    assert (command == installed.library_compiler) == is_whole
+
+
+@pytest.mark.slow
+def test_version_is_no_warning():
+    try:
+        version = find_toolchain("kotlin").version
+    except PrerequisiteError as error:
+        pytest.skip(str(error))
+
+    assert version.startswith("info: kotlinc-jvm ")

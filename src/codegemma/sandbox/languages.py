@@ -6,6 +6,7 @@ missing is reported by name with the Debian packages that hold them; it is never
 program.
 """
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -16,6 +17,12 @@ from typing import Final
 
 from codegemma.errors import PrerequisiteError
 from codegemma.sandbox.program import MEBIBYTE, Language
+
+WHOLE_LIBRARY: Final = re.compile(
+    r"\A(?:[ \t]*(?://[^\n]*)?\n|[ \t]*#[ \t]*include[ \t]*<[\w./+]+>[ \t]*\n)*?"
+    r"[ \t]*#[ \t]*include[ \t]*<bits/stdc\+\+\.h>[ \t]*\n"
+)
+"""A C++ source that includes all of the standard library before it says anything else."""
 
 _COMPILE_WALL_S = 60.0
 _COMPILE_MEMORY_BYTES = 2048 * MEBIBYTE
@@ -94,8 +101,14 @@ TOOLCHAINS: Final[Mapping[Language, Toolchain]] = {
         Toolchain(
             language="java",
             file_name="Main.java",
-            compiler=("javac", "-J-Xmx512m", "-J-XX:TieredStopAtLevel=1", "Main.java"),
-            runner=("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "Main"),
+            compiler=(
+                "javac",
+                "-J-Xmx512m",
+                "-J-XX:TieredStopAtLevel=1",
+                "-J-XX:+UseSerialGC",
+                "Main.java",
+            ),
+            runner=("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "Main"),
             packages=("default-jdk-headless",),
             version=("java", "-version"),
             binds=("/etc/java-17-openjdk", "/etc/java-21-openjdk"),
@@ -122,7 +135,7 @@ TOOLCHAINS: Final[Mapping[Language, Toolchain]] = {
             binds=("/etc/java-17-openjdk", "/etc/java-21-openjdk"),
             memory_marks=("OutOfMemoryError",),
             reserves_address_space=True,
-            environment=(("JAVA_OPTS", "-Xmx768m -XX:TieredStopAtLevel=1"),),
+            environment=(("JAVA_OPTS", "-Xmx768m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"),),
         ),
         Toolchain(
             language="rust",
@@ -139,13 +152,30 @@ TOOLCHAINS: Final[Mapping[Language, Toolchain]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
-    """A toolchain as found on this machine: absolute commands and what the box has to show."""
+    """A toolchain as found on this machine: absolute commands and what the box has to show.
+
+    Args:
+        toolchain: What it is.
+        compiler: Command that compiles, None for languages that are run as they are.
+        runner: Command that runs the outcome.
+        binds: Paths that the box has to show.
+        version: What the tool says of itself.
+        library_compiler: Command that compiles a C++ source that begins by including the whole
+            library; None where that is no different.
+    """
 
     toolchain: Toolchain
     compiler: tuple[str, ...] | None
     runner: tuple[str, ...]
     binds: tuple[Path, ...]
     version: str
+    library_compiler: tuple[str, ...] | None = None
+
+    def compiler_for(self, source: str) -> tuple[str, ...] | None:
+        """Give the command that compiles a source."""
+        if self.library_compiler and WHOLE_LIBRARY.match(source):
+            return self.library_compiler
+        return self.compiler
 
 
 @cache
@@ -172,7 +202,8 @@ def find_toolchain(language: Language) -> Installed:
     output = subprocess.run(
         _locate(tools.version, tools), capture_output=True, text=True, timeout=60, check=False
     )
-    lines = (output.stdout or output.stderr).strip().splitlines() or ["unknown"]
+    words = (output.stdout or output.stderr).strip().splitlines()
+    lines = [line for line in words if "warning:" not in line] or ["unknown"]
     return Installed(
         toolchain=tools,
         compiler=found.compiler,
