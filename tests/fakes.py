@@ -68,11 +68,14 @@ class ScriptedCompleter:
         self._delay_s = delay_s
 
     def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
     ) -> list[tuple[Completion, ...]]:
         found: list[tuple[Completion, ...]] = []
         for prompt in prompts:
-            ends = [delta for delta in self.stream(prompt, sampling) if delta.completion]
+            ends = [delta for delta in self.stream(prompt, sampling, cancel) if delta.completion]
             ends.sort(key=lambda delta: delta.index)
             found.append(tuple(delta.completion for delta in ends if delta.completion))
         return found

@@ -262,9 +262,15 @@ class Completer(Protocol):
         ...
 
     def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
     ) -> list[tuple[Completion, ...]]:
-        """Complete each prompt `sampling.n` times; results stand in the order of the prompts."""
+        """Complete each prompt `sampling.n` times; results stand in the order of the prompts.
+
+        Setting `cancel` ends what is not complete with "cancelled".
+        """
         ...
 
     def stream(

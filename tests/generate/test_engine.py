@@ -145,6 +145,13 @@ def test_cancelling_ends_the_stream_between_chunks(engine):
     assert "".join(delta.text for delta in deltas) == deltas[-1].completion.text
 
 
+def test_cancelling_ends_every_completion_of_a_batch(engine):
+    cancel = threading.Event()
+    cancel.set()
+    drawn = engine.complete([prompt_of("x"), prompt_of("import ")], DRAWN, cancel)
+    assert [[one.finish_reason for one in found] for found in drawn] == [["cancelled"]] * 2
+
+
 def test_a_stream_cancelled_before_it_began_is_empty(engine):
     cancel = threading.Event()
     cancel.set()

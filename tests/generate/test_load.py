@@ -68,8 +68,8 @@ def test_a_folder_becomes_a_completer_that_trims(folder):
     assert not completer.info.is_instruction
 
 
-def test_without_rules_it_is_the_engine_itself(folder):
-    assert isinstance(load.load_completer(folder, rules=()), Engine)
+def test_scoring_gets_the_engine_itself_which_trims_nothing(folder):
+    assert isinstance(load.load_engine(folder), Engine)
 
 
 @pytest.mark.skipif(jax.devices()[0].platform != "cpu", reason="a choice for CPUs")

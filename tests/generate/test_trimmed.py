@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import threading
+import time
+
 import pytest
 
 from codegemma.completion import Completer, Prompt, Sampling
@@ -9,16 +12,17 @@ from codegemma.text.trim import trim
 @pytest.fixture
 def trimmed(fakes):
     """Make a trimmed completer that answers with `answer`, a character a piece."""
-    return lambda answer, **settings: Trimmed(fakes.ScriptedCompleter(answer), **settings)
+    return lambda answer: Trimmed(fakes.ScriptedCompleter(answer))
 
 
 @pytest.fixture
 def both(trimmed):
     """Give the text as completed and as streamed, which must agree, its rule and the pieces."""
 
-    def run(answer, prompt, **settings):
-        completion = trimmed(answer, **settings).complete([prompt], Sampling())[0][0]
-        deltas = list(trimmed(answer, **settings).stream(prompt, Sampling()))
+    def run(answer, prompt):
+        sampling = Sampling(max_tokens=len(answer) + 1)
+        completion = trimmed(answer).complete([prompt], sampling)[0][0]
+        deltas = list(trimmed(answer).stream(prompt, sampling))
         pieces = [delta.text for delta in deltas]
         assert "".join(pieces) == completion.text
         assert deltas[-1].completion == completion
@@ -59,16 +63,9 @@ def test_a_bracket_that_the_suffix_has_is_cut(both):
     assert both("x)", prompt)[:2] == ("x", "closing_brackets")
 
 
-def test_a_loop_streams_no_more_than_its_first_rounds(trimmed):
-    answer = "value += 1\n" * 10
-    completer = trimmed(answer)
-    prompt = Prompt(prefix="", suffix="")
-    whole = completer.complete([prompt], Sampling())[0][0]
-    assert (whole.text.strip(), whole.rule) == ("value += 1", "repetition")
-    deltas = list(completer.stream(prompt, Sampling()))
-    streamed = "".join(delta.text for delta in deltas)
-    assert deltas[-1].completion.text == streamed
-    assert streamed.count("value") <= 4
+def test_a_loop_streams_its_first_round_alone(both):
+    text, rule, _ = both("value += 1\n" * 10, Prompt(prefix="", suffix=""))
+    assert (text, rule) == ("value += 1", "repetition")
 
 
 def test_samples_are_settled_apart(trimmed):
@@ -85,18 +82,32 @@ def test_left_to_right_text_passes_as_it_is(both):
     assert both(answer, Prompt(prefix="x"))[:2] == (answer, None)
 
 
-def test_without_rules_an_infill_passes_as_it_is(both):
-    prompt = Prompt(prefix="print(", suffix=")\n")
-    assert both("x)", prompt, rules=())[:2] == ("x)", None)
-
-
-def test_any_text_streams_as_a_head_of_what_was_drawn(trimmed):
+def test_any_text_streams_as_what_is_completed(both):
     prompt = Prompt(prefix="f(", suffix=")\nreturn f(x)\n")
     for answer in ("x)\nreturn f(x)\n", "x, [1)\nret", "   ", ")", "\n\n", "a" * 60, "(a)" * 20):
-        completer = trimmed(answer)
-        deltas = list(completer.stream(prompt, Sampling()))
-        streamed = "".join(delta.text for delta in deltas)
-        kept = trim(answer, prefix=prompt.prefix, suffix=prompt.suffix).text
-        assert deltas[-1].completion.text == streamed
-        assert answer.startswith(streamed)
-        assert streamed.startswith(kept)
+        text, _, _ = both(answer, prompt)
+        assert text == trim(answer, prefix=prompt.prefix, suffix=prompt.suffix).text
+
+
+def test_cancelling_reaches_the_completer_behind(trimmed):
+    cancel = threading.Event()
+    cancel.set()
+    prompt = Prompt(prefix="a", suffix="")
+    drawn = trimmed("x = 1").complete([prompt], Sampling(), cancel)[0][0]
+    assert (drawn.text, drawn.finish_reason) == ("", "cancelled")
+
+
+def test_a_stream_of_four_times_the_tokens_takes_four_times_the_time(trimmed):
+    prompt = Prompt(prefix="def f():\n", suffix="\n" + "    return f()\n" * 300)
+
+    def seconds(num_tokens: int) -> float:
+        completer = trimmed("".join(f"x{i} = {i}\n" for i in range(300))[:num_tokens])
+        spent: list[float] = []
+        for _ in range(3):
+            start = time.thread_time()
+            for _ in completer.stream(prompt, Sampling(max_tokens=num_tokens)):
+                pass
+            spent.append(time.thread_time() - start)
+        return min(spent)
+
+    assert seconds(2048) < 8 * seconds(512)

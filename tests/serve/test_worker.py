@@ -27,16 +27,18 @@ def _ready(completer, **options):
     return worker
 
 
-def test_a_request_is_drawn_in_the_thread_and_read_in_the_loop(scripted):
+@pytest.mark.parametrize(
+    ("is_watched", "one"), [(True, ["r", "e", "t", ""]), (False, ["ret"])], ids=["stream", "whole"]
+)
+def test_a_request_is_drawn_in_the_thread_and_read_in_the_loop(scripted, is_watched, one):
     async def run():
         worker = _ready(scripted)
         await _until(lambda: worker.state == "ready")
-        job = worker.submit([PROMPT, PROMPT], Sampling(max_tokens=3))
+        job = worker.submit([PROMPT, PROMPT], Sampling(max_tokens=3), is_watched=is_watched)
         found = [(piece.prompt, piece.delta.text) async for piece in job.pieces()]
         assert worker.stop(timeout_s=5.0)
         return found
 
-    one = ["r", "e", "t", ""]
     assert asyncio.run(run()) == [(0, text) for text in one] + [(1, text) for text in one]
 
 
@@ -112,12 +114,15 @@ def test_a_burst_that_reaches_an_idle_worker_at_once_is_taken_in_full(scripted):
     assert asyncio.run(run()) == ["return 42\n"] * 3
 
 
-def test_cancelling_a_running_request_frees_the_thread_at_its_next_token(scripted):
+@pytest.mark.parametrize(("is_watched", "num_asked"), [(True, 1), (False, 2)])
+def test_cancelling_a_running_request_frees_the_thread_at_its_next_token(
+    scripted, is_watched, num_asked
+):
     async def run():
         worker = _ready(scripted)
         await _until(lambda: worker.state == "ready")
         scripted.hold.clear()
-        job = worker.submit([PROMPT, PROMPT], Sampling())
+        job = worker.submit([PROMPT, PROMPT], Sampling(), is_watched=is_watched)
         await _until(lambda: len(scripted.prompts) == 1)
         worker.cancel(job)
         pieces = [piece async for piece in job.pieces()]
@@ -126,8 +131,8 @@ def test_cancelling_a_running_request_frees_the_thread_at_its_next_token(scripte
         worker.stop(timeout_s=5.0)
         return [piece.delta.completion.finish_reason for piece in pieces], after
 
-    assert asyncio.run(run()) == (["cancelled"], "return 42\n")
-    assert len(scripted.prompts) == 2  # the second prompt of the cancelled request never ran
+    assert asyncio.run(run()) == (["cancelled"] * num_asked, "return 42\n")
+    assert scripted.num_drawn == len("return 42\n")  # of the cancelled request, nothing
 
 
 def test_an_error_ends_its_request_alone(scripted):

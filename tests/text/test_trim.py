@@ -56,6 +56,10 @@ def test_left_to_right_has_no_suffix_to_repeat():
     assert trim("x = 1  ", prefix="", suffix=None) == Trimmed("x = 1", "trailing_blanks")
 
 
+def test_a_suffix_with_a_nul_is_repeated_like_any_other():
+    assert trim("total\0 = total\0", prefix="", suffix="total\0 = total\0").text == ""
+
+
 def test_no_rules_change_nothing():
     assert trim("a<|fim_prefix|>", prefix="", suffix="", rules=()) == Trimmed(
         "a<|fim_prefix|>", None

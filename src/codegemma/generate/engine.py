@@ -92,9 +92,14 @@ class Engine:
         return self._weights.config
 
     def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
     ) -> list[tuple[Completion, ...]]:
         """Complete each prompt `sampling.n` times; results stand in the order of the prompts.
+
+        Setting `cancel` ends what is not complete with "cancelled".
 
         Raises:
             ContextLengthError: A prompt that is not infill leaves no room for a token.
@@ -104,7 +109,8 @@ class Engine:
         seed = _seed(sampling)
         found: dict[tuple[int, int], Completion] = {}
         for group in self._groups(requests, sampling.n):
-            batch = self._batch([requests[index] for index in group], sampling, seed=seed)
+            chosen = [requests[index] for index in group]
+            batch = self._batch(chosen, sampling, seed=seed, cancel=cancel)
             for piece in batch.run():
                 if piece.completion is not None:
                     found[group[piece.request], piece.sample] = piece.completion

@@ -11,7 +11,6 @@ they get PSM, the documented one.
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from codegemma.model.checkpoint import Checkpoint, load_checkpoint
 from codegemma.model.folder import cache_folder
 from codegemma.model.hub import resolve
 from codegemma.model.params import num_params
-from codegemma.text.trim import DEFAULT_RULES, Rule
 
 SMALL_MODEL_PARAMS: Final = 500_000_000
 """A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
@@ -35,23 +33,22 @@ _CACHE_SETTING: Final = "jax_compilation_cache_dir"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
-def load_completer(
-    name_or_path: str | Path, *, dtype: Any = None, rules: Sequence[Rule] = DEFAULT_RULES
-) -> Completer:
+def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
     """Load a model for completing; it is not compiled yet, which its first requests do.
+
+    Infills are trimmed to what fits the code around the cursor; scoring, which wants them as they
+    were drawn, takes `load_engine`.
 
     Args:
         name_or_path: Name of a model, or its folder.
         dtype: "float32" or "bfloat16". None: on a CPU float32 for small models; otherwise what
             is stored. A large bfloat16 model stays bfloat16 on a CPU: float32 would take twice
             the memory.
-        rules: How infills are shortened; () leaves them as they were drawn, as scoring wants.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
     """
-    engine = load_engine(name_or_path, dtype=dtype)
-    return Trimmed(engine, rules=rules) if rules else engine
+    return Trimmed(load_engine(name_or_path, dtype=dtype))
 
 
 def load_engine(name_or_path: str | Path, *, dtype: Any = None) -> Engine:

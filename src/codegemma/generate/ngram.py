@@ -140,9 +140,13 @@ class NgramCompleter:
         return CompleterInfo(name=f"{self._model.order}-gram", context_length=1 << 30, mode="auto")
 
     def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
     ) -> list[tuple[Completion, ...]]:
         """Complete each prompt greedily; all `n` completions of a prompt are the same."""
+        del cancel
         return [(self._complete_one(prompt, sampling),) * sampling.n for prompt in prompts]
 
     def stream(

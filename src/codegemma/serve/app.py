@@ -115,7 +115,7 @@ async def completions(request: Request) -> Response:
     # Parsing and tokenizing megabytes takes long enough to hold up other requests.
     wanted, prompts = await run_in_threadpool(_read, body, completer)
     answer = Answer(wanted, completer, cuts=[prompt.cut for prompt in prompts if prompt.cut])
-    job = worker.submit(prompts, wanted.sampling)
+    job = worker.submit(prompts, wanted.sampling, is_watched=wanted.is_stream)
     pieces = job.pieces()
 
     def cancel() -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One thread that loads the model and then completes, request after request, from a bounded queue.
 
-A request is a `Job`: the worker puts each piece of text on it, an endpoint reads them from the
-event loop, and `cancel` ends it at once, whether it still waits or is being drawn. Prompts are not
-batched here.
+A request is a `Job`: the worker puts each piece of text on it, or each completion where nobody
+watches them grow; an endpoint reads them from the event loop, and `cancel` ends it at once, whether
+it still waits or is being drawn. Requests are not batched here.
 """
 
 import asyncio
@@ -40,10 +40,16 @@ class Job:
     """One request's prompts on their way through the worker, and the text that came out so far."""
 
     def __init__(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, loop: asyncio.AbstractEventLoop
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        is_watched: bool,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.prompts = tuple(prompts)
         self.sampling = sampling
+        self.is_watched = is_watched
         self.cancelled = threading.Event()
         self._loop = loop
         self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
@@ -134,13 +140,21 @@ class Worker:
         self._thread.join(timeout_s if self._completer is not None else 0.0)
         return not self._thread.is_alive()
 
-    def submit(self, prompts: Sequence[Prompt], sampling: Sampling) -> Job:
+    def submit(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, is_watched: bool = False
+    ) -> Job:
         """Queue a request.
+
+        Args:
+            prompts: What to complete.
+            sampling: How.
+            is_watched: Whether text is wanted as it is drawn; else there is one piece for each
+                completion.
 
         Raises:
             ApiError: 503 without a model, 429 when too many requests wait already.
         """
-        job = Job(prompts, sampling, loop=asyncio.get_running_loop())
+        job = Job(prompts, sampling, is_watched=is_watched, loop=asyncio.get_running_loop())
         with self._changed:
             _ = self.completer
             num_ahead = len(self._waiting) + (self._current is not None)
@@ -185,11 +199,22 @@ class Worker:
 
 def _draw(completer: Completer, job: Job) -> None:
     try:
-        for number, prompt in enumerate(job.prompts):
-            for delta in completer.stream(prompt, job.sampling, job.cancelled):
-                job.put(Piece(number, delta))
-            if job.cancelled.is_set():
-                break
+        if job.is_watched:
+            _stream(completer, job)
+        else:
+            drawn = completer.complete(job.prompts, job.sampling, job.cancelled)
+            for number, completions in enumerate(drawn):
+                for index, completion in enumerate(completions):
+                    delta = Delta(text=completion.text, index=index, completion=completion)
+                    job.put(Piece(number, delta))
         job.put(None)
     except BaseException as error:
         job.put(error)
+
+
+def _stream(completer: Completer, job: Job) -> None:
+    for number, prompt in enumerate(job.prompts):
+        for delta in completer.stream(prompt, job.sampling, job.cancelled):
+            job.put(Piece(number, delta))
+        if job.cancelled.is_set():
+            break

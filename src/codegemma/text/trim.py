@@ -28,8 +28,10 @@ MIN_REPEATS: Final = 4
 MIN_REPEATED_CHARS: Final = 40
 """A tail is a loop when one unit stands in it this often and it is this long."""
 
-_WINDOW: Final = 4000
-_SPELLINGS: Final = (
+WINDOW: Final = 4000
+"""Most characters on each side of a cursor that a rule looks at."""
+
+SPELLINGS: Final = (
     FIM_PREFIX,
     FIM_MIDDLE,
     FIM_SUFFIX,
@@ -37,10 +39,36 @@ _SPELLINGS: Final = (
     START_OF_TURN,
     END_OF_TURN,
 )
+"""What `sentinel` cuts at."""
+
+MAX_BRACKETS: Final = 16
+"""Most closing brackets that are dropped from an end."""
+
 _BRACKETS: Final = re.compile(r"[()\[\]{}]")
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
-_CLOSING: Final = re.compile(r"[)\]}]{1,16}\Z")
+_CLOSING: Final = re.compile(rf"[)\]}}]{{1,{MAX_BRACKETS}}}\Z")
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
+
+
+class Overlap:
+    """Finds the longest end of a growing text that `head` begins with, in linear time.
+
+    `length` is that end's, 0 if there is none.
+    """
+
+    def __init__(self, head: str) -> None:
+        self.length = 0
+        self._head = head
+        self._borders = _borders(head)
+
+    def push(self, char: str) -> None:
+        """Take the next character of the text."""
+        head, length = self._head, self.length
+        if length == len(head):
+            length = self._borders[-1] if head else 0
+        while length and head[length] != char:
+            length = self._borders[length - 1]
+        self.length = length + 1 if head[length : length + 1] == char else 0
 
 
 @runtime_checkable
@@ -73,10 +101,10 @@ def sentinel(text: str, *, prefix: str, suffix: str) -> str:
 
     `x = 1<|fim_prefix|>y` becomes `x = 1`. A model's real control tokens never become text.
     """
-    ends = [text.find(spelling) for spelling in _SPELLINGS if spelling in text]
+    ends = [text.find(spelling) for spelling in SPELLINGS if spelling in text]
     written = [
         text.find(spelling)
-        for spelling in _SPELLINGS
+        for spelling in SPELLINGS
         if spelling in text and (spelling in prefix or spelling in suffix)
     ]
     return text[: min(set(ends) - set(written), default=len(text))]
@@ -97,12 +125,12 @@ def suffix_overlap(text: str, *, prefix: str, suffix: str) -> str:
     The tail counts from `MIN_OVERLAP` visible characters on, a letter or digit among them: rules
     drawn with signs go on through both sides. So does a line that the prefix ends with.
     """
-    tail, head = text[-_WINDOW:], suffix[:_WINDOW]
+    tail, head = text[-WINDOW:], suffix[:WINDOW]
     length = _longest_overlap(tail, head)
     overlap = tail[len(tail) - length :]
     if len("".join(overlap.split())) < MIN_OVERLAP or not any(map(str.isalnum, overlap)):
         return text
-    if prefix[-_WINDOW:].rstrip().endswith(overlap.strip()):
+    if prefix[-WINDOW:].rstrip().endswith(overlap.strip()):
         return text
     return text[: len(text) - length]
 
@@ -119,7 +147,7 @@ def closing_brackets(text: str, *, prefix: str, suffix: str) -> str:
     length = _longest_overlap(match.group(), suffix[: len(match.group())])
     if length == 0:
         return text
-    before, after = (prefix[-_WINDOW:] + text)[-2 * _WINDOW :], suffix[:_WINDOW]
+    before, after = (prefix[-WINDOW:] + text)[-2 * WINDOW :], suffix[:WINDOW]
     if _fits(_unclosed(before), after):
         return text
     for count in range(1, length + 1):
@@ -136,12 +164,12 @@ def repetition(text: str, *, prefix: str, suffix: str) -> str:
     text around the cursor does not loop in the same way.
     """
     del suffix
-    start, period = _loop(text[-_WINDOW:])
+    start, period = _loop(text[-WINDOW:])
     if period == 0:
         return text
-    start += max(0, len(text) - _WINDOW)
+    start += max(0, len(text) - WINDOW)
     unit = text[start : start + period]
-    if not any(char.isalnum() for char in unit) or prefix[-_WINDOW:].endswith(unit):
+    if not any(char.isalnum() for char in unit) or prefix[-WINDOW:].endswith(unit):
         return text
     end = text.find("\n", start + period - 1, start + 2 * period)
     return text[: end if end >= 0 else start + period]
@@ -224,9 +252,10 @@ def trim(
 
 def _longest_overlap(tail: str, head: str) -> int:
     """Give the length of the longest end of `tail` that `head` begins with, in linear time."""
-    pattern = head[: len(tail)]
-    border = _borders(pattern + "\0" + tail)
-    return border[-1] if tail and pattern else 0
+    overlap = Overlap(head[: len(tail)])
+    for char in tail:
+        overlap.push(char)
+    return overlap.length
 
 
 def _borders(text: str) -> list[int]:
