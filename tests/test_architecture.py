@@ -59,6 +59,11 @@ FLAGS = {
         "--unlicensed --vocab-size --workers source"
     ),
     "inspect": "--epoch --json --seed shard",
+    "evaluate": (
+        "--batch --isolation --json --limit --max-tokens --merge --mode --model --n --no-score "
+        "--out --path --seed --shard --temperature --top-p -m tasks"
+    ),
+    "score": "--isolation --json --out --task file",
     "train": "--data --decay-steps --json --minutes --out --recipe --set --start --steps",
 }
 DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "codegemma-7b", "nano", "nano-gpu", "tiny"]

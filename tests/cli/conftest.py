@@ -46,6 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> Callable[..., Ran]
     def run_command(*words: str, completer: Any = None, stdin: bytes = b"") -> Ran:
         if completer is not None:
             monkeypatch.setattr(options, "open_completer", lambda _: completer)
+            monkeypatch.setattr(options, "open_raw_completer", lambda _: completer)
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         status = main(list(words))
         written = capfdbinary.readouterr()

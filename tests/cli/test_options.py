@@ -2,7 +2,10 @@
 import sys
 import types
 
-from codegemma.cli.options import open_completer, waiting
+import pytest
+
+from codegemma.cli.options import open_completer, open_raw_completer, parse_mode, waiting
+from codegemma.errors import ConfigError
 
 
 def test_a_model_is_loaded_by_the_name_given(monkeypatch):
@@ -10,6 +13,19 @@ def test_a_model_is_loaded_by_the_name_given(monkeypatch):
     loader.load_completer = lambda name: f"completer of {name}"
     monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
     assert open_completer("nano") == "completer of nano"
+
+
+def test_a_model_to_be_measured_is_loaded_without_what_trims_its_text(monkeypatch):
+    loader = types.ModuleType("codegemma.generate.load")
+    loader.load_engine = lambda name: f"engine of {name}"
+    monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
+    assert open_raw_completer("nano") == "engine of nano"
+
+
+def test_an_order_is_known_by_its_name():
+    assert parse_mode("spm2") == "spm2"
+    with pytest.raises(ConfigError, match="--mode must be one of auto, psm, spm, spm2, not 'ps'"):
+        parse_mode("ps")
 
 
 def test_nothing_is_shown_where_nobody_watches(capfd):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codegemma.cli import options
-from codegemma.completion import MODES, Completion, Prompt, Sampling
+from codegemma.completion import Completion, Prompt, Sampling
 from codegemma.errors import ConfigError
 
 if TYPE_CHECKING:
-    from codegemma.completion import Completer, Cut, Mode
+    from codegemma.completion import Completer, Cut
 
 DRAWN_TEMPERATURE = 0.7
 
@@ -22,7 +22,7 @@ def complete(
         str, typer.Argument(metavar="FILE:LINE:COL", help="Where; - as FILE is standard input.")
     ],
     model: options.Model = "nano",
-    mode: Annotated[str, typer.Option(help=f"Order of the prompt: {', '.join(MODES)}.")] = "auto",
+    mode: options.Mode = "auto",
     n: Annotated[int, typer.Option("--n", help="How many to draw.", min=1, max=64)] = 1,
     as_json: options.Json = False,
     explain: Annotated[
@@ -65,7 +65,7 @@ def complete(
         seed=seed,
         n=n,
         stop=tuple(stop or ()),
-        mode=_mode(mode),
+        mode=options.parse_mode(mode),
     )
     at = cursor.read_cursor(cursor.parse_place(place), path=path)
     completer = options.open_completer(model)
@@ -86,13 +86,6 @@ def complete(
     text = f"{at.line_end}---{at.line_end}".join(one.text for one in completions)
     output.write_text(text)
     output.end_line(text)
-
-
-def _mode(mode: str) -> "Mode":
-    for known in MODES:
-        if mode == known:
-            return known
-    raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
 
 
 def _say_cut(cut: "Cut", name: str) -> None:

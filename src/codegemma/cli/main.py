@@ -43,6 +43,8 @@ VERBS = (
     Verb("verify", USE, "Prove that a model is whole and completes code"),
     Verb("prepare", IMPROVE, "Turn folders of source code into training data"),
     Verb("inspect", IMPROVE, "Show a training example as a person would read it"),
+    Verb("evaluate", IMPROVE, "Measure a model on benchmarks, or go on with a measurement"),
+    Verb("score", IMPROVE, "Score samples that were made elsewhere"),
     Verb("train", REBUILD, "Train a model, or go on with a run"),
 )
 

@@ -4,12 +4,16 @@
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from codegemma.completion import MODES
+from codegemma.errors import ConfigError
+
 if TYPE_CHECKING:
     from codegemma.completion import Completer
+    from codegemma.completion import Mode as KnownMode
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A name or a model folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -30,12 +34,29 @@ MinP = Annotated[
         "--min-p", help="Draw from tokens this likely, beside the best.", min=0.0, max=1.0
     ),
 ]
+Mode = Annotated[str, typer.Option("--mode", help=f"Order of the prompt: {', '.join(MODES)}.")]
+Isolation = Annotated[
+    Literal["bubblewrap", "landlock"],
+    typer.Option("--isolation", help="landlock is weaker, where a machine grants no namespaces."),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="The same seed draws the same text.", min=0)
 ]
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="End at this text; may be given again.")
 ]
+
+
+def parse_mode(mode: str) -> "KnownMode":
+    """Take the name of an order.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    for known in MODES:
+        if mode == known:
+            return known
+    raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}")
 
 
 def open_completer(model: str) -> "Completer":
@@ -48,6 +69,18 @@ def open_completer(model: str) -> "Completer":
         from codegemma.generate.load import load_completer
 
         return load_completer(model)
+
+
+def open_raw_completer(model: str) -> "Completer":
+    """Load a model for measuring: what it draws is left as it is.
+
+    Raises:
+        CodegemmaError: There is no such model, or its files are refused.
+    """
+    with waiting(f"Loading {model}"):
+        from codegemma.generate.load import load_engine
+
+        return load_engine(model)
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def shared_settings(
     }
 
 
-def session(draw: DrawSettings, *, info: CompleterInfo) -> dict[str, Any]:
-    """Give what this process draws with."""
+def session(draw: DrawSettings, *, model: str, device: str) -> dict[str, Any]:
+    """Give what this process draws with, the model by the name that it was asked for."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for name in _PACKAGES:
         try:
@@ -53,8 +53,8 @@ def session(draw: DrawSettings, *, info: CompleterInfo) -> dict[str, Any]:
             continue
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": info.name,
-        "device": info.device,
+        "model": model,
+        "device": device,
         "batch": draw.batch,
         "n": draw.n,
         "commit": _commit(),

@@ -104,7 +104,8 @@ def run_task(
         if len(samples) < total or model not in folder.models():
             completer = open_completer()
             fixed = shared_settings(task, data, settings.draw, info=completer.info)
-            folder.record(fixed, session=session(settings.draw, info=completer.info))
+            about = session(settings.draw, model=model, device=completer.info.device)
+            folder.record(fixed, session=about)
             if sandbox is not None:
                 folder.record_scoring(program_versions(task))
             drawn = draw_samples(

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs that measure share: the sandbox, a bar with the running score, and the result."""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codegemma.evaluate.scoring import Listener, Progress
+    from codegemma.sandbox.run import Isolation, Sandbox
+
+
+@contextmanager
+def sandbox(isolation: "Isolation", *, is_wanted: bool) -> "Generator[Sandbox | None]":
+    """Open a sandbox that uses every processor, or give None where none is wanted."""
+    if not is_wanted:
+        yield None
+        return
+    from codegemma.sandbox.run import Sandbox
+
+    with Sandbox(num_workers=os.cpu_count() or 1, isolation=isolation) as opened:
+        yield opened
+
+
+@contextmanager
+def progress() -> "Generator[Listener]":
+    """Show on a terminal's stderr how far a task is, the time that is left, its score so far."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    lines: dict[str, Any] = {}
+    with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+
+        def show(now: "Progress") -> None:
+            if now.stage not in lines:
+                # What an earlier run did took no time: the estimate counts from here.
+                lines[now.stage] = bar.add_task(f"{now.task}: {now.stage}", note="")
+            note = f"passed {100 * now.num_passed / now.num_scored:.1f} %" if now.num_scored else ""
+            bar.update(lines[now.stage], completed=now.done, total=now.total, note=note)
+
+        yield show
+
+
+def page(result: dict[str, Any]) -> str:
+    """Lay a result out for a person, a metric a line."""
+    lines = [f"{result['task']}"]
+    width = max((len(name) for name in result["metric"]), default=0)
+    for name, found in result["metric"].items():
+        value, low, high = (f"{100 * found[end]:.1f}" for end in ("value", "low", "high"))
+        counted = f"n {found['n']}"
+        if round(found["n_eff"]) != found["n"]:
+            counted += f", worth {found['n_eff']:.0f}"
+        lines.append(f"  {name.ljust(width)}  {value:>5} %  ({low} to {high})  {counted}")
+    notes = (
+        (result["num_missing"], f"of {result['num_problems']} problems have no sample"),
+        (result["num_refused"], "samples stand for prompts longer than the model's context"),
+        (result["num_prompts_cut"], "prompts were cut to the model's context"),
+    )
+    lines += [f"  {count} {words}" for count, words in notes if count]
+    if not result["metric"]:
+        lines.append(f"  {result['num_samples']} samples, none scored")
+    return "\n".join(lines) + "\n"

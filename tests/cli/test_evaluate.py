@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import contextlib
+import json
+import shutil
+
+import pytest
+
+from codegemma.cli import options, results
+from codegemma.errors import PrerequisiteError
+from codegemma.sandbox.run import Sandbox
+
+ROWS = [
+    {
+        "task_id": f"HumanEval/{number}",
+        "prompt": f"def f{number}():\n",
+        "entry_point": f"f{number}",
+        "canonical_solution": f"    return {number}\n",
+        "test": f"def check(candidate):\n    assert candidate() == {number}\n",
+    }
+    for number in range(4)
+]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A benchmark folder with four problems."""
+    folder = tmp_path / "benchmarks" / "human-eval"
+    folder.mkdir(parents=True)
+    (folder / "HumanEval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    monkeypatch.setenv("CODEGEMMA_BENCHMARKS", str(folder.parent))
+
+
+@pytest.fixture(scope="module")
+def opened():
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
+    with Sandbox(num_workers=2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def one_sandbox(opened, monkeypatch):
+    """The same sandbox for every command of these tests."""
+
+    @contextlib.contextmanager
+    def give(isolation, *, is_wanted):
+        yield opened if is_wanted else None
+
+    monkeypatch.setattr(results, "sandbox", give)
+
+
+def _answer(prompt, index):
+    return "    return 1\n" if prompt.suffix is None else "    return 2"
+
+
+def test_tasks_are_measured_and_their_results_printed(
+    run, fakes, data, one_sandbox, tmp_path, monkeypatch
+):
+    out = str(tmp_path / "out")
+    words = ("evaluate", "humaneval", "humaneval-infilling-single", "--out", out)
+
+    shown = run(*words, completer=fakes.ScriptedCompleter(_answer))
+
+    assert shown.status == 0, shown.err
+    lines = shown.out.splitlines()
+    assert lines[0] == "humaneval"
+    assert lines[1].split() == ["pass@1", "25.0", "%", "(4.6", "to", "69.9)", "n", "4"]
+    assert lines[4] == "humaneval-infilling-single"
+    assert shown.err == ""
+
+    monkeypatch.setattr(options, "open_raw_completer", None)  # nothing is loaded again
+    again = run(*words, "--json")
+
+    first, second = map(json.loads, again.out.splitlines())
+    assert (first["task"], first["n"], first["metric"]["pass@1"]["value"]) == ("humaneval", 4, 0.25)
+    assert second["task"] == "humaneval-infilling-single"
+    assert set(first["metric"]["pass@1"]) >= {"value", "low", "high", "n", "n_eff"}
+
+
+def test_settings_reach_the_model(run, fakes, data, tmp_path):
+    completer = fakes.ScriptedCompleter("x")
+
+    shown = run(
+        *("evaluate", "humaneval-infilling-single", "--out", str(tmp_path / "out"), "--no-score"),
+        *("--n", "2", "--top-p", "0.9", "--max-tokens", "9", "--mode", "spm", "--path", "a.py"),
+        *("--limit", "3", "--shard", "1/2", "--seed", "5"),
+        completer=completer,
+    )
+
+    assert shown.status == 0, shown.err
+    assert shown.out == "humaneval-infilling-single\n  4 samples, none scored\n"
+    (sampling,) = {(s.n, s.temperature, s.top_p, s.max_tokens, s.mode) for s in completer.samplings}
+    assert sampling == (2, 0.8, 0.9, 9, "spm")
+    assert [prompt.path for prompt in completer.prompts] == ["a.py", "a.py"]
+    folder = tmp_path / "out" / "humaneval-infilling-single"
+    assert sorted(path.name for path in folder.glob("[rs]*")) == [
+        "result-1-of-2.json",
+        "run-1-of-2.json",
+        "samples-1-of-2.jsonl",
+        "scores-1-of-2.jsonl",
+    ]
+
+
+def test_parts_are_merged(run, fakes, data, one_sandbox, tmp_path):
+    completer = fakes.ScriptedCompleter(_answer)
+    for index in ("1", "2"):
+        run(
+            *("evaluate", "humaneval", "--out", str(tmp_path / index), "--shard", f"{index}/2"),
+            completer=completer,
+        )
+
+    shown = run(
+        *("evaluate", "humaneval", "--out", str(tmp_path / "all"), "--json"),
+        *("--merge", str(tmp_path / "1"), "--merge", str(tmp_path / "2")),
+        completer=completer,
+    )
+
+    assert json.loads(shown.out)["metric"]["pass@1"]["value"] == 0.25
+    assert len(completer.prompts) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("humanevall",), "there is no task 'humanevall': did you mean humaneval"),
+        (("humaneval", "--shard", "3/2"), "a shard is written i/n with i from 1 to n, not 3/2"),
+        (("humaneval", "--mode", "x"), "--mode must be one of auto"),
+        (("humaneval", "--n", "2", "--temperature", "0"), "2 samples need a temperature above 0"),
+        (("humaneval", "--limit", "0"), "--limit"),
+        (("mbpp",), "mbpp/mbpp.jsonl.gz is not in"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_loaded(
+    run, data, one_sandbox, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.setattr("codegemma.cli.options.open_raw_completer", None)
+
+    shown = run("evaluate", *words, "--out", str(tmp_path / "out"))
+
+    assert shown.status == 2
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_unnamed_data_folder_is_asked_for(run, one_sandbox, tmp_path, monkeypatch):
+    monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+
+    shown = run("evaluate", "humaneval", "--out", str(tmp_path / "out"))
+
+    assert (shown.status, shown.out) == (2, "")
+    assert "set CODEGEMMA_BENCHMARKS to the folder that holds the benchmark data" in shown.err
+
+
+def test_task_that_lacks_something_is_named_and_the_others_are_run(
+    run, fakes, data, one_sandbox, tmp_path
+):
+    shown = run(
+        *("evaluate", "mbpp", "humaneval", "--out", str(tmp_path / "out")),
+        completer=fakes.ScriptedCompleter(_answer),
+    )
+
+    assert shown.status == 2
+    assert shown.out.startswith("humaneval\n")
+    assert "mbpp was not run: mbpp/mbpp.jsonl.gz is not in" in shown.err
+
+
+def test_missing_sandbox_is_named_before_a_model_is_loaded(run, data, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PrerequisiteError("the sandbox needs bubblewrap: apt-get install bubblewrap")
+
+    monkeypatch.setattr(Sandbox, "run", refuse)
+    monkeypatch.setattr("codegemma.cli.options.open_raw_completer", None)
+
+    shown = run("evaluate", "humaneval", "--out", str(tmp_path / "out"))
+
+    assert shown.status == 2
+    assert "apt-get install bubblewrap" in shown.err

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+import pytest
+
+from codegemma.cli import results
+from codegemma.evaluate.scoring import Progress
+
+
+def _metric(value, low, high, n, n_eff):
+    return {"value": value, "low": low, "high": high, "n": n, "n_eff": n_eff}
+
+
+RESULT = {
+    "task": "humaneval-infilling-single",
+    "metric": {
+        "pass@1": _metric(0.0261, 0.0171, 0.0371, 1033, 101.2),
+        "exact-match": _metric(1.0, 0.9977, 1.0, 164, 164.0),
+    },
+    "num_problems": 1033,
+    "num_samples": 1033,
+    "num_missing": 0,
+    "num_refused": 0,
+    "num_prompts_cut": 0,
+}
+
+
+def test_page_shows_value_interval_and_what_it_rests_on():
+    assert results.page(RESULT).splitlines() == [
+        "humaneval-infilling-single",
+        "  pass@1         2.6 %  (1.7 to 3.7)  n 1033, worth 101",
+        "  exact-match  100.0 %  (99.8 to 100.0)  n 164",
+    ]
+
+
+def test_page_says_what_is_missing_refused_and_cut():
+    page = results.page(RESULT | {"num_missing": 3, "num_refused": 2, "num_prompts_cut": 1})
+
+    assert page.splitlines()[-3:] == [
+        "  3 of 1033 problems have no sample",
+        "  2 samples stand for prompts longer than the model's context",
+        "  1 prompts were cut to the model's context",
+    ]
+
+
+def test_page_of_what_was_only_drawn_says_so():
+    page = results.page(RESULT | {"metric": {}})
+
+    assert page.splitlines()[1:] == ["  1033 samples, none scored"]
+
+
+def test_bar_shows_the_running_score_on_a_terminal_alone(capfd, monkeypatch):
+    steps = [
+        Progress("mbpp", "drawing", 16, 500, 0, 0),
+        Progress("mbpp", "drawing", 500, 500, 3, 8),
+    ]
+    with results.progress() as listener:
+        for step in steps:
+            listener(step)
+    assert capfd.readouterr() == ("", "")
+
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with results.progress() as listener:
+        for step in steps:
+            listener(step)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    for words in ("mbpp: drawing", "500/500", "passed 37.5 %"):
+        assert words in shown.err
+
+
+def test_sandbox_is_opened_only_where_it_is_wanted(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    with results.sandbox("bubblewrap", is_wanted=False) as nothing:
+        assert nothing is None
+    with results.sandbox("landlock", is_wanted=True) as opened:
+        assert opened is not None
+        assert (opened._num_workers, opened._isolation) == (3, "landlock")
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
