@@ -116,6 +116,13 @@ def test_the_output_of_a_training_stands_for_its_model(tmp_path, hf_folder):
     assert resolve(tmp_path / "out") == tmp_path / "out" / "model"
 
 
+def test_a_training_without_a_model_yet_says_how_to_come_by_one(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match=r"training run without a model yet: .*--minutes"):
+        resolve(tmp_path)
+
+
 def test_the_embedded_model_lies_in_the_package(tmp_path, hf_folder, monkeypatch):
     monkeypatch.setattr(hubs, "NANO_FOLDER", hf_folder)
     assert resolve("nano") == hf_folder

@@ -219,6 +219,12 @@ def _resolve_folder(path: Path) -> Path:
     # A run's own config.json is not a model's, so the model in it comes first.
     for folder in (path / "model", path):
         if (folder / CONFIG_NAME).exists():
+            if folder == path and (path / "metrics.jsonl").exists():
+                raise CheckpointError(
+                    f"{path} is a training run without a model yet: it is written when the run "
+                    "ends or is stopped with Ctrl-C; go on with the same `codegemma train` "
+                    "command, with --minutes for one that ends"
+                )
             return folder
     raise CheckpointError(f"{path} is no model folder: expected {CONFIG_NAME} in it")
 
