@@ -176,20 +176,33 @@ def test_text_is_not_cut_when_merges_could_cross_the_cut(train: Callable[..., Pa
     assert Tokenizer.from_file(path).encode(plain) == raw.encode(plain)
 
 
+def seconds_of(text: str) -> float:
+    """Processor seconds that encoding takes; what comes out is checked too."""
+    start = time.process_time()
+    ids = MODEL.encode(text)
+    spent = time.process_time() - start
+    assert MODEL.decode(ids) == text
+    return spent
+
+
 @pytest.mark.parametrize(
     "unit", ["def f(x): return x ", " ", "a", "<", "<bos>", "\u2581", "e\u0301\u0302\u0303", "\n"]
 )
 def test_time_grows_with_the_length_of_a_line_and_no_faster(unit: str):
-    short, long = (unit * (size // len(unit)) for size in (20_000, 320_000))
-    MODEL.encode(short)
-    spent = []
-    for text in (short, long):
-        start = time.process_time()
-        ids = MODEL.encode(text)
-        spent.append(time.process_time() - start)
-        assert MODEL.decode(ids) == text
+    MODEL.encode(unit * (20_000 // len(unit)))
+    short, long = (seconds_of(unit * (size // len(unit))) for size in (20_000, 320_000))
     # 16 times the text; quadratic time would take 256 times as long.
-    assert spent[1] < 64 * max(spent[0], 0.01)
+    assert long < 64 * max(short, 0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("unit", ["def f(x): return x ", "a", "abc;", "\u2581", " "])
+def test_a_line_of_10_mb_takes_time_as_its_length(unit: str):
+    size = len(unit.encode())
+    short, long = (seconds_of(unit * (total // size)) for total in (625_000, 10_000_000))
+    assert long < 64 * max(short, 0.1)
+    assert long < 60
 
 
 def test_the_fingerprint_is_the_files_sha256():
