@@ -18,9 +18,12 @@ def sandbox(isolation: "Isolation", *, is_wanted: bool) -> "Generator[Sandbox | 
     if not is_wanted:
         yield None
         return
+    from codegemma.model.folder import cache_folder
     from codegemma.sandbox.run import Sandbox
 
-    with Sandbox(num_workers=os.cpu_count() or 1, isolation=isolation) as opened:
+    prepared = cache_folder() / "compilers"
+    workers = os.cpu_count() or 1
+    with Sandbox(num_workers=workers, isolation=isolation, prepared=prepared) as opened:
         yield opened
 
 
