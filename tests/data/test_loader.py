@@ -192,6 +192,24 @@ def test_a_draw_over_the_budget_is_left_uncut(tokenizer: Tokenizer) -> None:
     assert t.FIM_MIDDLE_ID not in tokens
 
 
+def test_a_segment_left_uncut_for_want_of_room_is_told_from_one_drawn_uncut(
+    tokenizer: Tokenizer,
+) -> None:
+    uncut = len(fim.join_blocks([fim.encode_whole(tokenizer, TEXTS[0], path="pkg/m0.py")]))
+    always_cut = dataclasses.replace(NANO, fim_fraction=1.0, no_path_fraction=0.0)
+    never_cut = dataclasses.replace(always_cut, fim_fraction=0.0)
+
+    def draw(max_tokens: int, recipe: recipes.DataRecipe) -> bool:
+        record = make(TEXTS[:1], max_tokens=max_tokens)
+        return loader.draw_segment(
+            record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=0
+        ).is_fallback
+
+    assert draw(uncut, always_cut)
+    assert not draw(uncut, never_cut)
+    assert not draw(uncut + 16, always_cut)
+
+
 def test_a_budget_of_another_tokenizer_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="more than its budget of 8"):
         encode(make(TEXTS, max_tokens=8), tokenizer)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from codegemma.data.loader import Encoded
 from codegemma.errors import ConfigError, DataError
 from codegemma.text.tokens import EOS_ID, FILE_SEPARATOR_ID, FIM_MIDDLE_ID
 from codegemma.train.input import (
@@ -24,9 +25,10 @@ def tokens(*ids: int) -> NDArray[np.int32]:
     return np.array(ids, np.int32)
 
 
-def encode(record: int, epoch: int) -> NDArray[np.int32]:
-    """Record n in epoch e is e, then n times 100 + n."""
-    return np.array([epoch] + [100 + record] * record, np.int32)
+def encode(record: int, epoch: int) -> Encoded:
+    """Record n in epoch e is e, then n times 100 + n; record 3 was left uncut."""
+    ids = np.array([epoch] + [100 + record] * record, np.int32)
+    return Encoded(ids, is_fallback=record == 3)
 
 
 def start(num_records: int = 7, **settings: Any) -> BatchIterator:
@@ -97,6 +99,15 @@ def test_every_epoch_holds_every_record_once_in_another_order() -> None:
 
     assert sorted(seen[0]) == sorted(seen[1]) == [0, 1, 2, 3, 4, 5, 6]
     assert seen[0] != seen[1]
+
+
+def test_segments_left_uncut_are_counted_in_the_batch_that_holds_them() -> None:
+    batches = start()
+    for _ in range(9):
+        batch = next(batches)
+
+        assert batches.num_fallbacks == sum(103 in segment for segment in segments(batch))
+    batches.close()
 
 
 def test_the_seed_decides_the_order() -> None:

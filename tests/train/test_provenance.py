@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.errors import ConfigError
+from codegemma.errors import ConfigError, DataError
+from codegemma.text.tokenizer import Tokenizer
 from codegemma.train.optimizer import ScheduleConfig
-from codegemma.train.provenance import continue_config, read_commit, with_decay, write_config
+from codegemma.train.provenance import (
+    continue_config,
+    hash_inputs,
+    read_commit,
+    with_decay,
+    write_config,
+)
 from codegemma.train.recipes import TrainRecipe, override, tiny
 
 INPUTS = {"data": "d" * 64, "tokenizer": "t" * 64}
@@ -83,6 +90,28 @@ def test_a_setting_that_did_not_exist_is_taken_at_its_default(tmp_path: Path) ->
     path.write_text(json.dumps(config), encoding="utf-8")
 
     assert continue_config(stable(), out=tmp_path, inputs=INPUTS) == stable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"recipe": 3, "inputs": {}}',
+        '{"recipe": {"schedule": {"moon": 1}}, "inputs": {}}',
+    ],
+)
+def test_a_configuration_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"config\.json is no run's of this version"):
+        continue_config(stable(), out=tmp_path, inputs=INPUTS)
+
+
+def test_data_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_folder(Path(__file__).parents[1] / "golden" / "tokenizer")
+
+    with pytest.raises(DataError, match=r"cannot read .*manifest\.json: No such file"):
+        hash_inputs(tmp_path, tokenizer=tokenizer)
 
 
 def test_a_decay_starts_at_the_step_and_is_kept(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,18 @@ from codegemma.text.fim import encode_infill, encode_whole, join_blocks
 from codegemma.text.tokenizer import Tokenizer
 
 _DRAWS = 4
+
+
+class Encoded(NamedTuple):
+    """A segment, and how it came about.
+
+    Args:
+        tokens: Ids, int32 [T].
+        is_fallback: Whether every file was left uncut because no draw kept to the budget.
+    """
+
+    tokens: NDArray[np.int32]
+    is_fallback: bool
 
 
 class ShardReader:
@@ -119,24 +131,34 @@ def _read(reader: Any, path: Path, index: int) -> Record:
 def encode_record(
     record: Record, *, tokenizer: Tokenizer, recipe: DataRecipe, seed: int, epoch: int
 ) -> NDArray[np.int32]:
-    """Encode one segment: int32 [T] with T at most `record.max_tokens`.
+    """Encode one segment: int32 [T] with T at most `record.max_tokens`, as `draw_segment` does."""
+    return draw_segment(record, tokenizer=tokenizer, recipe=recipe, seed=seed, epoch=epoch).tokens
+
+
+def draw_segment(
+    record: Record, *, tokenizer: Tokenizer, recipe: DataRecipe, seed: int, epoch: int
+) -> Encoded:
+    """Cut and encode a record, and say whether it had to be left uncut.
 
     A pure function of its arguments. A draw that overflows the budget is drawn again 3 times, then
     every file is left uncut.
+
+    Raises:
+        DataError: Uncut, the record is over its budget: it was counted with another tokenizer.
     """
     for attempt in range(_DRAWS):
         rng = split.generator(record, seed=seed, epoch=epoch, purpose=f"fim{attempt}")
         draws = [split.draw_file(file, recipe=recipe, rng=rng) for file in record.files]
         tokens = _encode(record, draws, tokenizer)
         if len(tokens) <= record.max_tokens:
-            return np.asarray(tokens, np.int32)
+            return Encoded(np.asarray(tokens, np.int32), is_fallback=False)
     tokens = _encode(record, [split.UNCUT] * len(record.files), tokenizer)
     if len(tokens) > record.max_tokens:
         raise DataError(
             f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
             f"of {record.max_tokens}; it was prepared with another tokenizer"
         )
-    return np.asarray(tokens, np.int32)
+    return Encoded(np.asarray(tokens, np.int32), is_fallback=True)
 
 
 def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 from grain import experimental
 from numpy.typing import NDArray
 
+from codegemma.data.loader import Encoded
 from codegemma.errors import ConfigError, DataError
 from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID
 
@@ -35,7 +36,7 @@ class Source(Protocol):
         ...
 
 
-Encode = Callable[[Any, int], NDArray[np.int32]]
+Encode = Callable[[Any, int], Encoded]
 """Encodes a record as one segment, given the epoch."""
 
 
@@ -91,13 +92,19 @@ class BatchIterator(Iterator[Batch]):
     """Batches whose place can be stored and restored.
 
     Each batch has `micro_batches * rows` rows; batches are prepared ahead in one thread.
+
+    Attributes:
+        num_fallbacks: Segments of the last batch that were left uncut for want of room.
     """
 
     def __init__(self, iterator: grain.DatasetIterator) -> None:
         self._iterator = iterator
+        self.num_fallbacks = 0
 
     def __next__(self) -> Batch:
-        return _as_batch(next(self._iterator))
+        rows = next(self._iterator)
+        self.num_fallbacks = int(rows["is_fallback"].sum())
+        return _as_batch(rows)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -129,7 +136,9 @@ def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> Batc
     num_records = len(source)
 
     def to_segment(index: int, record: Any) -> dict[str, NDArray[Any]]:
-        return make_segment(encode(record, index // num_records), config=config)
+        encoded = encode(record, index // num_records)
+        segment = make_segment(encoded.tokens, config=config)
+        return segment | {"is_fallback": np.array([encoded.is_fallback], np.int32)}
 
     rows = (
         grain.MapDataset.source(cast(Any, source))
@@ -139,7 +148,8 @@ def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> Batc
         .map_with_index(to_segment)
         .to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     )
-    packed = _pack(rows, config).batch(config.rows * config.micro_batches)
+    features = ("tokens", "loss_weights", "is_fallback")
+    packed = _pack(rows, config, features=features).batch(config.rows * config.micro_batches)
     prefetched = experimental.ThreadPrefetchIterDataset(
         packed, prefetch_buffer_size=_PREFETCHED_BATCHES
     )
@@ -149,7 +159,8 @@ def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> Batc
 def pack_rows(segments: Sequence[NDArray[np.int32]], *, config: InputConfig) -> list[Batch]:
     """Pack given segments into single-row batches, in order; the last rows may be part empty."""
     dataset = grain.MapDataset.source([make_segment(tokens, config=config) for tokens in segments])
-    return [_as_batch(row, add_axis=True) for row in _pack(dataset.to_iter_dataset(), config)]
+    packed = _pack(dataset.to_iter_dataset(), config, features=("tokens", "loss_weights"))
+    return [_as_batch(row, add_axis=True) for row in packed]
 
 
 def make_segment(tokens: NDArray[np.int32], *, config: InputConfig) -> dict[str, NDArray[Any]]:
@@ -179,10 +190,12 @@ def middle_mask(tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
     return (last_start > last_end) & (tokens != FIM_MIDDLE_ID)
 
 
-def _pack(dataset: grain.IterDataset, config: InputConfig) -> grain.IterDataset:
+def _pack(
+    dataset: grain.IterDataset, config: InputConfig, *, features: Sequence[str]
+) -> grain.IterDataset:
     return experimental.FirstFitPackIterDataset(
         dataset,
-        length_struct={"tokens": config.row_tokens, "loss_weights": config.row_tokens},
+        length_struct=dict.fromkeys(features, config.row_tokens),
         num_packing_bins=_PACKING_BINS,
         seed=config.seed,
     )

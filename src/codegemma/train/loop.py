@@ -20,8 +20,9 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from codegemma.data.loader import ShardReader, encode_record
+from codegemma.data.loader import Encoded, ShardReader, draw_segment
 from codegemma.data.manifest import read_recipe
+from codegemma.data.shards import Record
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.metadata import Metadata
@@ -190,6 +191,7 @@ class _Run:
                 input_state=self.batches.state,
                 trained_tokens=self.progress.trained_tokens + int((batch.loss_weights > 0).sum()),
                 seconds=self.progress.seconds + time.monotonic() - began,
+                uncut_fallbacks=self.progress.uncut_fallbacks + self.batches.num_fallbacks,
             )
         return {
             "loss": float(result.loss),
@@ -198,6 +200,7 @@ class _Run:
             "tokens": int(batch.tokens.size),
             "trained_tokens": self.progress.trained_tokens,
             "seconds": self.progress.seconds,
+            "uncut_fallbacks": self.progress.uncut_fallbacks,
         }
 
     def _make_batches(self, reader: ShardReader) -> BatchIterator:
@@ -266,8 +269,8 @@ def _check_budget(data: Path, recipe: TrainRecipe) -> None:
         )
 
 
-def encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Any, epoch: int) -> Any:
-    """Encode a record as the recipe cuts it in this epoch: int32 [T]."""
-    return encode_record(
+def encode(tokenizer: Tokenizer, recipe: TrainRecipe, record: Record, epoch: int) -> Encoded:
+    """Encode a record as the recipe cuts it in this epoch."""
+    return draw_segment(
         record, tokenizer=tokenizer, recipe=recipe.data, seed=recipe.input.seed, epoch=epoch
     )

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import jax
 
-from codegemma.errors import CheckpointError, ConfigError
+from codegemma.errors import CheckpointError, ConfigError, DataError
 from codegemma.model.folder import read_json_object
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train.optimizer import ScheduleConfig
@@ -33,8 +33,16 @@ _CUTS: Final = re.compile(
 
 
 def hash_inputs(data: Path, *, tokenizer: Tokenizer) -> dict[str, str]:
-    """Sha256 of the data's manifest and of its tokenizer."""
-    manifest = (data / "manifest.json").read_bytes()
+    """Sha256 of the data's manifest and of its tokenizer.
+
+    Raises:
+        DataError: The manifest cannot be read.
+    """
+    path = data / "manifest.json"
+    try:
+        manifest = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; prepare again") from error
     return {"data": hashlib.sha256(manifest).hexdigest(), "tokenizer": tokenizer.fingerprint}
 
 
@@ -42,12 +50,19 @@ def continue_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -
     """Take the end of the schedule from the folder's configuration, and refuse another run's.
 
     Raises:
-        ConfigError: The folder was started with other settings or inputs; each is named.
+        ConfigError: The folder was started with other settings or inputs, each named, or by
+            another version.
     """
     if not (out / CONFIG_NAME).exists():
         return recipe
     stored = read_json_object(out, CONFIG_NAME)
-    old = _flat(stored["recipe"] | {"inputs": stored["inputs"]})
+    try:
+        old = _flat(stored["recipe"] | {"inputs": stored["inputs"]})
+        schedule = ScheduleConfig(**stored["recipe"]["schedule"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{out / CONFIG_NAME} is no run's of this version ({error}); take another folder"
+        ) from error
     new = _flat(_as_json(recipe) | {"inputs": inputs})
     changed = [
         f"{name}: {old[name]!r} there, {new[name]!r} now"
@@ -59,9 +74,7 @@ def continue_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -
             f"{out} was started with other settings; go on with those or take another folder: "
             + "; ".join(changed)
         )
-    if not stored["recipe"]["schedule"]["decay_steps"]:
-        return recipe
-    return dataclasses.replace(recipe, schedule=ScheduleConfig(**stored["recipe"]["schedule"]))
+    return dataclasses.replace(recipe, schedule=schedule) if schedule.decay_steps else recipe
 
 
 def with_decay(recipe: TrainRecipe, *, decay_steps: int | None, step: int) -> TrainRecipe:

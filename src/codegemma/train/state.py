@@ -37,12 +37,14 @@ class Progress:
         input_state: Place in the data, of `BatchIterator.state`.
         trained_tokens: Tokens with a loss weight so far.
         seconds: Time spent in training so far, over all runs.
+        uncut_fallbacks: Segments so far that were left uncut because no draw kept to the budget.
     """
 
     step: int
     input_state: dict[str, Any]
     trained_tokens: int = 0
     seconds: float = 0.0
+    uncut_fallbacks: int = 0
 
 
 def save_step(
@@ -74,6 +76,7 @@ def save_step(
                     "step": progress.step,
                     "trained_tokens": progress.trained_tokens,
                     "seconds": round(progress.seconds, 3),
+                    "uncut_fallbacks": progress.uncut_fallbacks,
                     "input_state": progress.input_state,
                 },
                 indent=1,
