@@ -126,6 +126,8 @@ def test_every_source_has_its_mirrored_test() -> None:
 
 def test_every_test_mirrors_a_source_or_is_listed() -> None:
     mirrored = {relative(mirror(path)) for path in MODULES}
+    scripts = (ROOT / "benchmarks").glob("*.py")
+    mirrored |= {f"tests/benchmarks/test_{script.name}" for script in scripts}
     tests = {relative(path) for path in (ROOT / "tests").rglob("test_*.py")}
 
     assert tests - mirrored - TESTS_WITHOUT_MIRROR == set()
