@@ -208,8 +208,12 @@ def _prepare(
         if not any(repository.files for repository in train):
             raise InputError(
                 "nothing is left to train on: "
-                + (f"{len(barred)} repositories lack a permissive licence" if barred else "no file")
-                + " passed the filters"
+                + (
+                    f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
+                    "code that you may use all the same"
+                    if barred
+                    else "no file passed the filters"
+                )
             )
         progress("vocabulary", 0, 1)
         tokenizer_file = _write_tokenizer(settings, partial, train)

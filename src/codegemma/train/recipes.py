@@ -85,15 +85,15 @@ class TrainRecipe:
 def nano() -> TrainRecipe:
     """The embedded model, for two CPU cores: a stable phase of any length, the decay run apart.
 
-    Unstated: CodeGemma trains no model of this size; the settings are measured, see
-    `docs/decisions/`.
+    Unstated: CodeGemma trains no model of this size; `docs/decisions/0004-nano-settings.md` says
+    which of the settings were measured and which were not.
     """
     return TrainRecipe(
         name="nano",
         model=models.nano(),
         data=data_recipes.nano(),
-        input=InputConfig(row_tokens=1024, rows=8),
-        schedule=ScheduleConfig(peak=4e-3, warmup_steps=60, num_steps=100_000),
+        input=InputConfig(row_tokens=1024, rows=4),
+        schedule=ScheduleConfig(peak=2e-3, warmup_steps=100, num_steps=100_000),
         run=RunConfig(heldout_every=200, checkpoint_every=100),
     )
 
