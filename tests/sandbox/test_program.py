@@ -8,6 +8,8 @@ from codegemma.sandbox.program import Limits, Program
 def test_limits_name_every_fault_at_once():
     with pytest.raises(ConfigError, match=r"wall_s must be above 0, not 0.0; .*max_processes"):
         Limits(wall_s=0.0, max_processes=-1)
+    with pytest.raises(ConfigError, match=r"cpu_s must be above 0, not 0"):
+        Limits(cpu_s=0)
 
 
 def test_half_a_surrogate_pair_is_refused_before_it_reaches_the_box():

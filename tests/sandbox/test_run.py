@@ -47,6 +47,28 @@ def test_slow_program_times_out_close_to_its_limit(sandbox):
     assert 0.3 <= result.wall_s < 2
 
 
+def test_program_that_works_too_long_times_out_before_the_clock_does(sandbox):
+    result = sandbox.run(_python("while True: pass"), Limits(wall_s=60.0, cpu_s=1))
+
+    assert result.outcome == "timeout"
+    assert result.wall_s < 50
+
+
+def test_program_that_waits_is_held_to_the_clock_alone(sandbox):
+    source = "import time\ntime.sleep(1.2)"
+
+    assert sandbox.run(_python(source), Limits(wall_s=20.0, cpu_s=1)).is_pass
+    assert sandbox.run(_python(source), Limits(wall_s=0.3, cpu_s=1)).outcome == "timeout"
+
+
+def test_program_that_ends_itself_by_force_is_a_fail(sandbox):
+    source = (
+        "import os, subprocess\nsubprocess.run(['sh', '-c', f'kill -9 {os.getpid()}'])\nos.abort()"
+    )
+
+    assert sandbox.run(_python(source), Limits(cpu_s=3)).outcome == "fail"
+
+
 def test_hungry_program_is_out_of_memory(sandbox):
     assert sandbox.run(_python("x = bytearray(9 << 30)")).outcome == "out_of_memory"
 

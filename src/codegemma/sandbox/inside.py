@@ -21,6 +21,7 @@ import contextlib
 import ctypes
 import fractions
 import json
+import math
 import os
 import resource
 import select
@@ -157,7 +158,7 @@ def _give_up_rights(limits: dict, box: dict) -> None:
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NPROC: limits["max_processes"] + box["num_others"],
-        resource.RLIMIT_CPU: int(limits["wall_s"]) + 2,
+        resource.RLIMIT_CPU: limits.get("cpu_s") or int(limits["wall_s"]) + 2,
     }
     if limits["address_space_bytes"]:
         bounds[resource.RLIMIT_AS] = limits["address_space_bytes"]
@@ -369,12 +370,15 @@ def _keep_step(step: dict, limits: dict, box: dict) -> dict:
         os.close(descriptor)
     kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
     reason = _collect(process, dict(kept), limits)
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    _, raw_status, used = os.wait4(process, 0)
+    status = os.waitstatus_to_exitcode(raw_status)
     stderr = kept[err].decode(errors="replace")
     if status == 120 and stderr.startswith("cannot start: "):
         return {"error": stderr.strip()}
-    if status == -signal.SIGXCPU:
-        reason = "timeout"
+    # The kernel ends what exceeds its time by clock ticks, of which a busy machine counts too many.
+    used_fraction = (used.ru_utime + used.ru_stime) / (limits.get("cpu_s") or math.inf)
+    if status == -signal.SIGKILL and used_fraction > 0.5:
+        reason = reason or "timeout"
     if kept[verdict] == b"memory" or (status and any(m in stderr for m in step["memory_marks"])):
         reason = reason or "out_of_memory"
     return {

@@ -23,6 +23,8 @@ class Limits:
 
     Args:
         wall_s: Wall-clock seconds, processor time included.
+        cpu_s: Processor seconds of one process; None leaves them to the clock. With more of
+            wall_s, a verdict depends less on what else the machine does.
         memory_bytes: Resident memory of all its processes together.
         address_space_bytes: Virtual memory of one process; None leaves it unbounded, which
             runtimes that reserve address space need.
@@ -33,6 +35,7 @@ class Limits:
     """
 
     wall_s: float = 3.0
+    cpu_s: int | None = None
     memory_bytes: int = 1024 * MEBIBYTE
     address_space_bytes: int | None = 2048 * MEBIBYTE
     output_bytes: int = 64 * 1024
@@ -42,6 +45,7 @@ class Limits:
     def __post_init__(self) -> None:
         numbers = (
             ("wall_s", self.wall_s),
+            ("cpu_s", 1 if self.cpu_s is None else self.cpu_s),
             ("memory_bytes", self.memory_bytes),
             ("output_bytes", self.output_bytes),
             ("file_bytes", self.file_bytes),
