@@ -71,13 +71,15 @@ def test_bar_shows_the_running_score_on_a_terminal_alone(capfd, monkeypatch):
         assert words in shown.err
 
 
-def test_sandbox_is_opened_only_where_it_is_wanted(monkeypatch):
+def test_sandbox_is_opened_only_where_it_is_wanted(monkeypatch, tmp_path):
     monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path))
     with results.sandbox("bubblewrap", is_wanted=False) as nothing:
         assert nothing is None
     with results.sandbox("landlock", is_wanted=True) as opened:
         assert opened is not None
         assert (opened._num_workers, opened._isolation) == (3, "landlock")
+        assert opened._prepared == tmp_path / "compilers"
 
 
 @pytest.fixture(autouse=True)

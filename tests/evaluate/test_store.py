@@ -182,6 +182,13 @@ def test_file_is_written_by_one_process_at_a_time(tmp_path):
     assert path.read_text() == '{"a": 1}\n'
 
 
+def test_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(InputError, match=r"file/out/s.jsonl cannot be written"):
+        store.LineFile(tmp_path / "file" / "out" / "s.jsonl")
+
+
 def test_half_a_surrogate_pair_survives(tmp_path):
     sample = replace(SAMPLE, text="\ud800")
 

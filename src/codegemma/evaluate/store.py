@@ -58,17 +58,20 @@ class LineFile:
 
     Raises:
         ConfigError: Another process is writing it.
+        InputError: It cannot be written there.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            _take_off_broken_end(path)
+            self._file = path.open("ab")
         except Timeout as error:
             raise ConfigError(f"another process is writing {path}; let it end first") from error
-        _take_off_broken_end(path)
-        self._file = path.open("ab")
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error}") from error
 
     def write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Append lines and hand them to the system, so that a kill loses none of them."""

@@ -124,3 +124,17 @@ def test_a_sample_of_reference_solutions_passes(benchmarks, sandbox, name):
     ]
 
     assert {result.outcome for result in sandbox.map(programs, task.limits)} == {"pass"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_reference_solution_passes(benchmarks, sandbox, name):
+    (task,) = find_tasks(name)
+    variant, problems = task.variants[0], task.problems(benchmarks)
+    programs = [variant.check(p, variant.cut(p, p.solution)) for p in problems]
+
+    results = list(sandbox.map(programs, task.limits))
+
+    assert [p.task_id for p, r in zip(problems, results, strict=True) if not r.is_pass] == []
+    assert len(results) == 164

@@ -192,3 +192,35 @@ def test_rules_that_cut_what_was_right_are_known_for_it(benchmarks):
         "sentinel+suffix-overlap+dedent-block": 157,
         "exact-match": 291,
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_span_that_was_cut_out_passes_in_its_place(benchmarks, sandbox, name):
+    task, problems = _problems(name, benchmarks)
+    programs = [infilling.program(problem, problem.solution) for problem in problems]
+    distinct = list(dict.fromkeys(programs))  # most are a function put together again
+
+    results = dict(zip(distinct, sandbox.map(distinct, task.limits), strict=True))
+
+    assert [
+        p.task_id for p, q in zip(problems, programs, strict=True) if not results[q].is_pass
+    ] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "num_passed"),
+    [
+        ("humaneval-infilling-single", 27),
+        ("humaneval-infilling-random", 30),
+        ("humaneval-infilling-random-light", 0),
+    ],
+)
+def test_empty_completions_pass_as_often_as_is_known(benchmarks, sandbox, name, num_passed):
+    task, problems = _problems(name, benchmarks)
+    programs = [infilling.program(problem, "") for problem in problems]
+
+    assert sum(r.is_pass for r in sandbox.map(programs, task.limits)) == num_passed

@@ -3,8 +3,9 @@
 import pytest
 
 from codegemma.completion import Prompt
+from codegemma.evaluate.judge import Judge
 from codegemma.evaluate.registry import find_tasks
-from codegemma.evaluate.task import Problem
+from codegemma.evaluate.task import Problem, Sample
 from codegemma.evaluate.tasks import mbpp
 from codegemma.sandbox.program import Limits
 
@@ -90,8 +91,9 @@ def test_text_ends_before_the_mark():
 def test_task_that_works_for_seconds_gets_more_time(benchmarks):
     problems = _problems("mbpp", benchmarks)
 
-    assert problems["MBPP/123"].limits == Limits(wall_s=60.0)
-    assert {problem.limits for problem in problems.values()} == {None, Limits(wall_s=60.0)}
+    slow = Limits(wall_s=120.0, cpu_s=60)
+    assert problems["MBPP/123"].limits == slow
+    assert {problem.limits for problem in problems.values()} == {None, slow}
 
 
 @pytest.mark.parametrize("name", ["mbpp", "mbpp:lf", "mbpp:0-shot"])
@@ -109,3 +111,19 @@ def test_wrong_program_fails(benchmarks, sandbox):
     result = sandbox.run(mbpp.program(problem, "def remove_Occ(s, ch):\n    return s\n"))
 
     assert result.outcome == "fail"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_reference_solution_passes(benchmarks, sandbox):
+    (task,) = find_tasks("mbpp")
+    problems = task.problems(benchmarks)
+    judge = Judge(task, problems, sandbox=sandbox)
+    samples = [
+        Sample(task_id=p.task_id, index=0, text=p.solution, prompt_sha256="ours") for p in problems
+    ]
+
+    scores = judge.score(samples, known={})
+
+    assert [score.task_id for score in scores if score.value != 1.0] == []
+    assert len(scores) == 500

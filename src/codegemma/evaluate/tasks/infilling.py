@@ -52,6 +52,7 @@ def make(name: str, argument: str | None) -> tuple[Task]:
             variants=_variants(is_single=kind == "single"),
             raw=Variant(name="raw", cut=lambda _, text: text, check=program),
             whole=humaneval.WHOLE,
+            limits=humaneval.LIMITS,
         ),
     )
 

@@ -6,8 +6,8 @@ The prompt shows tasks 2, 3 and 4 solved, their line ends as the file has them (
 
 Source: "Program Synthesis with Large Language Models", arXiv 2108.07732; prompt, shots and the test
 ids 11 to 510 from the README beside the data.
-Unstated: what stands between two shots, one line end here; the time limit, 10 s here, and 60 s for
-task 123, whose reference program works for 5 s.
+Unstated: what stands between two shots, one line end here; the time limit, 10 s of work here, 60 s
+for task 123, whose reference program works for 5 s.
 """
 
 import re
@@ -30,8 +30,8 @@ STOP: Final = "[DONE]"
 
 _SHOT_IDS: Final = (2, 3, 4)
 _TEST_IDS: Final = range(11, 511)
-_LIMITS: Final = Limits(wall_s=10.0)
-_SLOW_LIMITS: Final = {123: Limits(wall_s=60.0)}
+_LIMITS: Final = Limits(wall_s=30.0, cpu_s=10)
+_SLOW_LIMITS: Final = {123: Limits(wall_s=120.0, cpu_s=60)}
 _ARGUMENTS: Final = ("lf", "0-shot")
 _QUESTION: Final = (
     "You are an expert Python programmer, and here is your task: {text} "
