@@ -9,7 +9,7 @@ before, sampled every 10 ms, as a multiple of the weights kept; figures are medi
 highest, the page cache warm.
 
 Example:
-    python benchmarks/bench_load.py                  # 2B whole: 20 minutes, 12 GB of memory
+    python benchmarks/bench_load.py                  # 2B whole: 12 minutes of processor time, 9 GB
     python benchmarks/bench_load.py --num-layers 2   # its first two layers, what `make bench` runs
 """
 
