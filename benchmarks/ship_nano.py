@@ -97,6 +97,7 @@ def build(
         max_shard_bytes=_MAX_SHARD_BYTES,
     )
     engine = load_engine(folder)
+    _record(folder, engine)
     tell("drawing held-out lines")
     sample = draw_sample(data, num_lines=num_lines)
     nats: dict[Order, Float64[np.ndarray, " lines"]] = {}
@@ -105,6 +106,7 @@ def build(
         _compare(nats[mode], sample, shipped, is_forced=is_forced)
     nats |= {o: middle_nll(engine, sample.lines, order=o) for o in ORDERS if o != mode}
     rows = measure(engine, data, sample, nats=nats)
+    print_rows(rows)
     card = render_card(
         parts,
         data=data,
@@ -112,32 +114,35 @@ def build(
         mode=mode,
         trained_tokens=source.metadata.training["trained_tokens"],
     )
-    _finish(folder, engine, card=card, rows=rows)
+    _describe(folder, {"heldout": {row.name: round(row.value, 6) for row in rows}}, card=card)
+    load_checkpoint(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > MAX_BYTES:
+        raise ConfigError(f"the model takes {size:,} bytes, more than {MAX_BYTES:,}")
     return rows
 
 
-def _finish(folder: Path, engine: Engine, *, card: str, rows: Sequence[Row]) -> None:
-    """Add the record that `verify` holds the model to, and the card; list all; verify."""
+def _record(folder: Path, engine: Engine) -> None:
+    """Add the likelihoods that `verify` holds the model to, and verify it."""
     middles = read_middles()
     record = {order: measure_middles(engine, middles, mode=order).mean() for order in MODES}
-    metadata = read_metadata(folder)
-    figures = {
-        RECORD_KEY: {order: round(float(nll), 6) for order, nll in record.items()},
-        "heldout": {row.name: round(row.value, 6) for row in rows},
-    }
-    metadata = dataclasses.replace(metadata, training=dict(metadata.training) | figures)
-    text = json.dumps(metadata.raw, indent=2) + "\n"
-    (folder / METADATA_NAME).write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    write_manifest(folder)
-    report = examine(load_engine(folder), metadata, fingerprint=fingerprint(folder))
+    _describe(folder, {RECORD_KEY: {order: round(float(nll), 6) for order, nll in record.items()}})
+    report = examine(load_engine(folder), read_metadata(folder), fingerprint=fingerprint(folder))
     for check in report.checks:
         tell(f"{'passed' if check.is_passed else 'FAILED'} {check.name}: {check.detail}")
     if not report.is_passed:
         raise ConfigError("the model does not pass `codegemma verify`; nothing was shipped")
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    if size > MAX_BYTES:
-        raise ConfigError(f"the model takes {size:,} bytes, more than {MAX_BYTES:,}")
+
+
+def _describe(folder: Path, figures: dict[str, Any], *, card: str | None = None) -> None:
+    """Add to what the folder says of its training, and its card; list all files anew."""
+    metadata = read_metadata(folder)
+    metadata = dataclasses.replace(metadata, training=dict(metadata.training) | figures)
+    text = json.dumps(metadata.raw, indent=2) + "\n"
+    (folder / METADATA_NAME).write_text(text, encoding="utf-8")
+    if card is not None:
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    write_manifest(folder)
 
 
 def _compare(
@@ -222,7 +227,6 @@ def main() -> int:
     except CodegemmaError as error:
         print(f"ship_nano: {error}", file=sys.stderr)
         return 2
-    print_rows(rows)
     print(target)
     if arguments.into is None:
         print(write_rows("nano", rows, device=cpu_name()))
