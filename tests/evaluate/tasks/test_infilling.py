@@ -9,6 +9,7 @@ import pytest
 from codegemma.completion import Prompt
 from codegemma.errors import PrerequisiteError
 from codegemma.evaluate.registry import find_tasks
+from codegemma.evaluate.statistics import effective_n
 from codegemma.evaluate.task import Problem
 from codegemma.evaluate.tasks import infilling
 
@@ -80,6 +81,13 @@ def test_largest_clusters_hold_the_published_share_of_the_multi_line_set(benchma
 
     assert sizes["HumanEval/81"] == 435
     assert round(100 * sum(size for _, size in sizes.most_common(10)) / 5815) == 34
+
+
+@pytest.mark.parametrize(("kind", "worth"), [("single", 101), ("multi", 50)])
+def test_items_are_worth_the_published_number_of_independent_ones(benchmarks, kind, worth):
+    _, problems = _problems(f"humaneval-infilling-{kind}", benchmarks)
+
+    assert round(effective_n([problem.cluster for problem in problems])) == worth
 
 
 def test_missing_file_is_named_with_its_source(tmp_path):
