@@ -52,7 +52,9 @@ _PRELOADED = (
 # fmt: on
 
 # Types of the library whose equality is written in Python; what a program makes of them is not.
-_LIBRARY_EQUALITIES = {kind: kind.__eq__ for kind in (collections.Counter, fractions.Fraction)}
+_LIBRARY_EQUALITIES: dict[type, object] = {
+    kind: kind.__eq__ for kind in (collections.Counter, fractions.Fraction)
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
