@@ -46,7 +46,7 @@ from codegemma.text.tokenizer import Tokenizer
 RECORD_KEY: Final = "middle_nll"
 """Key in a model's training metadata of its own negative log likelihoods, by infill order."""
 
-RECORD_TOLERANCE: Final = 0.01
+RECORD_TOLERANCE: Final = 0.002
 """How far, as a fraction, a recorded value may be missed: other devices and dtypes round apart."""
 
 LEAST_T: Final = 2.602
