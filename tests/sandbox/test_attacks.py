@@ -7,6 +7,7 @@ import runpy
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,11 +92,18 @@ def test_honest_answer_passes_beside_the_forged_ones(sandbox: Sandbox):
 
 
 @pytest.fixture
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that everyone may read, with the sandbox and the attacks."""
-    folder = tmp_path_factory.mktemp("everyone")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
+def copy() -> Iterator[Path]:
+    """A folder that everyone may read, with the sandbox and the attacks.
+
+    Not below `tmp_path`, whose parents are for this user alone.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield _fill(folder)
+
+
+def _fill(folder: Path) -> Path:
     package = Path(codegemma.__file__).parent
     for name in ("__init__.py", "errors.py"):
         (folder / "codegemma").mkdir(exist_ok=True)
