@@ -237,8 +237,8 @@ def test_a_small_vocabulary_was_checked_when_it_was_loaded(tokenizer):
 
 def test_a_record_that_is_none_is_refused():
     nll = {"psm": 1.0, "spm": 1.0, "spm2": 1.0}
-    assert verify.check_record(nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}).is_passed
-    assert not verify.check_record(nll, {"psm": 1.02, "spm": 1.0, "spm2": 1.0}).is_passed
+    assert verify.check_record(nll, {"psm": 1.0015, "spm": 1.0, "spm2": 1.0}).is_passed
+    assert not verify.check_record(nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}).is_passed
     with pytest.raises(ConfigError, match="middle_nll"):
         verify.check_record(nll, {"psm": 1.0})
 
