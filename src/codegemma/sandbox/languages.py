@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from codegemma.errors import PrerequisiteError
-from codegemma.sandbox.program import MEBIBYTE, Language
+from codegemma.sandbox.program import Language
 
 WHOLE_LIBRARY: Final = re.compile(
     r"\A(?:[ \t]*(?://[^\n]*)?\n|[ \t]*#[ \t]*include[ \t]*<[\w./+]+>[ \t]*\n)*?"
@@ -24,8 +24,7 @@ WHOLE_LIBRARY: Final = re.compile(
 )
 """A C++ source that includes all of the standard library before it says anything else."""
 
-_COMPILE_WALL_S = 60.0
-_COMPILE_MEMORY_BYTES = 2048 * MEBIBYTE
+_ASK_S = 300.0  # Kotlin's compiler takes a minute to say its version on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +199,7 @@ def find_toolchain(language: Language) -> Installed:
     )
     named = tuple(path for bind in tools.binds if (path := Path(bind)).exists())
     output = subprocess.run(
-        _locate(tools.version, tools), capture_output=True, text=True, timeout=60, check=False
+        _locate(tools.version, tools), capture_output=True, text=True, timeout=_ASK_S, check=False
     )
     words = (output.stdout or output.stderr).strip().splitlines()
     lines = [line for line in words if "warning:" not in line] or ["unknown"]
@@ -236,7 +235,11 @@ def _locate(command: tuple[str, ...], tools: Toolchain) -> tuple[str, ...]:
         )
     if name == "rustc":  # rustup's command of that name only looks the real one up
         output = subprocess.run(
-            [found, "--print", "sysroot"], capture_output=True, text=True, timeout=60, check=False
+            [found, "--print", "sysroot"],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=False,
         )
         found = str(Path(output.stdout.strip(), "bin", "rustc"))
     return (found, *arguments)
