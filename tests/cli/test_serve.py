@@ -126,13 +126,14 @@ def test_a_port_in_use_is_told_in_one_line(run):
     assert ran.err.count("\n") == 1
 
 
-def test_a_model_is_warmed_with_an_infill(fakes):
+def test_a_model_is_warmed_with_an_infill_and_once_more(fakes):
     completer = fakes.ScriptedCompleter("x" * 20)
     warm(completer)
-    (prompt,) = completer.prompts
-    assert len(prompt.tokens) == 326
-    assert (prompt.tokens[:2], prompt.tokens[-2:]) == ((2, 67), (69, 68))
-    assert completer.num_finished == 1
+    first, second = completer.prompts
+    assert first == second
+    assert len(first.tokens) == 300
+    assert (first.tokens[:2], first.tokens[-2:]) == ((2, 67), (69, 68))
+    assert completer.num_finished == 2
 
 
 def test_a_small_context_is_warmed_within_its_bounds(fakes):

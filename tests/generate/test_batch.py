@@ -10,6 +10,7 @@ from codegemma.generate.batch import (
     _Pace,
     cache_length,
     empty_cache,
+    only_length,
     piece_length,
     row_bucket,
 )
@@ -42,6 +43,14 @@ def test_a_prompt_is_read_in_few_lengths(num_tokens, expected):
 def test_at_most_a_quarter_of_a_long_prompt_is_padding():
     for num_tokens in range(193, 1025):
         assert sum(pieces_of(num_tokens)) <= num_tokens * 4 / 3
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "expected"), [(1, 64), (64, 64), (128, 64), (129, 256), (1000, 256)]
+)
+def test_a_prompt_may_be_read_in_pieces_of_one_length(num_tokens, expected):
+    assert only_length(num_tokens) == expected
+    assert piece_length(num_tokens, lengths=(expected,)) == expected
 
 
 @pytest.mark.parametrize(

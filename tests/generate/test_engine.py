@@ -275,6 +275,13 @@ def test_logits_are_those_of_a_full_forward_pass(engine, full_logits):
     np.testing.assert_allclose(logits, full_logits([tokens])[0, :63], atol=1e-4)
 
 
+def test_the_first_prompt_is_read_in_pieces_of_one_length_and_later_ones_in_few(make_engine):
+    engine = make_engine()
+    request = engine._request(Prompt(tokens=(2, *[300] * 149)), Sampling())
+    lengths = [engine._batch([request], Sampling(), seed=0)._piece_lengths for _ in range(3)]
+    assert lengths == [(256,), (256, 64), (256, 64)]
+
+
 def test_a_prompt_read_in_pieces_gives_what_one_pass_gives(engine, full_logits):
     tokens = np.random.default_rng(1).integers(108, 1024, 150)
     prompt = (2, *tokens.tolist())

@@ -40,6 +40,7 @@ def drawn(device_params, config):
         tokens,
         init_cache(config, batch=2, length=128),
         num_tokens=num_tokens,
+        is_end=jnp.asarray(True),
         controls=None,
         uniforms=jnp.zeros((2, 1)),
         **common,
@@ -59,6 +60,25 @@ def drawn(device_params, config):
         )
 
     return first, cache, decode
+
+
+def test_a_piece_that_ends_no_prompt_is_read_and_draws_nothing(drawn, device_params, config):
+    _, whole, _ = drawn
+    tokens, num_tokens = padded([PROMPT, PROMPT[:3]], 16)
+    found, cache = programs.prefill(
+        device_params,
+        tokens,
+        init_cache(config, batch=2, length=128),
+        num_tokens=num_tokens,
+        is_end=jnp.asarray(False),
+        controls=None,
+        uniforms=jnp.zeros((2, 1)),
+        config=config,
+        dtype=np.dtype(np.float32),
+        num_top=2,
+    )
+    assert found.tokens.tolist() == [[programs.NO_TOKEN]] * 2
+    np.testing.assert_array_equal(cache.k, whole.k)
 
 
 def test_greedy_steps_follow_a_full_forward_pass(drawn, full_logits):
@@ -103,6 +123,7 @@ def test_settings_of_the_draw_are_each_rows_own(device_params, common, config):
         tokens,
         init_cache(config, batch=2, length=128),
         num_tokens=num_tokens,
+        is_end=jnp.asarray(True),
         controls=controls,
         uniforms=uniforms,
         num_top=1,

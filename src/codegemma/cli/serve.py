@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8012
 STOP_TIMEOUT_S = 10
-WARM_TOKENS = 326
+WARM_TOKENS = 300
 """A prompt of this length is read in one piece of each length that `generate/batch.py` knows."""
 
 
@@ -133,12 +133,15 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
 
 
 def warm(completer: "Completer") -> None:
-    """Draw a little, so that the programs most requests need are compiled before the first one."""
+    """Draw a little, so that the programs most requests need are compiled before the first one.
+
+    Twice, since a model's first prompt is read in pieces of one length (see `Engine`).
+    """
     length = min(WARM_TOKENS, completer.info.context_length // 2)
     text = completer.tokenizer.encode("value = 1\n" * length)[: length - 4]
     tokens = (BOS_ID, FIM_PREFIX_ID, *text, FIM_SUFFIX_ID, FIM_MIDDLE_ID)
-    for _ in completer.stream(Prompt(tokens=tokens), Sampling(max_tokens=8)):
-        pass
+    for _ in range(2):
+        completer.complete([Prompt(tokens=tokens)], Sampling(max_tokens=8))
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -111,6 +111,7 @@ class Batch:
         max_rows: Most rows drawn together; more samples go one group after the other.
         cancel: Ends the batch when set.
         is_watched: Whether text is wanted as it is drawn.
+        piece_lengths: Lengths of the pieces in which prompts are read, from `PIECE_LENGTHS`.
     """
 
     def __init__(
@@ -124,9 +125,11 @@ class Batch:
         max_rows: int,
         cancel: threading.Event | None = None,
         is_watched: bool = False,
+        piece_lengths: Sequence[int] = PIECE_LENGTHS,
     ) -> None:
         self._weights = weights
         self._requests = requests
+        self._piece_lengths = piece_lengths
         self._sampling = sampling
         self._max_rows = max_rows
         self._cancel = cancel
@@ -179,7 +182,7 @@ class Batch:
             if (reason := self._interruption()) is not None:
                 yield from self._end(self._rows, reason)
                 return None
-            length = piece_length(int((lengths - read).max()))
+            length = piece_length(int((lengths - read).max()), lengths=self._piece_lengths)
             tokens = np.zeros((num_rows, length), np.int32)
             counts = np.minimum(lengths - read, length)
             for index, prompt in enumerate(prompts):
@@ -191,6 +194,7 @@ class Batch:
                 tokens,
                 cache,
                 num_tokens=counts.astype(np.int32),
+                is_end=((counts > 0) & (read == lengths)).any(),
                 controls=self._controls(num_rows),
                 uniforms=uniforms,
             )
@@ -382,15 +386,24 @@ def cache_length(num_tokens: int, *, context_length: int) -> int:
     return min(length, -(-context_length // BLOCK) * BLOCK)
 
 
-def piece_length(num_left: int) -> int:
+def piece_length(num_left: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> int:
     """Length of the next piece of a prompt: the longest of which at most a quarter is padding.
 
     Example: 300 tokens are read as 256 and 64, 200 as 256, 150 as 64, 64 and 64.
     """
-    for length in PIECE_LENGTHS:
+    for length in lengths:
         if 4 * num_left > 3 * length:
             return length
-    return PIECE_LENGTHS[-1]
+    return lengths[-1]
+
+
+def only_length(num_tokens: int) -> int:
+    """Length in which to read a prompt if all its pieces are to have one.
+
+    Example: 128 tokens are read as 64 and 64, 129 as 256, 300 as 256 and 256.
+    """
+    short = (length for length in reversed(PIECE_LENGTHS) if num_tokens <= 2 * length)
+    return next(short, PIECE_LENGTHS[0])
 
 
 def row_bucket(num_rows: int) -> int:

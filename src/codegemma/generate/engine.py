@@ -21,11 +21,13 @@ from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate import programs
 from codegemma.generate.batch import (
+    PIECE_LENGTHS,
     Batch,
     Request,
     Weights,
     cache_length,
     empty_cache,
+    only_length,
     piece_length,
     row_bucket,
 )
@@ -75,6 +77,7 @@ class Engine:
             dtype=dtype,
             lock=threading.Lock(),
         )
+        self._was_asked = False
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -225,6 +228,10 @@ class Engine:
         is_watched: bool = False,
     ) -> Batch:
         longest = max(len(request.tokens) + request.max_tokens for request in requests)
+        # A process that asks once has one program less to load if all pieces have one length.
+        only = only_length(max(len(request.tokens) for request in requests))
+        piece_lengths = PIECE_LENGTHS if self._was_asked else (only,)
+        self._was_asked = True
         return Batch(
             self._weights,
             self._tokenizer,
@@ -234,6 +241,7 @@ class Engine:
             max_rows=self._max_rows(longest),
             cancel=cancel,
             is_watched=is_watched,
+            piece_lengths=piece_lengths,
         )
 
     def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:

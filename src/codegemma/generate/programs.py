@@ -70,6 +70,7 @@ def prefill(
     cache: KVCache,
     *,
     num_tokens: Int[Array, " B"],
+    is_end: Bool[Array, ""],
     controls: Controls | None,
     uniforms: Float[Array, "B samples"],
     config: ModelConfig,
@@ -78,13 +79,15 @@ def prefill(
 ) -> tuple[Drawn, KVCache]:
     """Read a piece of each row's prompt and draw the token after it, once for each sample.
 
-    The draw of a row means something only where the piece ends its prompt.
+    The draw of a row means something only where the piece ends its prompt; a piece that ends none
+    is spared the product with the whole vocabulary.
 
     Args:
         params: Weights.
         tokens: Pieces, padded on the right.
         cache: What was read before; its arrays are used up.
         num_tokens: Length of each piece, 0 for a row with nothing to read.
+        is_end: Whether a row's prompt ends with its piece; else nothing is drawn.
         controls: Settings of the draw; None is greedy.
         uniforms: One number per row and sample.
         config: Sizes.
@@ -98,8 +101,13 @@ def prefill(
         params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
     )
     last = jnp.maximum(num_tokens - 1, 0)[:, None, None]
-    logits = unembed(params, jnp.take_along_axis(hidden, last, axis=1)[:, 0])
-    return _draw(logits, controls, uniforms, num_top=num_top), cache
+    hidden = jnp.take_along_axis(hidden, last, axis=1)[:, 0]
+    drawn = jax.lax.cond(
+        is_end,
+        lambda: _draw(unembed(params, hidden), controls, uniforms, num_top=num_top),
+        lambda: _nothing(*uniforms.shape, num_top=num_top),
+    )
+    return drawn, cache
 
 
 @_jit_draw
@@ -160,12 +168,7 @@ def decode(
         is_done = is_done | jnp.any(token[:, None] == stop_ids, axis=1)
         return step + 1, token, is_done, drawn, cache
 
-    drawn = Drawn(
-        tokens=jnp.full((num_rows, max_steps), NO_TOKEN, jnp.int32),
-        logprobs=jnp.zeros((num_rows, max_steps), jnp.float32),
-        top_tokens=jnp.zeros((num_rows, max_steps, num_top), jnp.int32),
-        top_logprobs=jnp.zeros((num_rows, max_steps, num_top), jnp.float32),
-    )
+    drawn = _nothing(num_rows, max_steps, num_top=num_top)
     start = (jnp.zeros((), jnp.int32), token, is_done, drawn, cache)
     *_, drawn, cache = jax.lax.while_loop(is_going, advance, start)
     return drawn, cache
@@ -242,6 +245,16 @@ def read_logits(
         params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
     )
     return unembed(params, hidden), cache
+
+
+def _nothing(num_rows: int, num_steps: int, *, num_top: int) -> Drawn:
+    """Give the room for what is to be drawn, empty."""
+    return Drawn(
+        tokens=jnp.full((num_rows, num_steps), NO_TOKEN, jnp.int32),
+        logprobs=jnp.zeros((num_rows, num_steps), jnp.float32),
+        top_tokens=jnp.zeros((num_rows, num_steps, num_top), jnp.int32),
+        top_logprobs=jnp.zeros((num_rows, num_steps, num_top), jnp.float32),
+    )
 
 
 def _draw(
