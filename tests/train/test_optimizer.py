@@ -76,11 +76,12 @@ def test_faults_of_an_optimizer_are_named_together() -> None:
         OptimizerConfig(weight_decay=-1.0, beta2=1.0)
 
 
-def test_orthogonalised_matrices_have_singular_values_near_one_another() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_orthogonalised_matrices_have_singular_values_near_one_another(dtype: str) -> None:
     matrix = jnp.asarray(np.random.default_rng(1).normal(size=(6, 40)), jnp.float32)
 
     for shape in (matrix, matrix.T):
-        values = np.linalg.svd(np.asarray(orthogonalise(shape)), compute_uv=False)
+        values = np.linalg.svd(np.asarray(orthogonalise(shape, dtype=dtype)), compute_uv=False)
         size = 0.2 * 40**0.5
         assert values.min() > 0.65 * size
         assert values.max() < 1.25 * size

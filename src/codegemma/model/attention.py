@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from codegemma.model.products import sum_products
+
 _FLOAT32 = jnp.float32
 _MASKED: Final = -2.3819763e38  # gemma_pytorch's value: near the lowest float32, yet finite
 _BLOCK: Final = 128
@@ -160,8 +162,10 @@ def _row_backward(
         grad_weights = _product(grad_out[queries], v[keys].T)
         grad_scores = (weights * (grad_weights - mean_grads[queries])).astype(q.dtype)
         grads_q.append(_product(grad_scores, k[keys]).astype(q.dtype))
-        grad_k = grad_k.at[:, keys].add(_product(q[queries].T, grad_scores))
-        grad_v = grad_v.at[:, keys].add(_product(grad_out[queries].T, weights.astype(q.dtype)))
+        grad_k = grad_k.at[:, keys].add(sum_products(q[queries], grad_scores, axes=(0, 0)))
+        grad_v = grad_v.at[:, keys].add(
+            sum_products(grad_out[queries], weights.astype(q.dtype), axes=(0, 0))
+        )
     return jnp.concatenate(grads_q), grad_k.T.astype(k.dtype), grad_v.T.astype(v.dtype)
 
 

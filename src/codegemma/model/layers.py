@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from codegemma.model.products import sum_products
+
 DType = jnp.dtype | type
 _FLOAT32 = jnp.float32
 
@@ -36,7 +38,7 @@ def project(x: Float[Array, "..."], weight: Float[Array, "..."], *, num_dims: in
 
 @jax.custom_vjp
 def _product(x: Float[Array, "rows inputs"], weight: Float[Array, "inputs outputs"]) -> Array:
-    return _sum_products(x, weight.astype(x.dtype), axes=(1, 0)).astype(x.dtype)
+    return sum_products(x, weight.astype(x.dtype), axes=(1, 0)).astype(x.dtype)
 
 
 def _product_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -46,25 +48,12 @@ def _product_forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array
 def _product_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     # By hand, because autodiff would multiply float32 with bfloat16, at the speed of float32.
     x, weight = saved
-    grad_x = _sum_products(grad, weight.astype(grad.dtype), axes=(1, 1))
-    grad_weight = _sum_products(x, grad, axes=(0, 0))
+    grad_x = sum_products(grad, weight.astype(grad.dtype), axes=(1, 1))
+    grad_weight = sum_products(x, grad, axes=(0, 0))
     return grad_x.astype(x.dtype), grad_weight.astype(weight.dtype)
 
 
 _product.defvjp(_product_forward, _product_backward)
-
-
-def _sum_products(
-    left: Float[Array, "..."], right: Float[Array, "..."], *, axes: tuple[int, int]
-) -> Float[Array, "rows columns"]:
-    """Product of two matrices over one axis of each, with sums and result in float32."""
-    is_lone_row = left.shape[1 - axes[0]] == 1 and left.dtype != _FLOAT32
-    if is_lone_row:
-        # XLA multiplies a lone bfloat16 row on a CPU 2.4 times slower than two of them.
-        left = jnp.concatenate([left, left], axis=1 - axes[0])
-    dims = (((axes[0],), (axes[1],)), ((), ()))
-    sums = jax.lax.dot_general(left, right, dims, preferred_element_type=_FLOAT32)
-    return sums[:1] if is_lone_row else sums
 
 
 def embed(
@@ -82,7 +71,7 @@ def embed(
 def unembed(table: Float[Array, "V D"], hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
     """Logits in float32: products with the rows of the unscaled embedding table."""
     rows = hidden.reshape(-1, table.shape[1])
-    logits = _sum_products(rows, table.astype(hidden.dtype), axes=(1, 1))
+    logits = sum_products(rows, table.astype(hidden.dtype), axes=(1, 1))
     return logits.reshape(*hidden.shape[:-1], table.shape[0])
 
 
@@ -117,5 +106,6 @@ def rotate(
 
 def feed_forward(x: Float[Array, "B T D"], layer: dict[str, Any]) -> Float[Array, "B T D"]:
     """GeGLU: `down(gelu(gate(x)) * up(x))`, GELU in its tanh form whatever a file may call it."""
-    gate = jax.nn.gelu(project(x, layer["gate"]), approximate=True)
-    return project(gate * project(x, layer["up"]), layer["down"])
+    # In float32: a CPU would round to bfloat16 and back between all the steps of a GELU.
+    gate, up = (project(x, layer[name]).astype(_FLOAT32) for name in ("gate", "up"))
+    return project((jax.nn.gelu(gate, approximate=True) * up).astype(x.dtype), layer["down"])

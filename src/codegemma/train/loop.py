@@ -117,7 +117,9 @@ class _Run:
         self.inputs = provenance.hash_inputs(data, tokenizer=self.tokenizer)
         recipe = provenance.continue_config(recipe, out=out, inputs=self.inputs)
 
-        optimizer = make_optimizer(recipe.optimizer, specs=param_specs(model))
+        optimizer = make_optimizer(
+            recipe.optimizer, specs=param_specs(model), dtype=recipe.compute.dtype
+        )
         key = jax.random.key(recipe.run.seed)
         make_state = jax.jit(lambda: init_state(init_params(model, key=key), optimizer=optimizer))
         restored = self._restore(start, like=jax.eval_shape(make_state))

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from codegemma.model.products import sum_products
+
 UNROLLED_LOGITS: Final = 2**26
 """Up to so many logits the chunks are written out one after the other, on CPUs faster than a scan;
 beyond, the compiler would run several at once and hold all their logits."""
@@ -162,7 +164,7 @@ def _fused_forward(
             grad_table, grad_hidden = grads
             part, grad = parts[index].astype(hidden.dtype), grad_logits[index]
             grad_hidden += _product(grad, part)
-            return grad_table.at[index].add(_product(grad.T, hidden)), grad_hidden
+            return grad_table.at[index].add(sum_products(grad, hidden, axes=(0, 0))), grad_hidden
 
         grads = (grad_table, jnp.zeros(hidden.shape, jnp.float32))
         grad_table, grad_hidden = jax.lax.fori_loop(0, parts.shape[0], add, grads)

@@ -18,10 +18,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from codegemma.errors import ConfigError
 from codegemma.model.params import Params, ParamSpec
+from codegemma.model.products import sum_products
 
 _INPUT_AXES = {"D": ("D",), "N": ("N", "H"), "F": ("F",)}
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -115,15 +117,22 @@ class OptimizerConfig:
             raise ConfigError("optimizer: " + "; ".join(faults))
 
 
-def make_optimizer(config: OptimizerConfig, *, specs: Params) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, *, specs: Params, dtype: DTypeLike = jnp.float32
+) -> optax.GradientTransformation:
     """Build the transformation of gradients into the direction that is subtracted.
 
     Args:
         config: Settings.
         specs: `param_specs` of the model; its axes say which weights are stacks of matrices.
+        dtype: Of the factors of Muon's products.
     """
     adam = optax.scale_by_adam(config.beta1, config.beta2, config.eps)
-    matrix = scale_by_muon(specs, momentum=config.momentum) if config.kind == "muon" else adam
+    matrix = (
+        scale_by_muon(specs, momentum=config.momentum, dtype=dtype)
+        if config.kind == "muon"
+        else adam
+    )
     groups: dict[Hashable, optax.GradientTransformation] = {
         "matrix": optax.chain(matrix, optax.add_decayed_weights(config.weight_decay)),
         "embedding": optax.chain(adam, optax.scale(config.embedding_factor)),
@@ -148,7 +157,7 @@ class MuonState(NamedTuple):
 
 
 def scale_by_muon(
-    specs: Params, *, momentum: float, num_iterations: int = 5
+    specs: Params, *, momentum: float, num_iterations: int = 5, dtype: DTypeLike = jnp.float32
 ) -> optax.GradientTransformation:
     """Replace each update by the nearest half-orthogonal matrix, at the size of AdamW's updates.
 
@@ -169,7 +178,10 @@ def scale_by_muon(
             if isinstance(update, optax.MaskedNode):
                 return update
             matrices = update.reshape(spec.shape[0], num_rows(spec), -1)
-            out = [orthogonalise(matrix, num_iterations=num_iterations) for matrix in matrices]
+            out = [
+                orthogonalise(matrix, num_iterations=num_iterations, dtype=dtype)
+                for matrix in matrices
+            ]
             return jnp.stack(out).reshape(update.shape)
 
         return jax.tree.map(direction, specs, ahead, is_leaf=_is_spec), MuonState(new)
@@ -188,21 +200,29 @@ def num_rows(spec: ParamSpec) -> int:
 
 
 def orthogonalise(
-    matrix: Float[Array, "rows columns"], *, num_iterations: int = 5
+    matrix: Float[Array, "rows columns"], *, num_iterations: int = 5, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "rows columns"]:
     """Bring all singular values near 1 by a quintic iteration, then to AdamW's size.
 
-    The result's root mean square is about 0.2, whatever the shape.
+    The result's root mean square is about 0.2, whatever the shape. Sums are float32; factors in
+    bfloat16, as in Muon's own implementation, move the singular values less than the iteration
+    leaves them apart.
     """
     rows, columns = matrix.shape
     a, b, c = _NEWTON_SCHULZ
     x = matrix.T if rows > columns else matrix
-    x = x / (jnp.linalg.norm(x) + 1e-7)
+    x = (x / (jnp.linalg.norm(x) + 1e-7)).astype(jnp.float32)
     for _ in range(num_iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
+        gram = _product(x, x, dtype, axes=(1, 1))
+        x = a * x + _product(b * gram + c * _product(gram, gram, dtype), x, dtype)
     x = x.T if rows > columns else x
-    return x * (_MATCHED_RMS * max(rows, columns) ** 0.5)
+    return x.astype(matrix.dtype) * (_MATCHED_RMS * max(rows, columns) ** 0.5)
+
+
+def _product(
+    left: Array, right: Array, dtype: DTypeLike, *, axes: tuple[int, int] = (1, 0)
+) -> Array:
+    return sum_products(left.astype(dtype), right.astype(dtype), axes=axes)
 
 
 def _group(spec: ParamSpec) -> str:
