@@ -58,6 +58,7 @@ def test_a_run_ends_with_the_model_s_folder(run: Run, trainer: Trainer) -> None:
         "data": Path("d"),
         "out": Path("o"),
         "start": None,
+        "model": None,
         "decay_steps": None,
         "max_minutes": None,
     }
@@ -152,3 +153,14 @@ def test_a_missing_extra_is_named_with_its_install_line() -> None:
     assert ran.stderr == (
         "codegemma: training needs the package optax: pip install 'codegemma[train]'\n"
     )
+
+
+def test_a_run_begins_with_a_model_by_name_or_with_a_step_not_both(
+    run: Run, trainer: Trainer
+) -> None:
+    assert run(*TINY, "--model", "nano").status == 0
+    assert (trainer.settings["model"] / "manifest.json").is_file()
+
+    ran = run(*TINY, "--model", "nano", "--start", "s")
+    assert ran.status == 2
+    assert "--start and --model exclude each other" in ran.err

@@ -25,7 +25,7 @@ def stable() -> TrainRecipe:
 
 
 def test_the_configuration_holds_the_recipe_versions_and_inputs(tmp_path: Path) -> None:
-    write_config(tiny(), out=tmp_path, inputs=INPUTS)
+    write_config(tiny(), out=tmp_path, inputs=INPUTS, origin=None)
 
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert config["recipe"]["schedule"]["peak"] == 0.01
@@ -35,13 +35,13 @@ def test_the_configuration_holds_the_recipe_versions_and_inputs(tmp_path: Path) 
 
 
 def test_the_same_recipe_goes_on(tmp_path: Path) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
 
     assert continue_config(stable(), out=tmp_path, inputs=INPUTS) == stable()
 
 
 def test_cadence_and_length_may_change(tmp_path: Path) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
     changed = override(stable(), ["run.log_every=7", "schedule.num_steps=2000"])
 
     assert continue_config(changed, out=tmp_path, inputs=INPUTS) == changed
@@ -60,7 +60,7 @@ def test_cadence_and_length_may_change(tmp_path: Path) -> None:
 def test_what_decides_the_result_may_not_change(
     assignment: str, message: str, tmp_path: Path
 ) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
 
     with pytest.raises(ConfigError) as caught:
         continue_config(override(stable(), [assignment]), out=tmp_path, inputs=INPUTS)
@@ -69,21 +69,21 @@ def test_what_decides_the_result_may_not_change(
 
 
 def test_how_records_were_chosen_is_the_datas_affair(tmp_path: Path) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
     changed = override(stable(), ["data.max_file_bytes=5"])
 
     assert continue_config(changed, out=tmp_path, inputs=INPUTS) == changed
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
 
     with pytest.raises(ConfigError, match=r"inputs.data: 'dd.*now$"):
         continue_config(stable(), out=tmp_path, inputs=INPUTS | {"data": "e" * 64})
 
 
 def test_a_setting_that_did_not_exist_is_taken_at_its_default(tmp_path: Path) -> None:
-    write_config(stable(), out=tmp_path, inputs=INPUTS)
+    write_config(stable(), out=tmp_path, inputs=INPUTS, origin=None)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     del config["recipe"]["compute"]["z_loss"]
@@ -116,7 +116,7 @@ def test_data_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_a_decay_starts_at_the_step_and_is_kept(tmp_path: Path) -> None:
     decaying = with_decay(stable(), decay_steps=30, step=120)
-    write_config(decaying, out=tmp_path, inputs=INPUTS)
+    write_config(decaying, out=tmp_path, inputs=INPUTS, origin=None)
     resumed = continue_config(stable(), out=tmp_path, inputs=INPUTS)
 
     assert (decaying.schedule.num_steps, decaying.schedule.decay_steps) == (150, 30)

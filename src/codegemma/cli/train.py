@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codegemma.errors import PrerequisiteError
+from codegemma.errors import ConfigError, PrerequisiteError
 
 
 def train(
@@ -19,6 +19,9 @@ def train(
     recipe: Annotated[str, typer.Option(help="What is trained, and how.")] = "nano",
     start: Annotated[
         Path | None, typer.Option("--start", help="Step folder of another run to go on from.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model whose weights a new run begins with.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Length of the run: schedule.num_steps.", min=1)
@@ -35,7 +38,7 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each line of the log.")] = False,
 ) -> None:
-    """Train a model from scratch, or go on with the run in OUT.
+    """Train from scratch or from a model's weights, or go on with the run in OUT.
 
     Writes OUT/config.json, OUT/metrics.jsonl, OUT/steps/N and OUT/model.
     """
@@ -49,6 +52,10 @@ def train(
             f"training needs the package {error.name}: pip install 'codegemma[train]'"
         ) from error
 
+    from codegemma.model import hub
+
+    if start is not None and model is not None:
+        raise ConfigError("--start and --model exclude each other: both say what to begin with")
     assignments = list(changes or ())
     if steps is not None:
         assignments.append(f"schedule.num_steps={steps}")
@@ -59,6 +66,7 @@ def train(
             data=data,
             out=out,
             start=start,
+            model=None if model is None else hub.resolve(model),
             decay_steps=decay_steps,
             max_minutes=minutes,
             listener=listener,

@@ -31,6 +31,7 @@ from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import provenance
 from codegemma.train.guard import interrupts, locked
 from codegemma.train.heldout import HeldoutLoss
+from codegemma.train.initial import load_initial
 from codegemma.train.input import Batch, BatchIterator, make_batches
 from codegemma.train.metrics import MetricsLog, Speed
 from codegemma.train.optimizer import learning_rate, make_optimizer
@@ -39,6 +40,8 @@ from codegemma.train.state import Progress, list_steps, restore_newest, restore_
 from codegemma.train.step import TrainState, init_state, make_scorer, make_step
 
 TOKENIZER_NAME: Final = "tokenizer.model"
+
+_BEGINNING: Final = Progress(step=0, input_state={})
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -64,6 +67,7 @@ def train(
     data: Path,
     out: Path,
     start: Path | None = None,
+    model: Path | None = None,
     decay_steps: int | None = None,
     max_minutes: float | None = None,
     listener: Listener | None = None,
@@ -77,6 +81,7 @@ def train(
         data: Output folder of `codegemma prepare`.
         out: Folder of the run.
         start: Step folder of another run to go on from, data position included, when `out` is new.
+        model: Folder of a model whose weights a new run begins with.
         decay_steps: End the stable phase at the newest step and let the rate fall over so many
             steps more; the step it starts from is kept.
         max_minutes: Save and stop after so long, between steps.
@@ -90,7 +95,7 @@ def train(
         KeyboardInterrupt: A signal came; the last step and its model are saved.
     """
     with locked(out):
-        run = _Run(recipe, data=data, out=out, start=start, decay_steps=decay_steps)
+        run = _Run(recipe, data=data, out=out, start=start, model=model, decay_steps=decay_steps)
         return run.go(max_minutes=max_minutes, listener=listener)
 
 
@@ -104,6 +109,7 @@ class _Run:
         data: Path,
         out: Path,
         start: Path | None,
+        model: Path | None,
         decay_steps: int | None,
     ) -> None:
         self.out = out
@@ -112,26 +118,35 @@ class _Run:
         self.tokenizer_file = data / TOKENIZER_NAME
         self.tokenizer = Tokenizer.from_file(self.tokenizer_file)
         _check_budget(data, recipe)
-        model = dataclasses.replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
-        recipe = dataclasses.replace(recipe, model=model)
+        config = dataclasses.replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
+        recipe = dataclasses.replace(recipe, model=config)
         self.inputs = provenance.hash_inputs(data, tokenizer=self.tokenizer)
         recipe = provenance.continue_config(recipe, out=out, inputs=self.inputs)
 
         optimizer = make_optimizer(
-            recipe.optimizer, specs=param_specs(model), dtype=recipe.compute.dtype
+            recipe.optimizer, specs=param_specs(config), dtype=recipe.compute.dtype
         )
         key = jax.random.key(recipe.run.seed)
-        make_state = jax.jit(lambda: init_state(init_params(model, key=key), optimizer=optimizer))
+        make_state = jax.jit(lambda: init_state(init_params(config, key=key), optimizer=optimizer))
         restored = self._restore(start, like=jax.eval_shape(make_state))
-        self.state, self.progress = restored or (make_state(), Progress(step=0, input_state={}))
+        self.origin: dict[str, Any] | None = None
+        if restored is not None:
+            self.state, self.progress = restored
+            self.origin = provenance.read_origin(out)
+        elif model is not None:
+            found = load_initial(model, config=config, tokenizer=self.tokenizer)
+            self.state, self.progress = init_state(found.params, optimizer=optimizer), _BEGINNING
+            self.origin = found.origin
+        else:
+            self.state, self.progress = make_state(), _BEGINNING
         self.recipe = provenance.with_decay(
             recipe, decay_steps=decay_steps, step=self.progress.step
         )
-        provenance.write_config(self.recipe, out=out, inputs=self.inputs)
+        provenance.write_config(self.recipe, out=out, inputs=self.inputs, origin=self.origin)
 
         self.batches = self._make_batches(reader)
         self.update = make_step(
-            model=model,
+            model=config,
             optimizer=optimizer,
             compute=recipe.compute,
             micro_batches=recipe.input.micro_batches,
@@ -248,6 +263,7 @@ class _Run:
         training = provenance.summary(
             self.recipe,
             inputs=self.inputs,
+            origin=self.origin,
             step=self.progress.step,
             trained_tokens=self.progress.trained_tokens,
         )

@@ -98,12 +98,22 @@ def with_decay(recipe: TrainRecipe, *, decay_steps: int | None, step: int) -> Tr
     return dataclasses.replace(recipe, schedule=schedule)
 
 
-def write_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -> None:
+def read_origin(out: Path) -> dict[str, Any] | None:
+    """Read which model's weights the folder's run began with, None for fresh ones."""
+    if not (out / CONFIG_NAME).exists():
+        return None
+    return read_json_object(out, CONFIG_NAME).get("origin")
+
+
+def write_config(
+    recipe: TrainRecipe, *, out: Path, inputs: dict[str, str], origin: dict[str, Any] | None
+) -> None:
     """Write `config.json`, all or nothing."""
     values = {
         "format": 1,
         "recipe": _as_json(recipe),
         "inputs": inputs,
+        "origin": origin,
         "versions": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
@@ -118,12 +128,18 @@ def write_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -> N
 
 
 def summary(
-    recipe: TrainRecipe, *, inputs: dict[str, str], step: int, trained_tokens: int
+    recipe: TrainRecipe,
+    *,
+    inputs: dict[str, str],
+    origin: dict[str, Any] | None,
+    step: int,
+    trained_tokens: int,
 ) -> dict[str, Any]:
     """What a model folder records of its training."""
     return {
         "recipe": _as_json(recipe),
         "inputs": inputs,
+        "origin": origin,
         "step": step,
         "trained_tokens": trained_tokens,
         "versions": {name: version(name) for name in _PACKAGES},
