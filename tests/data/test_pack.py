@@ -21,24 +21,6 @@ MODULE = "".join(
 )
 
 
-def test_tests_stand_behind_what_they_test() -> None:
-    paths = [
-        "pkg/size.py",
-        "pkg/tests/test_shape.py",
-        "pkg/shape.py",
-        "pkg/area_test.py",
-        "pkg/area.py",
-    ]
-
-    assert sorted(paths, key=pack.lexical_key) == [
-        "pkg/area.py",
-        "pkg/area_test.py",
-        "pkg/shape.py",
-        "pkg/tests/test_shape.py",
-        "pkg/size.py",
-    ]  # fmt: skip
-
-
 def pack_texts(tokenizer: Tokenizer, **texts: str) -> list[list[tuple[str, str]]]:
     files = tuple(File(path=f"{name}.py", text=text) for name, text in texts.items())
     repository = Repository(name="r", version="1", files=files)
@@ -50,6 +32,38 @@ def test_short_neighbours_share_a_record_uncut(tokenizer: Tokenizer) -> None:
     assert pack_texts(tokenizer, a="x = 1\n", b="y = 2\n") == [
         [("a.py", "x = 1\n"), ("b.py", "y = 2\n")]
     ]
+
+
+def test_what_is_imported_stands_before_what_imports_it(tokenizer: Tokenizer) -> None:
+    assert pack_texts(tokenizer, a="import z\n", m="y = 2\n", z="x = 1\n") == [
+        [("z.py", "x = 1\n"), ("a.py", "import z\n"), ("m.py", "y = 2\n")]
+    ]
+
+
+def test_an_item_goes_whole_into_the_fullest_record_that_has_room(tokenizer: Tokenizer) -> None:
+    texts = {name: "x = 1\n" * lines for name, lines in zip("abcd", (30, 20, 5, 10), strict=True)}
+    tokens = {name: len(tokenizer.encode(text)) for name, text in texts.items()}
+    assert tokens == {"a": 150, "b": 100, "c": 25, "d": 50}  # of 256, and some 20 more a file
+
+    records = pack_texts(tokenizer, **texts)
+
+    assert [[path for path, _ in files] for files in records] == [
+        ["a.py", "c.py"],
+        ["b.py", "d.py"],
+    ]
+
+
+def test_every_file_of_a_record_names_repository_commit_path_and_line(tokenizer: Tokenizer) -> None:
+    files = (File(path="pkg/a.py", text=MODULE), File(path="pkg/b.py", text="x = 1\n"))
+    repository = Repository(name="shapes", version="0123abc", files=files)
+    records, _, _ = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
+
+    for file in (file for record in records for file in record.files):
+        origin, _, line = file.origin.rpartition(":")
+        text = {file.path: file.text for file in files}[file.path]
+
+        assert origin == "shapes@0123abc"
+        assert "".join(text.splitlines(True)[int(line) - 1 :]).startswith(file.text)
 
 
 def test_a_file_that_fits_the_context_is_never_cut(tokenizer: Tokenizer) -> None:

@@ -13,6 +13,7 @@ from codegemma.text import syntax
 from codegemma.text.syntax import (
     LANGUAGES,
     error_fraction,
+    find_statements,
     has_grammar,
     language_of,
     parses,
@@ -217,3 +218,16 @@ def test_offsets_are_sound_for_any_text(text: str, language: str):
     assert offsets == sorted(set(offsets))
     assert set(offsets) <= set(range(1, len(text) + 1))
     assert bool(text) == (len(text) in offsets)
+
+
+def test_statements_are_found_outside_strings_the_outermost_once() -> None:
+    text = "'import a'\nimport b\nif x:\n    import \u00e9.d\ndef f():\n    def g(): pass\n"
+
+    found = find_statements(text, "python", kinds=["import_statement", "function_definition"])
+
+    assert found == [
+        ("import_statement", "import b", 0),
+        ("import_statement", "import \u00e9.d", 4),
+        ("function_definition", "def f():\n    def g(): pass", 0),
+    ]
+    assert find_statements("", "python", kinds=["import_statement"]) == []

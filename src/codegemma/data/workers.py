@@ -31,7 +31,7 @@ from codegemma.text.tokenizer import Tokenizer
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
-_VERSION = 2
+_VERSION = 3
 """Raised when a stage's outcome changes for the same input, so that older results are not taken."""
 
 Progress = Callable[[str, int, int], None]

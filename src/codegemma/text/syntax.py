@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a parser knows about a source text: its language, whether it parses, where it breaks.
 
-Reads text of the languages below with tree-sitter and gives numbers and offsets, never a tree.
+Reads text of the languages below with tree-sitter and gives numbers, offsets and pieces of it,
+never a tree.
 Python's grammar is always there; the others are used when their packages are installed. Work is
 bounded in parser steps, not in seconds, so that a result never depends on the machine: hostile
 text gives the answer of text that does not parse. This module draws nothing at random.
@@ -10,11 +11,11 @@ text gives the answer of text that does not parse. This module draws nothing at 
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import tree_sitter
 
@@ -184,6 +185,48 @@ def error_fraction(text: str, language: str) -> float:
     return min(1.0, wrong / max(1, len(data)))
 
 
+class Statement(NamedTuple):
+    """A piece of a text that a grammar has a name for.
+
+    Args:
+        kind: The grammar's name, such as "import_statement".
+        text: The piece.
+        column: Bytes of its first line before it.
+    """
+
+    kind: str
+    text: str
+    column: int
+
+
+def find_statements(text: str, language: str, *, kinds: Collection[str]) -> list[Statement]:
+    """List the pieces of these kinds in the order of the text, the outermost where they nest.
+
+    Empty for text beyond the bounds of this module.
+
+    Raises:
+        ConfigError: The language is none of `LANGUAGES`.
+        PrerequisiteError: Its grammar is not installed.
+    """
+    data = text.encode("utf-8", "replace")
+    tree = _parse(data, language)
+    if tree is None:
+        return []
+    wanted = _kind_ids(language, frozenset(kinds))
+    found: list[Statement] = []
+    cursor = tree.walk()
+    while True:
+        node = cast("tree_sitter.Node", cursor.node)
+        if node.kind_id in wanted:
+            piece = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+            found.append(Statement(node.type, piece, node.start_point.column))
+        elif cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return found
+
+
 def suffix_starts(text: str, language: str) -> list[int]:
     """List the character offsets at which a suffix may begin so that the syntax breaks there.
 
@@ -341,20 +384,25 @@ def _language(language: str) -> tree_sitter.Language:
 
 
 @lru_cache
+def _kind_ids(language: str, names: frozenset[str]) -> frozenset[int]:
+    """Give the ids of named node kinds."""
+    grammar = _language(language)
+    return frozenset(
+        kind
+        for kind in range(grammar.node_kind_count)
+        if grammar.node_kind_is_named(kind) and grammar.node_kind_for_id(kind) in names
+    )
+
+
+@lru_cache
 def _kinds(language: str) -> tuple[frozenset[int], frozenset[int]]:
     """Give the node kinds of a language that are opaque, and those that are marks."""
     grammar = _language(language)
-    names = _GRAMMARS[language].opaque
-    kinds = range(grammar.node_kind_count)
     return (
+        _kind_ids(language, frozenset(_GRAMMARS[language].opaque)),
         frozenset(
             kind
-            for kind in kinds
-            if grammar.node_kind_is_named(kind) and grammar.node_kind_for_id(kind) in names
-        ),
-        frozenset(
-            kind
-            for kind in kinds
+            for kind in range(grammar.node_kind_count)
             if not grammar.node_kind_is_named(kind)
             and grammar.node_kind_for_id(kind) in (")", "]", "}", ",", ";")
         ),
