@@ -7,7 +7,7 @@ Example:
     model = codegemma.load("nano")
     print(model.complete("def area(radius):", "").text)
 
-Importing this package imports next to nothing; loading a model imports jax.
+Importing this package imports next to nothing; loading a model imports jax, unless it is remote.
 """
 
 import importlib
@@ -47,17 +47,18 @@ def load(name_or_path: str | Path, *, dtype: str | None = None) -> "Model":
     """Load a model.
 
     Args:
-        name_or_path: A known name ("nano", "codegemma-2b", ...; see `codegemma models`) or a model
-            folder.
+        name_or_path: A known name ("nano", "codegemma-2b", ...; see `codegemma models`), a model
+            folder, or a server of OpenAI's completions: "remote:URL", "remote:URL#MODEL".
         dtype: "float32" or "bfloat16"; None takes what suits device and model.
 
     Raises:
-        CodegemmaError: There is no such model, its files are refused, or memory is short.
+        CodegemmaError: There is no such model, its files are refused, memory is short, or a server
+            does not answer as it should.
     """
-    from codegemma.generate.load import load_completer
     from codegemma.generate.model import Model
+    from codegemma.generate.named import open_named
 
-    return Model(load_completer(name_or_path, dtype=dtype))
+    return Model(open_named(name_or_path, dtype=dtype))
 
 
 def __getattr__(name: str) -> Any:

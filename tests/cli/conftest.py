@@ -3,6 +3,7 @@
 
 import importlib.util
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -53,3 +54,16 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> Callable[..., Ran]
         return Ran(status, written.out.decode("utf-8"), written.err.decode("utf-8"))
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def http() -> ModuleType:
+    """The server that answers what it is told to: `ScriptedServer`, `Reply`, `pieces`."""
+    path = Path(__file__).parents[1] / "scripted_server.py"
+    spec = importlib.util.spec_from_file_location("scripted_server", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module

@@ -177,3 +177,75 @@ def test_missing_sandbox_is_named_before_a_model_is_loaded(run, data, tmp_path, 
 
     assert shown.status == 2
     assert "apt-get install bubblewrap" in shown.err
+
+
+def test_a_server_is_measured_like_a_model(run, http, data, one_sandbox, tmp_path):
+    def answer(asked):
+        text = "    return 1\n" if "fim_prefix" not in asked.body["prompt"] else "    return 2"
+        return http.Reply(events=http.pieces(text, size=4))
+
+    with http.serving(http.ScriptedServer(answer)) as server:
+        words = ("evaluate", "humaneval", "humaneval-infilling-single", "--model")
+        shown = run(
+            *(*words, f"remote:{server.url}", "--out", str(tmp_path / "out"), "--json"),
+        )
+        prompts = [asked.body["prompt"] for asked in server.drawn]
+
+    assert shown.status == 0, shown.err
+    first, second = map(json.loads, shown.out.splitlines())
+    assert first["metric"]["pass@1"]["value"] == 0.25
+    assert second["metric"]["pass@1"]["value"] == 0.25
+    assert prompts[0] == "def f0():\n"
+    # The set's quirk: a span from the first line on has a line end too many before it.
+    assert prompts[4] == "<|fim_prefix|>def f0():\n\n<|fim_suffix|><|fim_middle|>"
+    model = first["settings"]["model"]
+    assert model["name"] == "Qwen/Qwen2.5-Coder-1.5B,fim=qwen2.5-coder"
+
+
+def test_parts_drawn_by_servers_at_different_addresses_are_merged(
+    run, http, data, one_sandbox, tmp_path
+):
+    words = ("evaluate", "humaneval")
+    for index in ("1", "2"):
+        with http.serving(http.ScriptedServer()) as server:
+            part = ("--out", str(tmp_path / index), "--shard", f"{index}/2", "--no-score")
+            shown = run(*words, *part, "--model", f"remote:{server.url}")
+            assert shown.status == 0, shown.err
+    with http.serving(http.ScriptedServer()) as server:
+        merge = ("--merge", str(tmp_path / "1"), "--merge", str(tmp_path / "2"))
+        out = ("--out", str(tmp_path / "all"), "--json", "--model", f"remote:{server.url}")
+        merged = run(*words, *out, *merge)
+
+    assert merged.status == 0, merged.err
+    assert json.loads(merged.out)["num_samples"] == 4
+    assert server.drawn == []
+
+
+def test_a_server_that_is_not_there_is_one_line(run, data, one_sandbox, tmp_path):
+    shown = run(
+        *("evaluate", "humaneval", "--out", str(tmp_path / "out")),
+        *("--model", "remote:http://127.0.0.1:1"),
+    )
+
+    assert shown.status == 2
+    assert shown.err.count("\n") == 1
+    assert "cannot reach http://127.0.0.1:1/v1" in shown.err
+
+
+def test_a_server_that_fails_midway_loses_nothing(run, http, data, one_sandbox, tmp_path):
+    def answer(asked):
+        if asked.body["prompt"].startswith("def f2"):
+            return http.Reply(status=400, body={"error": "no more"})
+        return http.Reply(events=http.pieces("    return 1\n"))
+
+    words = ("evaluate", "humaneval", "--out", str(tmp_path / "out"), "--batch", "1", "--model")
+    with http.serving(http.ScriptedServer(answer)) as server:
+        failed = run(*words, f"remote:{server.url}")
+    with http.serving(http.ScriptedServer()) as server:
+        shown = run(*words, f"remote:{server.url}", "--json")
+        asked = [each.body["prompt"] for each in server.drawn]
+
+    assert (failed.status, failed.err.count("\n")) == (2, 1), failed.err
+    assert "400: no more" in failed.err
+    assert shown.status == 0, shown.err
+    assert asked == ["def f2():\n", "def f3():\n"]

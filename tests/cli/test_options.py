@@ -8,18 +8,18 @@ from codegemma.cli.options import open_completer, open_raw_completer, parse_mode
 from codegemma.errors import ConfigError
 
 
-def test_a_model_is_loaded_by_the_name_given(monkeypatch):
+def test_a_model_is_loaded_by_the_name_given(fakes, monkeypatch):
     loader = types.ModuleType("codegemma.generate.load")
-    loader.load_completer = lambda name: f"completer of {name}"
+    loader.load_completer = lambda name, *, dtype: fakes.ScriptedCompleter(name=f"trimmed {name}")
     monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
-    assert open_completer("nano") == "completer of nano"
+    assert open_completer("nano").info.name == "trimmed nano"
 
 
-def test_a_model_to_be_measured_is_loaded_without_what_trims_its_text(monkeypatch):
+def test_a_model_to_be_measured_is_loaded_without_what_trims_its_text(fakes, monkeypatch):
     loader = types.ModuleType("codegemma.generate.load")
-    loader.load_engine = lambda name: f"engine of {name}"
+    loader.load_engine = lambda name, *, dtype: fakes.ScriptedCompleter(name=f"raw {name}")
     monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
-    assert open_raw_completer("nano") == "engine of nano"
+    assert open_raw_completer("nano").info.name == "raw nano"
 
 
 def test_an_order_is_known_by_its_name():

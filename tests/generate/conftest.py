@@ -3,9 +3,11 @@
 
 import dataclasses
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,3 +93,22 @@ def full_logits(params: Params, config: ModelConfig) -> Callable[..., np.ndarray
         return np.asarray(run(params, jnp.asarray(tokens)))[: len(rows)]
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def http() -> ModuleType:
+    """The server that answers what it is told to: `ScriptedServer`, `Reply`, `pieces`."""
+    path = GOLDEN.parent / "scripted_server.py"
+    spec = importlib.util.spec_from_file_location("scripted_server", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def server(http: ModuleType) -> Iterator[Any]:
+    with http.serving(http.ScriptedServer()) as server:
+        yield server

@@ -150,7 +150,7 @@ def test_a_misspelt_name_gets_a_suggestion(name, message):
     ("name", "message"),
     [
         ("model.gguf", r"model\.gguf: GGUF files are not readable by this version"),
-        ("remote:http://localhost:8000", "remote models are not usable in this version"),
+        ("remote:http://localhost:8000", "is a server, and the files of a model are needed here"),
         ("pytorch_model.bin", "pickles can run any code when read, and are refused"),
         ("model.ckpt", "pickles can run any code when read, and are refused"),
     ],

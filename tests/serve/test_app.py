@@ -9,6 +9,11 @@ import time
 import openai
 import pytest
 
+from codegemma.completion import Prompt, Sampling
+from codegemma.generate.load import load_completer, load_engine
+from codegemma.generate.remote import Remote
+from codegemma.text.budget import fit_prompt
+
 REQUEST = {"prompt": "def f():\n    ", "suffix": "\n", "max_tokens": 64}
 
 
@@ -260,6 +265,18 @@ def test_a_model_that_fails_before_the_answer_is_a_500_without_insides(live, scr
     assert "secret" not in answer.text
 
 
+def test_a_client_that_hangs_up_within_its_request_is_no_fault_of_ours(live, scripted, caplog):
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        connection.sendall(head.encode())
+        time.sleep(0.1)
+
+    assert live.http.get("/health").status_code == 200
+    assert caplog.records == []
+    assert scripted.prompts == []
+
+
 def test_a_body_that_never_ends_is_given_up(serving, scripted):
     with serving(scripted, body_timeout_s=0.2) as live:
         answer = live.raw(
@@ -310,3 +327,31 @@ def test_prompts_and_completions_are_never_logged(live, caplog):
         )
     assert "my-secret" not in caplog.text
     assert "return 42" not in caplog.text
+
+
+@pytest.mark.slow
+def test_nano_behind_the_server_completes_as_nano_in_this_process(serving):
+    served = load_completer("nano")
+    here = load_engine("nano")
+    code = "def mean(values):\n    total = sum(values)\n    return total / len(values)\n"
+    cuts = [(at, min(at + 12, len(code))) for at in range(0, len(code), 9)]
+    prompts = [Prompt(prefix=code[:start], suffix=code[end:]) for start, end in cuts]
+    prompts += [Prompt(prefix=code[:20]), Prompt(prefix="x = 1\n" * 900 + "y = ", suffix=code)]
+
+    with serving(served) as live:
+        remote = Remote(f"remote:http://127.0.0.1:{live.port}")
+        found = remote.complete(prompts, Sampling(max_tokens=24))
+        remote.close()
+
+    sampling = Sampling(max_tokens=24)
+    expected = [
+        here.complete(
+            [fit_prompt(prompt, sampling, tokenizer=here.tokenizer, info=here.info)], sampling
+        )[0][0]
+        for prompt in prompts
+    ]
+    assert [one.text for (one,) in found] == [one.text for one in expected]
+    assert [one.tokens for (one,) in found] == [one.tokens for one in expected]
+    assert [one.finish_reason for (one,) in found] == [one.finish_reason for one in expected]
+    assert found[-1][0].cut is not None
+    assert remote.info.fingerprint == here.info.fingerprint

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from codegemma.completion import Prompt, Sampling
+from codegemma.generate.trimmed import Trimmed
 from codegemma.serve.errors import ApiError
 from codegemma.serve.worker import Worker
 
@@ -165,3 +166,18 @@ def test_stopping_ends_running_and_waiting_requests_and_the_thread(scripted):
         return ends, await _text(waiting), caught.value.code
 
     assert asyncio.run(run()) == (["cancelled"], "", "shutting_down")
+
+
+def test_a_request_may_have_its_infill_as_it_was_drawn(fakes):
+    async def run():
+        worker = _ready(Trimmed(fakes.ScriptedCompleter("x  ")))
+        await _until(lambda: worker.state == "ready")
+        texts = [
+            await _text(worker.submit([PROMPT], Sampling(), is_watched=is_watched, is_raw=is_raw))
+            for is_watched in (False, True)
+            for is_raw in (False, True)
+        ]
+        worker.stop(timeout_s=5.0)
+        return texts
+
+    assert asyncio.run(run()) == ["x", "x  ", "x", "x  "]

@@ -71,11 +71,11 @@ def complete(
     completer = options.open_completer(model)
     prompt = Prompt(prefix=at.prefix, suffix=at.suffix, path=at.path)
     prompt = fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
-    if prompt.cut is not None:
-        _say_cut(prompt.cut, completer.info.name)
     explained = _explain(completer, prompt, sampling) if explain else {}
     with options.waiting("Completing"):
         drawn = completer.complete([prompt], sampling)[0]
+    if (cut := prompt.cut or drawn[0].cut) is not None:  # a remote completer cuts for itself
+        _say_cut(cut, completer.info.name)
     completions = [dataclasses.replace(one, text=restore(one.text, at.line_end)) for one in drawn]
     if as_json:
         found = [output.as_json(completion) for completion in completions]

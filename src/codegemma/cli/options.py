@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from codegemma.completion import Completer
     from codegemma.completion import Mode as KnownMode
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A name or a model folder.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A name, a model folder, or remote:URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens to draw.", min=1)]
 Temperature = Annotated[
@@ -60,27 +60,27 @@ def parse_mode(mode: str) -> "KnownMode":
 
 
 def open_completer(model: str) -> "Completer":
-    """Load a model for completing, with a sign of life where someone watches.
+    """Open a model for completing, with a sign of life where someone watches.
 
     Raises:
-        CodegemmaError: There is no such model, or its files are refused.
+        CodegemmaError: There is no such model, its files are refused, or a server fails.
     """
     with waiting(f"Loading {model}"):
-        from codegemma.generate.load import load_completer
+        from codegemma.generate.named import open_named
 
-        return load_completer(model)
+        return open_named(model)
 
 
 def open_raw_completer(model: str) -> "Completer":
-    """Load a model for measuring: what it draws is left as it is.
+    """Open a model for measuring: what it draws is left as it is.
 
     Raises:
-        CodegemmaError: There is no such model, or its files are refused.
+        CodegemmaError: There is no such model, its files are refused, or a server fails.
     """
     with waiting(f"Loading {model}"):
-        from codegemma.generate.load import load_engine
+        from codegemma.generate.named import open_raw
 
-        return load_engine(model)
+        return open_raw(model)
 
 
 @contextmanager

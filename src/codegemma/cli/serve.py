@@ -87,10 +87,11 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
     failures: list[BaseException] = []
 
     def load() -> "Completer":
-        from codegemma.generate.load import load_completer
+        from codegemma.generate.named import is_remote, open_named
 
-        completer = load_completer(model)
-        warm(completer)
+        completer = open_named(model)
+        if not is_remote(model):  # a server has its own warmth, and its own vocabulary
+            warm(completer)
         return completer
 
     def on_ready(completer: "Completer") -> None:

@@ -25,7 +25,8 @@ def shared_settings(
     """Give what all samples of one folder have in common.
 
     More samples, other problems and another batch may join a folder. A model is told by the hash
-    of its weights, by its name only where it has none; None leaves the model out.
+    of its weights, by its name only where it has none, a server's without the address; None leaves
+    the model out.
     """
     sampling = asdict(draw.sampling(task))
     for name in _FREE:
@@ -33,6 +34,8 @@ def shared_settings(
     model = asdict(info) if info else {}
     for name in ("device", "name") if info and info.fingerprint else ("device",):
         model.pop(name, None)
+    if info and info.device == "remote" and "name" in model:
+        model["name"] = info.name.rpartition("#")[2]  # the same model may be served elsewhere
     return {
         "task": task.name,
         "model": model,

@@ -26,7 +26,6 @@ from codegemma.completion import (
     Turn,
 )
 from codegemma.errors import ConfigError, InputError
-from codegemma.generate.engine import Engine
 from codegemma.generate.trimmed import Trimmed
 from codegemma.text.newlines import LineEnd, line_end_of, restore, to_lf
 
@@ -213,6 +212,8 @@ class Model:
             ContextLengthError: There are more tokens than the context holds.
             InputError: There are none, or an id is outside the vocabulary.
         """
+        from codegemma.generate.engine import Engine  # imports jax, which a remote model needs not
+
         completer = self.completer
         engine = completer.completer if isinstance(completer, Trimmed) else completer
         if not isinstance(engine, Engine):

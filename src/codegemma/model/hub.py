@@ -150,7 +150,9 @@ def resolve(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     if name.startswith("remote:"):
-        raise ConfigError(f"{name}: remote models are not usable in this version; give a folder")
+        raise ConfigError(
+            f"{name} is a server, and the files of a model are needed here; give a name or a folder"
+        )
     model = None if isinstance(name_or_path, Path) else find_model(name)
     if model is not None:
         return _resolve_known(model)

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
@@ -115,7 +115,7 @@ async def completions(request: Request) -> Response:
     # Parsing and tokenizing megabytes takes long enough to hold up other requests.
     wanted, prompts = await run_in_threadpool(_read, body, completer)
     answer = Answer(wanted, completer, cuts=[prompt.cut for prompt in prompts if prompt.cut])
-    job = worker.submit(prompts, wanted.sampling, is_watched=wanted.is_stream)
+    job = worker.submit(prompts, wanted.sampling, is_watched=wanted.is_stream, is_raw=wanted.is_raw)
     pieces = job.pieces()
 
     def cancel() -> None:
@@ -148,6 +148,9 @@ async def _read_body(request: Request) -> bytes:
     except TimeoutError:
         message = f"the body did not arrive within {timeout_s:g} s"
         raise ApiError(408, "request_timeout", message) from None
+    except ClientDisconnect:
+        # Nobody is there to read this; without it the log would show a fault of ours.
+        raise ApiError(408, "request_timeout", "the client hung up within its request") from None
 
 
 async def _collect(

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, NamedTuple
 
 from codegemma.completion import Completer, Delta, Prompt, Sampling
+from codegemma.generate.trimmed import Trimmed
 from codegemma.serve.errors import ApiError
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,13 @@ class Job:
         sampling: Sampling,
         *,
         is_watched: bool,
+        is_raw: bool,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.prompts = tuple(prompts)
         self.sampling = sampling
         self.is_watched = is_watched
+        self.is_raw = is_raw
         self.cancelled = threading.Event()
         self._loop = loop
         self._pieces: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
@@ -141,7 +144,12 @@ class Worker:
         return not self._thread.is_alive()
 
     def submit(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, is_watched: bool = False
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        is_watched: bool = False,
+        is_raw: bool = False,
     ) -> Job:
         """Queue a request.
 
@@ -150,11 +158,13 @@ class Worker:
             sampling: How.
             is_watched: Whether text is wanted as it is drawn; else there is one piece for each
                 completion.
+            is_raw: Whether infills are left as they were drawn, untrimmed.
 
         Raises:
             ApiError: 503 without a model, 429 when too many requests wait already.
         """
-        job = Job(prompts, sampling, is_watched=is_watched, loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = Job(prompts, sampling, is_watched=is_watched, is_raw=is_raw, loop=loop)
         with self._changed:
             _ = self.completer
             num_ahead = len(self._waiting) + (self._current is not None)
@@ -198,6 +208,8 @@ class Worker:
 
 
 def _draw(completer: Completer, job: Job) -> None:
+    if job.is_raw and isinstance(completer, Trimmed):
+        completer = completer.completer
     try:
         if job.is_watched:
             _stream(completer, job)

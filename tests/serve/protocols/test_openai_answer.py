@@ -120,3 +120,25 @@ def test_the_list_of_models_names_each_alias(scripted):
     assert found["object"] == "list"
     assert [model["id"] for model in found["data"]] == ["scripted", "codegemma:scripted"]
     assert found["data"][0]["meta"]["n_ctx_train"] == 8192
+
+
+def test_drawn_ids_are_told_to_those_who_ask(answer):
+    drawn = completion("xy")
+    stream = answer(prompt="a", return_token_ids=True)
+    first, last = stream.piece(0, "x", None), stream.piece(0, "y", drawn)
+
+    assert "token_ids" not in first["choices"][0]
+    assert last["choices"][0]["token_ids"] == [1120, 1121]
+    assert "token_ids" not in answer(prompt="a").whole([drawn])["choices"][0]
+
+
+def test_log_probabilities_name_tokens_by_id_when_asked(answer):
+    entries = (TokenLogprob(token=1120, logprob=-0.1, top=((1122, -3.0),)),)
+    asked = answer(prompt="a", logprobs=1, return_tokens_as_token_ids=True)
+
+    assert asked.whole([completion("x", logprobs=entries)])["choices"][0]["logprobs"] == {
+        "tokens": ["token_id:1120"],
+        "token_logprobs": [-0.1],
+        "top_logprobs": [{"token_id:1122": -3.0}],
+        "text_offset": [0],
+    }

@@ -66,6 +66,9 @@ class CompletionRequest:
         has_usage: Whether a stream ends with the token counts.
         is_echo: Whether the prompt is repeated before its completion.
         parse_special: Whether sentinels in a prompt are control tokens; None: if all are there.
+        has_ids: Whether the drawn ids are told, in vLLM's words `return_token_ids`.
+        names_ids: Whether log probabilities name tokens by id: `return_tokens_as_token_ids`.
+        is_raw: Whether an infill is left as it was drawn: `trim` false (our addition).
     """
 
     model: str
@@ -77,6 +80,9 @@ class CompletionRequest:
     has_usage: bool
     is_echo: bool
     parse_special: bool | None
+    has_ids: bool = False
+    names_ids: bool = False
+    is_raw: bool = False
 
     @property
     def num_choices(self) -> int:
@@ -125,6 +131,9 @@ def parse_completion(body: Fields) -> CompletionRequest:
         parse_special=None
         if body.get("parse_special") is None
         else body.flag("parse_special", True),
+        has_ids=body.flag("return_token_ids", default=False),
+        names_ids=body.flag("return_tokens_as_token_ids", default=False),
+        is_raw=not body.flag("trim", default=True),
     )
 
 

@@ -115,7 +115,10 @@ class Answer:
         if completion is not None:
             reason = "stop" if completion.finish_reason == "stop" else "length"
         logprobs = self._logprobs(completion) if completion is not None else None
-        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        choice: dict[str, object] = {"index": index, "text": text}
+        if self._request.has_ids and completion is not None:
+            choice["token_ids"] = list(completion.tokens)
+        return {**choice, "logprobs": logprobs, "finish_reason": reason}
 
     def _echo(self, prompt: int) -> str:
         if not self._request.is_echo:
@@ -127,7 +130,7 @@ class Answer:
         """Render log probabilities of the tokens that are in the text: stop tokens are not."""
         if completion.logprobs is None:
             return None
-        tokens: list[str] = []
+        tokens: list[str] = []  # as text, which tells where each stands
         offsets: list[int] = []
         offset = 0
         for entry in completion.logprobs:
@@ -137,13 +140,14 @@ class Answer:
             offsets.append(offset)
             offset += len(tokens[-1])
         entries = completion.logprobs[: len(tokens)]
-        best = [
-            {self._tokenizer.decode([token]): logprob for token, logprob in entry.top}
-            for entry in entries
-        ]
+        best = [{self._name(token): logprob for token, logprob in entry.top} for entry in entries]
         return {
-            "tokens": tokens,
+            "tokens": [self._name(entry.token) for entry in entries],
             "token_logprobs": [entry.logprob for entry in entries],
             "top_logprobs": best if self._request.sampling.logprobs else None,
             "text_offset": offsets,
         }
+
+    def _name(self, token: int) -> str:
+        """Spell a token, or name it by its id."""
+        return f"token_id:{token}" if self._request.names_ids else self._tokenizer.decode([token])
