@@ -8,6 +8,9 @@ TEST_ARGS ?= -n logical --maxprocesses 4
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# The kernels are built where CMake and a C++ compiler are; without CMake they are left out at once.
+INSTALL := $(PIP) install --no-deps --no-build-isolation \
+	$(shell command -v cmake >/dev/null || echo --config-settings=wheel.cmake=false) --editable .
 # The public index alone, so that the lists carry the hashes of every platform's files.
 COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --strip-extras \
@@ -68,15 +71,17 @@ $(VENV)/.made:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.core: requirements/core.txt pyproject.toml | $(VENV)/.made
+KERNELS := $(wildcard src/codegemma/kernels/cpp/*)
+
+$(VENV)/.core: requirements/core.txt pyproject.toml $(KERNELS) | $(VENV)/.made
 	$(PIP) install --require-hashes -r requirements/core.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(INSTALL)
 	@touch $@
 
 # dev.txt holds core.txt, version by version, so this stamp serves for both.
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(KERNELS) | $(VENV)/.made
 	$(PIP) install --require-hashes -r requirements/dev.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(INSTALL)
 	@touch $(VENV)/.core $@
 
 # The type checker brings Node.js and npm as a Python package, so the page needs no other set-up.

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from codegemma.errors import ConfigError
+from codegemma.kernels import native
+
+SOURCES = Path(native.__file__).parent / "cpp"
+TEST = Path(__file__).parent / "paths_test.cpp"
+PRODUCTS = Path(__file__).parents[1] / "golden" / "products.bin"
+
+
+def test_the_best_path_is_taken_and_every_processor_has_one():
+    if not native.paths():
+        pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
+    assert native.paths()[-1] == "portable"
+    assert native.choose_path() == native.paths()[0]
+    assert native.describe() == f"native kernels for int8 and int4 weights: {native.paths()[0]}"
+
+
+def test_the_environment_names_another_path(monkeypatch):
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    assert native.choose_path() is None
+    assert native.describe() == (
+        "no native kernels, as CODEGEMMA_KERNEL=none asks: XLA multiplies int8 and int4 weights"
+    )
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "mmx")
+    with pytest.raises(ConfigError, match=r"CODEGEMMA_KERNEL=mmx: expected none or one of"):
+        native.choose_path()
+
+
+def test_without_the_library_a_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(native, "_FILE_NAME", "absent.so")
+    native.load_library.cache_clear()
+    try:
+        assert native.paths() == ()
+        assert native.choose_path() is None
+        assert "install a C++ compiler and CMake" in native.describe()
+    finally:
+        native.load_library.cache_clear()
+
+
+def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):
+    compiler = shutil.which("aarch64-linux-gnu-g++")
+    emulator = shutil.which("qemu-aarch64")
+    if compiler is None or emulator is None:
+        pytest.skip("no ARM: apt-get install g++-aarch64-linux-gnu qemu-user")
+    program = tmp_path / "paths_test"
+    command = [compiler, "-std=c++17", "-O1", "-static", "-march=armv8.2-a+dotprod", f"-I{SOURCES}"]
+    files = [SOURCES / "portable.cpp", SOURCES / "neon.cpp", TEST]
+    subprocess.run([*command, "-DCODEGEMMA_NEON", *files, "-o", program], check=True)
+    found = subprocess.run(
+        [emulator, "-cpu", "max", program, PRODUCTS], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 0, found.stdout
+    assert "portable: right" in found.stdout
+    assert "neon: right" in found.stdout
+    # A processor without dot products is told apart, not left to an illegal instruction.
+    old = subprocess.run(
+        [emulator, "-cpu", "cortex-a53", program, PRODUCTS], capture_output=True, text=True
+    )
+    assert (old.returncode, "neon: not supported here" in old.stdout) == (1, True)
