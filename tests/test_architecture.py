@@ -56,8 +56,8 @@ FLAGS = {
     "convert": "--dtype --max-shard-mb --to source target",
     "verify": "--json model",
     "prepare": (
-        "--decontaminate --each --holdout-fraction --json --model --out --recipe --seed "
-        "--unlicensed --vocab-size --workers source"
+        "--decontaminate --each --executor --holdout-fraction --json --model --out --recipe --seed "
+        "--unknown-licenses --unlicensed --vocab-size --workers source"
     ),
     "inspect": "--epoch --json --seed shard",
     "evaluate": (

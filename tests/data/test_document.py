@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 from codegemma.data.document import File, Ledger, Repository
 
 
@@ -19,7 +21,22 @@ def test_ledgers_add_up_by_rule() -> None:
 
     first.merge([second])
 
-    assert first.as_json() == {
+    assert first.counts() == {
         "binary": {"files": 1, "bytes": 1},
         "long_lines": {"files": 2, "bytes": 15},
     }
+
+
+def test_ledgers_keep_languages_and_samples_whatever_the_order() -> None:
+    ledgers = [Ledger() for _ in range(20)]
+    for number, ledger in enumerate(ledgers):
+        ledger.add("binary", 1, language="go" if number % 2 else "c", sample=f"r/{number}.x")
+    forward, backward = Ledger(), Ledger()
+
+    forward.merge(ledgers)
+    backward.merge(reversed(ledgers))
+
+    assert forward == backward
+    assert forward.languages == {"binary": {"c": [10, 10], "go": [10, 10]}}
+    assert len(forward.samples["binary"]) == 5
+    assert Ledger.from_json(json.loads(json.dumps(forward.as_json()))) == forward

@@ -93,3 +93,91 @@ def test_an_unlisted_classifier_is_kept_as_a_name_of_its_own() -> None:
 
 def test_metadata_without_a_licence_gives_none() -> None:
     assert licenses.from_metadata(headers(("Name", "x"))) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "spdx"),
+    [
+        ("# SPDX-License-Identifier: MIT\n", "MIT"),
+        ("/* SPDX-License-Identifier: (GPL-2.0 OR MIT) */", "(GPL-2.0 OR MIT)"),
+        ("<!-- SPDX-License-Identifier: GPL-2.0 WITH x-exception -->", "GPL-2.0 WITH x-exception"),
+        ("// SPDX-License-Identifier: MIT\n// SPDX-License-Identifier: ISC\n", "MIT AND ISC"),
+        ("x = 1\n" * 1000 + "# SPDX-License-Identifier: MIT\n", ""),
+        ("# SPDX-License-Identifier:\n", ""),
+    ],
+)  # fmt: skip
+def test_the_tag_at_the_head_of_a_file_is_read(text: str, spdx: str) -> None:
+    assert licenses.from_header(text) == spdx
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "spdx"),
+    [
+        ("package.json", '{"license": "(MIT OR CC0-1.0)"}', "(MIT OR CC0-1.0)"),
+        ("package.json", '{"licenses": [{"type": "MIT"}, {"type": "GPL-2.0"}]}', "GPL-2.0 OR MIT"),
+        ("package.json", '{"license": "SEE LICENSE IN EULA.md"}', "LicenseRef-unknown"),
+        ("package.json", '{"license": "UNLICENSED"}', "UNLICENSED"),
+        ("package.json", '{"name": "x"}', ""),
+        ("package.json", "{", ""),
+        ("package.json", "[1]", ""),
+        ("Cargo.toml", '[package]\nlicense = "MIT/Apache-2.0"\n', "MIT OR Apache-2.0"),
+        ("pyproject.toml", '[project]\nlicense = {text = "BSD-3-Clause"}\n', "BSD-3-Clause"),
+        ("pyproject.toml", '[project]\nlicense = {file = "LICENSE"}\n', ""),
+        (
+            "pom.xml",
+            "<licenses><license>\n<name>The Apache Software License, Version 2.0</name></license>",
+            "Apache-2.0",
+        ),
+        ("composer.json", '{"license": ["LGPL-2.1-only", "MIT"]}', "LGPL-2.1-only OR MIT"),
+    ],
+)
+def test_the_metadata_of_packages_is_read(name: str, text: str, spdx: str) -> None:
+    assert licenses.from_package(name, text) == spdx
+
+
+@pytest.mark.parametrize(
+    ("text", "spdx"),
+    [
+        ('"Commons Clause" License Condition v1.0\n' + GRANT, "LicenseRef-commons-clause"),
+        (GRANT + "\nThe Software shall be used for Good, not Evil.", "JSON"),
+        ("Business Source License 1.1", "BUSL-1.1"),
+        ("Eclipse Public License - v 2.0", "EPL-2.0"),
+        ("Creative Commons Attribution-ShareAlike 4.0", "CC-BY-SA-4.0"),
+        ("Boost Software License - Version 1.0", "BSL-1.0"),
+        (
+            "Permission to use, copy, modify, and/or distribute this software for any purpose",
+            "ISC",
+        ),
+        ("Everyone is permitted: GNU LESSER GENERAL PUBLIC LICENSE", "LGPL-2.1-or-later"),
+    ],
+)
+def test_variants_that_take_something_back_are_not_taken_for_permissive(
+    text: str, spdx: str
+) -> None:
+    assert licenses.recognize(text) == spdx
+
+
+def test_the_nearest_statement_about_a_file_holds() -> None:
+    known = {"": "MIT", "a/b": "ISC", "a/b/c.py": "GPL-2.0"}
+
+    assert licenses.of_file("x.py", "", licenses=known) == "MIT"
+    assert licenses.of_file("a/x.py", "", licenses=known) == "MIT"
+    assert licenses.of_file("a/b/d/x.py", "", licenses=known) == "ISC"
+    assert licenses.of_file("a/b/c.py", "", licenses=known) == "GPL-2.0"
+    assert licenses.of_file("a/b/c.py", "# SPDX-License-Identifier: 0BSD", licenses=known) == "0BSD"
+    assert licenses.of_file("x.py", "", licenses={}) == ""
+
+
+def test_all_that_is_found_in_a_folder_holds_at_once() -> None:
+    stated = {
+        "": {"MIT", "Apache-2.0 OR ISC"},
+        "a": {licenses.UNKNOWN, "MIT"},
+        "b": {licenses.UNKNOWN},
+    }
+
+    assert licenses.settle(stated, declared="") == {
+        "": "(Apache-2.0 OR ISC) AND MIT",
+        "a": "MIT",
+        "b": licenses.UNKNOWN,
+    }
+    assert licenses.settle({"b": {licenses.UNKNOWN}}, declared="ISC") == {"": "ISC"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from codegemma.data import pipeline, recipes, shards
+from codegemma.data.engine import Cluster
 from codegemma.data.loader import ShardReader
 from codegemma.data.pipeline import Settings
 from codegemma.errors import ConfigError, InputError
@@ -73,7 +74,7 @@ def test_the_text_of_the_records_is_the_text_of_the_sources(
 
 def test_the_number_of_workers_changes_no_byte(make: Make, tmp_path: Path) -> None:
     pipeline.prepare(make(), out=tmp_path / "one")
-    pipeline.prepare(make(workers=2), out=tmp_path / "two")
+    pipeline.prepare(make(cluster=Cluster(workers=2)), out=tmp_path / "two")
 
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -199,4 +200,4 @@ def test_repositories_without_a_licence_are_kept_when_asked(
 
 def test_all_faults_of_the_settings_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"either a tokenizer .*; workers .* 0; name at least"):
-        Settings(sources=(), recipe=NANO, workers=0)
+        Settings(sources=(), recipe=NANO, cluster=Cluster(workers=0))

@@ -13,7 +13,8 @@ LIMITS = {"extensions": (".py",), "max_bytes": 1000}
 
 def names(sources: list[Path], *, each: bool = False) -> list[tuple[str, str, str]]:
     found = read.find_repositories(sources, each=each)
-    return [(at.name, at.version, at.license) for at in found]
+    read_ones = [read.read_repository(at, **LIMITS)[0] for at in found]
+    return [(one.name, one.version, one.license) for one in read_ones]
 
 
 def write(path: Path, data: str | bytes) -> None:
@@ -42,7 +43,8 @@ def test_a_folder_of_git_repositories_gives_those(repository_folder: Path) -> No
     shapes = repository_folder / "shapes"
     git = ["git", "-C", str(shapes), "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     head = subprocess.run(
         [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -86,7 +88,7 @@ def test_the_standard_library_is_recognised(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match=r"nowhere is not a folder, an archive .* or a table"):
         read.find_repositories([tmp_path / "nowhere"])
 
 
@@ -162,3 +164,63 @@ def test_paths_of_a_distribution_that_leave_the_folder_are_ignored(tmp_path: Pat
     repository, _ = read.read_repository(found, **LIMITS)
 
     assert repository.files == (File(path="evil.py", text="x = 1\n"),)
+
+
+def test_two_folders_of_one_name_are_both_read_under_names_of_their_own(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        write(tmp_path / place / "same" / "a.py", f"x = '{place}'\n")
+
+    sources = [tmp_path / "one" / "same", tmp_path / "two" / "same", tmp_path / "one" / "same"]
+
+    assert [name for name, _, _ in names(sources)] == ["same", "same~2"]
+
+
+def test_a_licence_file_holds_for_its_folder(repository_folder: Path) -> None:
+    shapes = repository_folder / "shapes"
+    write(shapes / "vendored" / "COPYING", "GNU GENERAL PUBLIC LICENSE\nVersion 3")
+    write(shapes / "odd" / "LICENSE", "Ask me.")
+    write(shapes / "web" / "package.json", '{"license": "ISC"}')
+
+    repository, _ = read.read_repository(*read.find_repositories([shapes]), **LIMITS)
+
+    assert repository.license == "MIT"
+    assert repository.licenses == (
+        ("", "MIT"),
+        ("odd", "LicenseRef-unknown"),
+        ("vendored", "GPL-2.0-or-later"),
+        ("web", "ISC"),
+    )
+
+
+def test_what_the_metadata_declares_outweighs_a_text_nobody_knows(tmp_path: Path) -> None:
+    distribution(
+        tmp_path, "own", "License-Expression: MIT\n", {"own/a.py": "a", "own/LICENSE": "Ask me."}
+    )
+
+    repository, _ = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert repository.licenses == (("", "MIT"),)
+
+
+def test_a_path_that_is_no_unicode_is_left_out_and_counted(tmp_path: Path) -> None:
+    write(tmp_path / "good.py", "x = 1\n")
+    with open(bytes(tmp_path) + b"/caf\xe9.py", "wb") as file:  # noqa: PTH123  # a name in bytes
+        file.write(b"x = 1\n")
+
+    repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.path for file in repository.files] == ["good.py"]
+    assert ledger.rows == {"path_not_unicode": [1, 6]}
+
+
+def test_a_repository_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "MAX_REPOSITORY_BYTES", 15)
+    for name in "abc":
+        write(tmp_path / f"{name}.py", "x = 1\n")
+
+    repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.path for file in repository.files] == ["a.py", "b.py"]
+    assert ledger.rows == {"repository_over_limit": [1, 6]}

@@ -2,34 +2,34 @@
 from pathlib import Path
 
 from codegemma.data import report
-from codegemma.data.document import File, Ledger, Repository
-from codegemma.data.stages import Inspected
-from codegemma.data.workers import Packed
+from codegemma.data.document import Ledger, Repository
+from codegemma.data.stages import Inspected, Measured
+from codegemma.data.steps import Packed
 
 
 def inspected(repository: Repository) -> Inspected:
-    return Inspected(
-        repository=repository,
-        digests=(),
-        signatures=(),
-        hits=(),
-        input_hash="ab",
-        input_files=5,
-        input_bytes=500,
-        ledgers={},
+    read = Ledger()
+    read.add("read", 500, files=5, language="python")
+    return Inspected(repository=repository, files=(), input_hash="ab", input=read, ledgers={})
+
+
+def measured(path: str, size_bytes: int) -> Measured:
+    return Measured(
+        path=path, size_bytes=size_bytes, language="python", digest=b"", signature=None, hits=()
     )
 
 
-def test_rows_tell_what_was_read_and_what_came_out() -> None:
-    files = (File(path="a.py", text="x = 1\n"), File(path="test_a.py", text="y\n"))
-    one = Repository(name="one", version="2", license="MIT", files=files)
-    two = Repository(name="two", license="ISC")
-    packed = [
-        Packed(records=[b"r", b"s"], num_windows=3, num_tokens=9, ledger=Ledger()),
-        Packed(records=[], num_windows=0, num_tokens=0, ledger=Ledger()),
-    ]
+def packed(records: int, windows: int, tokens: int) -> Packed:
+    return Packed(num_records=records, num_windows=windows, num_tokens=tokens, ledger=Ledger())
 
-    rows = report.repository_rows([inspected(one), inspected(two)], [one, two], packed, {"two"})
+
+def test_rows_tell_what_was_read_and_what_came_out() -> None:
+    one = inspected(Repository(name="one", version="2", license="MIT"))
+    two = inspected(Repository(name="two", license="ISC"))
+    files = [measured("a.py", 6), measured("test_a.py", 2)]
+    results = [packed(2, 3, 9), packed(0, 0, 0)]
+
+    rows = report.repository_rows([one, two], [files, []], results, {"two"})
 
     assert rows[0] == {
         "name": "one",
@@ -64,3 +64,18 @@ def test_json_is_written_for_readers(tmp_path: Path) -> None:
     report.write_json(tmp_path / "x.json", {"name": "é"})
 
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == '{\n "name": "é"\n}\n'
+
+
+def test_the_funnel_tells_what_each_stage_left_of_each_language() -> None:
+    read, license, copies = Ledger(), Ledger(), Ledger()
+    read.add("read", 300, files=3, language="python")
+    read.add("read", 50, files=1, language="go")
+    license.add("license: GPL", 100, language="python")
+    copies.add("exact_copy", 50, language="go")
+
+    table = report.funnel([read], {"license": license, "copies": copies})
+
+    assert table == {
+        "go": {"read": [1, 50], "license": [1, 50], "copies": [0, 0]},
+        "python": {"read": [3, 300], "license": [2, 200], "copies": [2, 200]},
+    }

@@ -7,13 +7,15 @@ import pytest
 from codegemma.data import read, recipes, stages
 from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
 from codegemma.data.document import File, Repository
-from codegemma.data.stages import Inspected
+from codegemma.data.stages import Inspected, Measured
 
 NANO = recipes.nano()
 BODY = "".join(f"def step_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i in range(12))
 
 
-def inspect(folder: Path, files: dict[str, str], benchmark: str = "") -> Inspected:
+def inspect(
+    folder: Path, files: dict[str, str], benchmark: str = "", *, is_strict: bool = False
+) -> Inspected:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
@@ -21,6 +23,7 @@ def inspect(folder: Path, files: dict[str, str], benchmark: str = "") -> Inspect
     repository, ledger = read.read_repository(location, extensions=(".py",), max_bytes=10**6)
     return stages.inspect(
         repository,
+        recipe=NANO if is_strict else dataclasses.replace(NANO, permissive_only=False),
         benchmarks=BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)]),
         input_hash=stages.content_hash(repository),
         ledger=ledger,
@@ -28,7 +31,8 @@ def inspect(folder: Path, files: dict[str, str], benchmark: str = "") -> Inspect
 
 
 def paths(inspected: Inspected) -> list[str]:
-    return [file.path for file in inspected.repository.files]
+    assert [file.path for file in inspected.repository.files] == [f.path for f in inspected.files]
+    return [file.path for file in inspected.files]
 
 
 def test_filters_are_applied_and_counted(tmp_path: Path) -> None:
@@ -39,9 +43,9 @@ def test_filters_are_applied_and_counted(tmp_path: Path) -> None:
     assert paths(found) == ["a.py"]
     assert found.ledgers["filter"].rows == {"too_short": [1, 6], "generated": [1, len(BODY)]}
     assert found.ledgers["read"].rows == {"binary": [1, 1]}
-    assert found.input_files == 3
-    assert found.input_bytes == 2 * len(BODY) + 6
-    assert len(found.digests) == len(found.signatures) == len(found.hits) == 1
+    assert found.input.rows == {"read": [3, 2 * len(BODY) + 6]}
+    assert found.ledgers["filter"].languages["too_short"] == {"python": [1, 6]}
+    assert [file.size_bytes for file in found.files] == [len(BODY)]
 
 
 def test_the_input_hash_changes_with_any_path_or_text(tmp_path: Path) -> None:
@@ -61,7 +65,7 @@ def test_a_shared_licence_header_makes_no_copies_and_no_contamination(tmp_path: 
     found = inspect(tmp_path, {"a.py": header + BODY, "b.py": header + other}, benchmark=header)
 
     assert stages.copies([found], threshold=0.7) == [{}]
-    assert found.hits == ((), ())
+    assert [file.hits for file in found.files] == [(), ()]
 
 
 def test_of_two_copies_the_earlier_repository_keeps_its_own(tmp_path: Path) -> None:
@@ -130,15 +134,13 @@ def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int
     assert len(stages.choose_heldout(names, recipe=recipe, seed=0)) == num_held
 
 
-def repository(sizes: dict[str, int]) -> Repository:
-    files = tuple(
-        File(path=path, text=f"{path} ".ljust(size, path[-4])) for path, size in sizes.items()
-    )
-    return Repository(name="r", files=files)
+def measured(sizes: dict[str, int]) -> list[Measured]:
+    files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
+    return [stages.measure(file, benchmarks=BenchmarkIndex([])) for file in files]
 
 
 def test_tests_are_cut_to_their_share_of_the_other_code() -> None:
-    mine = repository({"a.py": 1000, **{f"test_{i}.py": 100 for i in range(10)}})
+    mine = measured({"a.py": 1000, **{f"test_{i}.py": 100 for i in range(10)}})
 
     dropped = stages.excess_tests(mine, max_fraction=0.25)
 
@@ -147,8 +149,38 @@ def test_tests_are_cut_to_their_share_of_the_other_code() -> None:
 
 
 def test_a_repository_is_cut_to_its_share() -> None:
-    mine = repository({f"{i}.py": 100 for i in range(10)})
+    mine = measured({f"{i}.py": 100 for i in range(10)})
 
     assert len(stages.excess_share(mine, max_bytes=350)) == 7
     assert stages.excess_share(mine, max_bytes=1000) == set()
     assert stages.excess_share(mine, max_bytes=None) == set()
+
+
+def test_each_file_is_taken_or_left_by_its_own_licence(tmp_path: Path) -> None:
+    files = {
+        "LICENSE": "Permission is hereby granted, free of charge, to any person obtaining a copy",
+        "a.py": BODY,
+        "b.py": "# SPDX-License-Identifier: GPL-3.0-only\n" + BODY.replace("step", "stage"),
+        "third/COPYING": "Mozilla Public License Version 2.0",
+        "third/c.py": BODY.replace("step", "pace"),
+        "third/d.py": "# SPDX-License-Identifier: ISC\n" + BODY.replace("step", "leap"),
+    }
+
+    found = inspect(tmp_path, files, is_strict=True)
+
+    assert paths(found) == ["a.py", "third/d.py"]
+    assert sorted(found.ledgers["license"].rows) == ["license: GPL-3.0-only", "license: MPL-2.0"]
+    assert found.ledgers["license"].samples["license: MPL-2.0"] == [f"{tmp_path.name}/third/c.py"]
+    assert not found.is_barred
+
+
+def test_a_repository_without_a_licence_is_barred_or_kept_by_choice(tmp_path: Path) -> None:
+    found = inspect(tmp_path / "1", {"a.py": BODY}, is_strict=True)
+    keep = dataclasses.replace(NANO, keep_unlicensed=True)
+
+    assert found.is_barred
+    assert paths(found) == []
+    for license, is_taken in (("", True), ("LicenseRef-unknown", True), ("GPL-2.0", False)):
+        repository = Repository(name="r", licenses=(("", license),) if license else ())
+        refused = stages.refused_license(File(path="a/b.py", text=BODY), repository, recipe=keep)
+        assert (refused is None) is is_taken

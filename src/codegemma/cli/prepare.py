@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`codegemma prepare`: folders of source code to the shards a model is trained on."""
+"""`codegemma prepare`: repositories of source code to the shards a model is trained on."""
 
 import dataclasses
 import json
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def prepare(
     source: Annotated[
         list[Path],
-        typer.Argument(help="Folders: a repository, a folder of repositories, or site-packages."),
+        typer.Argument(
+            help="Folders (a repository, a folder of repositories, site-packages), git "
+            "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet)."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     recipe: Annotated[str, typer.Option(help="How files are chosen and cut.")] = "nano",
@@ -29,11 +32,18 @@ def prepare(
         int | None, typer.Option(help="Train a tokenizer of this size instead.", min=1)
     ] = None,
     each: Annotated[
-        bool, typer.Option("--each", help="Take every child folder as a repository.")
+        bool, typer.Option("--each", help="Take every child folder or archive as a repository.")
     ] = False,
     unlicensed: Annotated[
         bool,
-        typer.Option("--unlicensed", help="Keep repositories without a known licence."),
+        typer.Option("--unlicensed", help="Keep code under any licence, or none."),
+    ] = False,
+    unknown_licenses: Annotated[
+        bool,
+        typer.Option(
+            "--unknown-licenses",
+            help="Keep code without a known licence; drop what is known and not permissive.",
+        ),
     ] = False,
     holdout_fraction: Annotated[
         float | None,
@@ -47,13 +57,16 @@ def prepare(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    executor: Annotated[
+        str, typer.Option(help="Where they run: local, ray or slurm (OUT on shared storage).")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print totals and drops.")] = False,
 ) -> None:
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
 
     Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json.
     """
-    from codegemma.data import pipeline, recipes
+    from codegemma.data import engine, pipeline, recipes
 
     chosen = recipes.by_name(recipe)
     changes: dict[str, Any] = {}
@@ -61,6 +74,8 @@ def prepare(
         changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
     if unlicensed:
         changes["permissive_only"] = False
+    if unknown_licenses:
+        changes["keep_unlicensed"] = True
     settings = pipeline.Settings(
         sources=tuple(source),
         recipe=dataclasses.replace(chosen, **changes),
@@ -69,7 +84,7 @@ def prepare(
         each=each,
         benchmarks=tuple(decontaminate) if decontaminate else _default_benchmarks(),
         seed=seed,
-        workers=workers,
+        cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
     )
     manifest = _run(settings, out, is_quiet=as_json)
     if as_json:

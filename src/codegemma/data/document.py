@@ -1,12 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nouns of the data stages: a file, a repository of files, and the ledger of what was dropped.
+"""The nouns of the data stages: where a repository lies, its files, and the ledger of the dropped.
 
-Stages take a repository and give a smaller one with a ledger; text is normalised to LF by `read`
-and is never changed afterwards.
+Stages take a repository and give a smaller one with a ledger; text is normalised to LF by `read`.
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+_MAX_SAMPLES: Final = 5
+
+Wanted = Callable[[str], bool]
+"""Tells by its path whether a file is to be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """Where a repository lies.
+
+    Args:
+        name: As in the manifest.
+        version: Release or commit, "" when unknown.
+        license: SPDX expression that its metadata declares, "" when none does.
+        root: Folder, git repository, archive or table.
+        paths: Of a folder, its files, sorted, with "/" separators; None: every file below root.
+        kind: How it is read.
+        member: Of an archive, the folder inside, "" for all of it.
+        rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows.
+    """
+
+    name: str
+    version: str
+    license: str
+    root: Path
+    paths: tuple[str, ...] | None = None
+    kind: Literal["folder", "git", "archive", "table"] = "folder"
+    member: str = ""
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blob:
+    """A file as a source holds it, read or left out.
+
+    Args:
+        path: Inside the repository, "/" separated, as found: it may be hostile.
+        data: Its bytes; of a file left out, none.
+        rule: Why it is left out, "" when it was read.
+        size_bytes: Its size as far as the source tells.
+        license: SPDX expression the source gives for this file, "" for none.
+    """
+
+    path: str
+    data: bytes = b""
+    rule: str = ""
+    size_bytes: int = 0
+    license: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +82,14 @@ class Repository:
         version: Release or commit, "" when unknown.
         license: SPDX expression, "" when none was recognised.
         files: Sorted by path.
+        licenses: SPDX expression by folder ("" is the root) or file, where one was found.
     """
 
     name: str
     version: str = ""
     license: str = ""
     files: tuple[File, ...] = ()
+    licenses: tuple[tuple[str, str], ...] = ()
 
     @property
     def origin(self) -> str:
@@ -46,28 +99,83 @@ class Repository:
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts of files and bytes per rule, so that every drop carries its reason.
+    """Counts of files and bytes per rule and language, so that every drop carries its reason.
+
+    Args:
+        rows: Files and bytes by rule.
+        languages: Files and bytes by rule and language, of those whose language was told.
+        samples: A few of the files by rule, chosen by hash so that their order is of no account.
 
     Example: `Ledger(rows={"long_lines": [2, 4096]})` are two dropped files of 4,096 bytes in all.
     """
 
     rows: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    languages: dict[str, dict[str, list[int]]] = field(
+        default_factory=dict[str, dict[str, list[int]]]
+    )
+    samples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
-    def add(self, rule: str, size_bytes: int, *, files: int = 1) -> None:
-        """Count files of this many bytes under a rule."""
-        row = self.rows.setdefault(rule, [0, 0])
-        row[0] += files
-        row[1] += size_bytes
+    def add(
+        self, rule: str, size_bytes: int, *, files: int = 1, language: str = "", sample: str = ""
+    ) -> None:
+        """Count files of this many bytes under a rule.
+
+        Args:
+            rule: Name of the rule.
+            size_bytes: Bytes in all.
+            files: Number of files.
+            language: Theirs, "" when unknown.
+            sample: Where one of them is, such as `name/path`; "" for none.
+        """
+        _count(self.rows, rule, files, size_bytes)
+        if language:
+            _count(self.languages.setdefault(rule, {}), language, files, size_bytes)
+        if sample:
+            self._keep(rule, [sample])
 
     def merge(self, others: Iterable["Ledger"]) -> None:
         """Add the counts of other ledgers to this one."""
         for other in others:
             for rule, (files, size_bytes) in other.rows.items():
-                self.add(rule, size_bytes, files=files)
+                _count(self.rows, rule, files, size_bytes)
+            for rule, row in other.languages.items():
+                for language, (files, size_bytes) in row.items():
+                    _count(self.languages.setdefault(rule, {}), language, files, size_bytes)
+            for rule, samples in other.samples.items():
+                self._keep(rule, samples)
 
-    def as_json(self) -> dict[str, dict[str, int]]:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Give `{rule: {"files": n, "bytes": n}}`, sorted by rule."""
         return {
             rule: {"files": files, "bytes": size_bytes}
             for rule, (files, size_bytes) in sorted(self.rows.items())
         }
+
+    def as_json(self) -> dict[str, Any]:
+        """Give all of it as JSON, in an order of its own."""
+        return {
+            "rows": dict(sorted(self.rows.items())),
+            "languages": {
+                r: dict(sorted(row.items())) for r, row in sorted(self.languages.items())
+            },
+            "samples": dict(sorted(self.samples.items())),
+        }
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "Ledger":
+        """Read what `as_json` gave."""
+        return Ledger(**values)
+
+    def _keep(self, rule: str, samples: Iterable[str]) -> None:
+        known = {*self.samples.get(rule, ()), *samples}
+        self.samples[rule] = sorted(known, key=_rank)[:_MAX_SAMPLES]
+
+
+def _count(rows: dict[str, list[int]], name: str, files: int, size_bytes: int) -> None:
+    row = rows.setdefault(name, [0, 0])
+    row[0] += files
+    row[1] += size_bytes
+
+
+def _rank(sample: str) -> bytes:
+    return hashlib.blake2b(sample.encode("utf-8", "surrogatepass"), digest_size=8).digest()

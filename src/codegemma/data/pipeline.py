@@ -7,31 +7,33 @@ number of workers. Everything is written in a folder beside and moved when it is
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from codegemma.data import decontaminate, read, report, shards, stages, vocabulary
-from codegemma.data import license as licenses
+from codegemma.data import decontaminate, engine, read, report, shards, stages, steps, vocabulary
 from codegemma.data import manifest as manifests
 from codegemma.data.decontaminate import BenchmarkIndex
-from codegemma.data.document import File, Ledger, Repository
-from codegemma.data.read import Location
+from codegemma.data.document import Ledger, Location
+from codegemma.data.engine import Cluster, Progress
 from codegemma.data.recipes import DataRecipe
-from codegemma.data.stages import Inspected
-from codegemma.data.workers import Job, Packed, Progress, Workers
+from codegemma.data.stages import Inspected, Measured
+from codegemma.data.steps import InspectJob, Packed, PackJob
 from codegemma.errors import ConfigError, InputError
 from codegemma.text.tokenizer import FILE_NAMES, Tokenizer
 
 _SAMPLE_BYTES: Final = 24_000_000
 _RECORDS_PER_SHARD: Final = 4096
+STAGES: Final = ("read", "license", "filter", "copies", "contamination", "share", "pack")
+"""The stages that drop files, in their order."""
 _PACKAGES: Final = ("codegemma", "array-record", "sentencepiece", "tree-sitter-python")
 
 
@@ -40,14 +42,14 @@ class Settings:
     """What a data set is made from and how.
 
     Args:
-        sources: Folders, see `read.find_repositories`.
+        sources: Folders and files, see `read.find_repositories`.
         recipe: Data recipe.
         tokenizer_file: Vocabulary that budgets are counted in; None trains one.
         vocab_size: Size of the vocabulary to train, when there is no file.
         each: Take every child folder of a source as a repository.
         benchmarks: Files and folders of evaluation data to keep out.
         seed: Seed of the held-out draw.
-        workers: Processes.
+        cluster: Where the stages run; no byte depends on it.
     """
 
     sources: tuple[Path, ...]
@@ -57,7 +59,7 @@ class Settings:
     each: bool = False
     benchmarks: tuple[Path, ...] = ()
     seed: int = 0
-    workers: int = 1
+    cluster: Cluster = field(default_factory=Cluster)
 
     def __post_init__(self) -> None:
         faults: list[str] = []
@@ -66,10 +68,10 @@ class Settings:
         smallest = vocabulary.smallest_size()
         if self.vocab_size is not None and self.vocab_size < smallest:
             faults.append(f"vocab_size must be at least {smallest}, not {self.vocab_size}")
-        if self.workers < 1:
-            faults.append(f"workers must be at least 1, not {self.workers}")
+        if self.cluster.workers < 1:
+            faults.append(f"workers must be at least 1, not {self.cluster.workers}")
         if not self.sources:
-            faults.append("name at least one source folder")
+            faults.append("name at least one source")
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -102,38 +104,35 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         InputError: A source or benchmark cannot be read, or nothing is left to train on.
         CheckpointError: The tokenizer file is refused.
     """
-    recipe = settings.recipe
     if settings.tokenizer_file is not None:
         Tokenizer.from_file(settings.tokenizer_file)
     locations = read.find_repositories(settings.sources, each=settings.each)
-    allowed = [
-        at for at in locations if not recipe.permissive_only or licenses.is_permissive(at.license)
-    ]
-    names = {at.name for at in allowed}
-    heldout = stages.choose_heldout(names, recipe=recipe, seed=settings.seed)
-    # Held-out repositories first: of two copies the held-out one stays, training loses its own.
-    allowed.sort(key=lambda at: at.name not in heldout)
     identity = settings.as_json() | {
-        "repositories": [[at.name, at.version] for at in allowed],
+        "repositories": [[at.name, at.version] for at in locations],
         "benchmarks": decontaminate.fingerprint(settings.benchmarks),
     }
     partial = out / ".partial"
-    finished = _finished(out, identity, allowed, recipe)
+    finished = _finished(out, identity, locations, settings.recipe)
     if finished is not None:
         shutil.rmtree(partial, ignore_errors=True)
         return finished
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder")
-    partial.mkdir(parents=True, exist_ok=True)
-    barred = [at for at in locations if at not in allowed]
     try:
+        partial.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock", timeout=0):
-            manifest = _prepare(
-                settings, identity, allowed, barred, heldout, partial, progress or _no_progress
-            )
+            run = _Run(settings, partial, progress or _no_progress)
+            manifest = run.prepare(identity, locations)
             _publish(partial, out)
     except Timeout as error:
         raise ConfigError(f"another run is preparing data in {out}; wait for it") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"the disk of {out} is full; make room and run the same command again: it goes on "
+            "where it stopped"
+        ) from error
     (out / ".lock").unlink(missing_ok=True)
     return manifest
 
@@ -143,7 +142,7 @@ def _no_progress(stage: str, done: int, total: int) -> None:
 
 
 def _finished(
-    out: Path, identity: dict[str, Any], allowed: Sequence[Location], recipe: DataRecipe
+    out: Path, identity: dict[str, Any], locations: Sequence[Location], recipe: DataRecipe
 ) -> dict[str, Any] | None:
     """Give the manifest of a finished data set made of the same, None when there is none."""
     if not (out / "manifest.json").exists():
@@ -155,11 +154,13 @@ def _finished(
             "choose another folder or delete it"
         )
     made_of = {row["name"]: row["input_sha256"] for row in manifest["repositories"]}
-    for location in allowed:
+    for location in locations:
+        if location.name not in made_of:
+            continue  # its licence kept it out
         repository, _ = read.read_repository(
             location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
         )
-        if made_of.get(location.name) != stages.content_hash(repository):
+        if made_of[location.name] != stages.content_hash(repository):
             raise ConfigError(
                 f"{out} holds data prepared before {location.name} changed; "
                 "choose another folder or delete it"
@@ -177,157 +178,212 @@ def _publish(partial: Path, out: Path) -> None:
     shutil.rmtree(partial)
 
 
-def _prepare(
-    settings: Settings,
-    identity: dict[str, Any],
-    allowed: list[Location],
-    barred: list[Location],
-    heldout: frozenset[str],
-    partial: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    recipe = settings.recipe
-    ledgers = {name: Ledger() for name in _STAGES}
-    for location in barred:
-        _count_license(location, recipe, ledgers["license"])
-    progress("benchmarks", 0, 1)
-    job = Job(
-        recipe=recipe,
-        benchmarks=BenchmarkIndex(decontaminate.read_benchmarks(settings.benchmarks)),
-        benchmarks_hash=identity["benchmarks"],
-        folder=partial,
+class _Run:
+    """One run of all stages.
+
+    Args:
+        settings: What to make.
+        folder: Where everything is kept until it is whole.
+        progress: Told how far the work is.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._progress = progress
+        self._ledgers = {name: Ledger() for name in STAGES}
+
+    def prepare(self, identity: dict[str, Any], locations: Sequence[Location]) -> dict[str, Any]:
+        """Run the stages; everything but the move to the output folder."""
+        everything = self._inspect(locations, identity["benchmarks"])
+        barred = [found for found in everything if found.is_barred]
+        inspected = [found for found in everything if not found.is_barred]
+        names = {found.repository.name for found in inspected}
+        recipe = self._settings.recipe
+        heldout = stages.choose_heldout(names, recipe=recipe, seed=self._settings.seed)
+        # Held-out repositories first: of two copies the held-out one stays, training loses its own.
+        inspected.sort(key=lambda found: found.repository.name not in heldout)
+        self._progress("copies", 0, 1)
+        dropped, hits = self._select(inspected)
+        kept = [
+            [file for file in found.files if file.path not in paths]
+            for found, paths in zip(inspected, dropped, strict=True)
+        ]
+        names = [found.repository.name for found in inspected]
+        if not any(files and name not in heldout for files, name in zip(kept, names, strict=True)):
+            raise InputError("nothing is left to train on: " + _reason(barred))
+        self._progress("vocabulary", 0, 1)
+        tokenizer_file = self._write_tokenizer(names, dropped, kept, heldout)
+        packed = self._pack(tokenizer_file, names, dropped, kept)
+        self._progress("write", 0, 1)
+        entries, digests = _write_shards(self._folder, names, heldout)
+        rows = report.repository_rows(inspected, kept, packed, heldout)
+        manifest: dict[str, Any] = {
+            "format": manifests.FORMAT,
+            "settings": identity,
+            "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
+            "versions": {name: version(name) for name in _PACKAGES},
+            "shards": entries,
+            "totals": {
+                part: report.totals(rows, part) | {"sha256": digests[part]} for part in shards.PARTS
+            },
+            "dropped": {stage: ledger.counts() for stage, ledger in self._ledgers.items()},
+            "repositories": rows,
+        }
+        findings = {
+            "contamination": hits,
+            "not_permissive": [
+                [found.repository.name, found.repository.version, found.repository.license]
+                for found in barred
+            ],
+            "funnel": report.funnel([found.input for found in everything], self._ledgers),
+            "samples": {
+                stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
+            },
+        }
+        report.write_json(self._folder / "report.json", findings)
+        report.write_json(self._folder / "manifest.json", manifest)
+        return manifest
+
+    def _inspect(self, locations: Sequence[Location], benchmarks_hash: str) -> list[Inspected]:
+        self._progress("benchmarks", 0, 1)
+        settings = self._settings
+        job = InspectJob(
+            recipe=settings.recipe,
+            benchmarks=BenchmarkIndex(decontaminate.read_benchmarks(settings.benchmarks)),
+            benchmarks_hash=benchmarks_hash,
+            locations=tuple(locations),
+            folder=self._folder,
+        )
+        extensions = settings.recipe.extensions
+        sizes = [read.size_bytes(at, extensions=extensions) for at in locations]
+        self._run("inspect", steps.inspect, job, sizes)
+        found = [steps.read_inspected(self._folder, at.name) for at in locations]
+        for inspected in found:
+            for stage, ledger in inspected.ledgers.items():
+                self._ledgers[stage].merge([ledger])
+        return found
+
+    def _pack(
+        self,
+        tokenizer_file: Path,
+        names: Sequence[str],
+        dropped: Sequence[Collection[str]],
+        kept: Sequence[Sequence[Measured]],
+    ) -> list[Packed]:
+        job = PackJob(
+            recipe=self._settings.recipe,
+            tokenizer_file=tokenizer_file,
+            names=tuple(names),
+            dropped=tuple(dropped),
+            folder=self._folder,
+        )
+        sizes = [sum(file.size_bytes for file in files) for files in kept]
+        self._run("pack", steps.pack_one, job, sizes)
+        packed = [steps.read_packed(self._folder, name) for name in names]
+        for result in packed:
+            self._ledgers["pack"].merge([result.ledger])
+        return packed
+
+    def _run(self, label: str, work: engine.Work, job: Any, sizes: Sequence[int]) -> None:
+        engine.run(
+            label,
+            work,
+            job,
+            sizes=sizes,
+            cluster=self._settings.cluster,
+            folder=self._folder / "run",
+            progress=self._progress,
+        )
+
+    def _select(
+        self, inspected: Sequence[Inspected]
+    ) -> tuple[list[set[str]], list[dict[str, str]]]:
+        """Apply the stages that compare repositories: give the paths to drop of each, and hits."""
+        recipe, ledgers = self._settings.recipe, self._ledgers
+        copied = stages.copies(inspected, threshold=recipe.near_copy_threshold)
+        hits = stages.contaminated(inspected, max_repositories=recipe.max_common_repositories)
+        dropped: list[set[str]] = []
+        found_hits: list[dict[str, str]] = []
+        for found, copy_rules, hit_by_path in zip(inspected, copied, hits, strict=True):
+            rules: dict[str, tuple[str, str]] = {}
+            for file in found.files:
+                if file.path in copy_rules:
+                    rules[file.path] = ("copies", copy_rules[file.path])
+                elif file.path in hit_by_path:
+                    hit = hit_by_path[file.path]
+                    rules[file.path] = ("contamination", hit.item.split("/")[0])
+                    where = f"{found.repository.origin}/{file.path}"
+                    found_hits.append({"file": where, "item": hit.item, "words": hit.words})
+            rest = [file for file in found.files if file.path not in rules]
+            excess = stages.excess_tests(rest, max_fraction=recipe.max_test_fraction)
+            rules |= dict.fromkeys(excess, ("share", "tests"))
+            rest = [file for file in rest if file.path not in excess]
+            excess = stages.excess_share(rest, max_bytes=recipe.max_repository_bytes)
+            rules |= dict.fromkeys(excess, ("share", "repository"))
+            for file in found.files:
+                if file.path in rules:
+                    stage, rule = rules[file.path]
+                    where = f"{found.repository.name}/{file.path}"
+                    ledgers[stage].add(rule, file.size_bytes, language=file.language, sample=where)
+            dropped.append(set(rules))
+        return dropped, found_hits
+
+    def _write_tokenizer(
+        self,
+        names: Sequence[str],
+        dropped: Sequence[Collection[str]],
+        kept: Sequence[Sequence[Measured]],
+        heldout: Collection[str],
+    ) -> Path:
+        """Copy the vocabulary that was given, or train one, and give its path."""
+        settings, folder = self._settings, self._folder
+        for name in FILE_NAMES:
+            (folder / name).unlink(missing_ok=True)  # of a run that was stopped
+        if settings.tokenizer_file is not None:
+            suffix = ".json" if settings.tokenizer_file.suffix == ".json" else ".model"
+            target = folder / f"tokenizer{suffix}"
+            shutil.copyfile(settings.tokenizer_file, target)
+            return target
+        train = [place for place, name in enumerate(names) if name not in heldout]
+        files = (
+            file
+            for place in train
+            for file in steps.read_files(folder, names[place], without=dropped[place]).files
+        )
+        total = sum(file.size_bytes for place in train for file in kept[place])
+        texts = vocabulary.sample(
+            (file.text for file in files), max_bytes=_SAMPLE_BYTES, total_bytes=total
+        )
+        target = folder / "tokenizer.model"
+        target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
+        return target
+
+
+def _reason(barred: Sequence[Inspected]) -> str:
+    if not barred:
+        return "no file passed the filters"
+    return (
+        f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
+        "code that you may use all the same"
     )
-    with Workers(settings.workers, job) as workers:
-        inspected = workers.inspect(allowed, progress)
-        for found in inspected:
-            for stage, ledger in found.ledgers.items():
-                ledgers[stage].merge([ledger])
-        progress("copies", 0, 1)
-        repositories, hits = _select(inspected, recipe, ledgers)
-        train = [repository for repository in repositories if repository.name not in heldout]
-        if not any(repository.files for repository in train):
-            raise InputError(
-                "nothing is left to train on: "
-                + (
-                    f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
-                    "code that you may use all the same"
-                    if barred
-                    else "no file passed the filters"
-                )
-            )
-        progress("vocabulary", 0, 1)
-        tokenizer_file = _write_tokenizer(settings, partial, train)
-        packed = workers.pack(repositories, tokenizer_file, progress)
-    progress("write", 0, 1)
-    entries, digests = _write_shards(partial / "shards", repositories, packed, heldout)
-    for result in packed:
-        ledgers["pack"].merge([result.ledger])
-    rows = report.repository_rows(inspected, repositories, packed, heldout)
-    manifest: dict[str, Any] = {
-        "format": manifests.FORMAT,
-        "settings": identity,
-        "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
-        "versions": {name: version(name) for name in _PACKAGES},
-        "shards": entries,
-        "totals": {
-            part: report.totals(rows, part) | {"sha256": digests[part]} for part in shards.PARTS
-        },
-        "dropped": {stage: ledger.as_json() for stage, ledger in ledgers.items()},
-        "repositories": rows,
-    }
-    findings = {
-        "contamination": hits,
-        "not_permissive": [[at.name, at.version, at.license] for at in barred],
-    }
-    report.write_json(partial / "report.json", findings)
-    report.write_json(partial / "manifest.json", manifest)
-    return manifest
 
 
 def _write_shards(
-    folder: Path,
-    repositories: Sequence[Repository],
-    packed: Sequence[Packed],
-    heldout: frozenset[str],
+    folder: Path, names: Sequence[str], heldout: Collection[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Write all records; give the shards of each part and a hash over its records."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    parts: dict[shards.Part, list[bytes]] = {"train": [], "heldout": []}
-    for repository, result in zip(repositories, packed, strict=True):
-        parts["heldout" if repository.name in heldout else "train"].extend(result.records)
+    target = folder / "shards"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
     entries: dict[str, list[dict[str, Any]]] = {}
     digests: dict[str, str] = {}
-    for part, records in parts.items():
+    for part in shards.PARTS:
+        mine = [name for name in names if (name in heldout) == (part == "heldout")]
+        records = steps.StoredRecords(folder, mine)
         entries[part] = shards.write_shards(
-            folder, part, records, records_per_shard=_RECORDS_PER_SHARD
+            target, part, records, records_per_shard=_RECORDS_PER_SHARD
         )
         keys = b"".join(sorted(map(shards.record_key, records)))
         digests[part] = hashlib.sha256(keys).hexdigest()
     return entries, digests
-
-
-_STAGES: Final = ("read", "license", "filter", "copies", "contamination", "share", "pack")
-
-
-def _count_license(location: Location, recipe: DataRecipe, ledger: Ledger) -> None:
-    found, _ = read.read_repository(
-        location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
-    )
-    for file in found.files:
-        ledger.add(f"license: {location.license or 'unknown'}", file.size_bytes)
-
-
-def _select(
-    inspected: Sequence[Inspected], recipe: DataRecipe, ledgers: dict[str, Ledger]
-) -> tuple[list[Repository], list[dict[str, str]]]:
-    """Apply the stages that compare repositories with one another."""
-    copied = stages.copies(inspected, threshold=recipe.near_copy_threshold)
-    hits = stages.contaminated(inspected, max_repositories=recipe.max_common_repositories)
-    repositories: list[Repository] = []
-    found_hits: list[dict[str, str]] = []
-    for found, copy_rules, hit_by_path in zip(inspected, copied, hits, strict=True):
-        kept: list[File] = []
-        for file in found.repository.files:
-            if file.path in copy_rules:
-                ledgers["copies"].add(copy_rules[file.path], file.size_bytes)
-            elif file.path in hit_by_path:
-                hit = hit_by_path[file.path]
-                ledgers["contamination"].add(hit.item.split("/")[0], file.size_bytes)
-                where = f"{found.repository.origin}/{file.path}"
-                found_hits.append({"file": where, "item": hit.item, "words": hit.words})
-            else:
-                kept.append(file)
-        repository = stages.with_files(found.repository, kept)
-        excess = stages.excess_tests(repository, max_fraction=recipe.max_test_fraction)
-        repository = _without(repository, excess, ledgers["share"], "tests")
-        excess = stages.excess_share(repository, max_bytes=recipe.max_repository_bytes)
-        repositories.append(_without(repository, excess, ledgers["share"], "repository"))
-    return repositories, found_hits
-
-
-def _without(repository: Repository, excess: set[str], ledger: Ledger, rule: str) -> Repository:
-    for file in repository.files:
-        if file.path in excess:
-            ledger.add(rule, file.size_bytes)
-    rest = [file for file in repository.files if file.path not in excess]
-    return stages.with_files(repository, rest)
-
-
-def _write_tokenizer(settings: Settings, folder: Path, train: Sequence[Repository]) -> Path:
-    """Copy the vocabulary that was given, or train one, and give its path."""
-    for name in FILE_NAMES:
-        (folder / name).unlink(missing_ok=True)  # of a run that was stopped
-    if settings.tokenizer_file is not None:
-        suffix = ".json" if settings.tokenizer_file.suffix == ".json" else ".model"
-        target = folder / f"tokenizer{suffix}"
-        shutil.copyfile(settings.tokenizer_file, target)
-        return target
-    files = [file for repository in train for file in repository.files]
-    total = sum(file.size_bytes for file in files)
-    texts = vocabulary.sample(
-        (file.text for file in files), max_bytes=_SAMPLE_BYTES, total_bytes=total
-    )
-    target = folder / "tokenizer.model"
-    target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
-    return target

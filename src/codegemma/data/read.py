@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the repositories in the folders a user names and read their source files.
+"""Find the repositories in the sources a user names and read their source files.
 
-Reads folders only; a folder of installed Python packages gives one repository per distribution and
-the standard library is one. Gives text normalised to LF, and a ledger of the files left out.
-It follows no symbolic links, runs nothing and reads at most `max_bytes` of a file.
+Reads folders, git repositories (at HEAD, see `git`), tar and zip archives (`archive`), JSONL and
+Parquet tables (`table`); a folder of installed Python packages gives one repository per
+distribution and the standard library is one. Gives text normalised to LF, the licences found, and a
+ledger of the files left out. It follows no symbolic links, runs nothing of a repository's, and
+reads at most `max_bytes` of a file and `MAX_REPOSITORY_BYTES` of a repository.
 """
 
 import codecs
@@ -12,79 +14,93 @@ import email.parser
 import os
 import platform
 import re
-import subprocess
 import sysconfig
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from codegemma.data import archive, git, table
 from codegemma.data import license as licenses
-from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.document import Blob, File, Ledger, Location, Repository, Wanted
 from codegemma.errors import InputError
+
+MAX_REPOSITORY_BYTES: Final = 2 << 30
+"""Files beyond are left out, in the order of the source."""
 
 _SKIPPED_FOLDERS: Final = frozenset(
     {"__pycache__", "node_modules", "site-packages", "dist-packages", "lib-dynload", "_bundled"}
 )
 _LICENSE_FILE: Final = re.compile(r"(licen[cs]e|copying|unlicense)([.-].*)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Location:
-    """Where a repository lies.
-
-    Args:
-        name: As in the manifest.
-        version: Release or commit, "" when unknown.
-        license: SPDX expression, "" when unknown.
-        root: Folder that `paths` are relative to.
-        paths: Its files, sorted, with "/" separators; None: every file below root.
-    """
-
-    name: str
-    version: str
-    license: str
-    root: Path
-    paths: tuple[str, ...] | None = None
+_MAX_LICENSE_BYTES: Final = 200_000
 
 
 def find_repositories(sources: Sequence[Path], *, each: bool = False) -> list[Location]:
-    """List the repositories in the given folders; of two with one name the first stays.
+    """List the repositories in the given sources.
 
-    A folder of installed packages (with `*.dist-info`) gives one repository per distribution. The
-    Python standard library is one. Otherwise a folder with `.git`, or one without repositories
-    inside, is one repository; a folder with repositories inside gives those.
+    A folder of installed packages (with `*.dist-info`) gives one repository per distribution; of
+    two of one name the first stays. The Python standard library is one. Otherwise a git repository,
+    bare or not, or a folder without repositories inside, is one repository; a folder with
+    repositories inside gives those. An archive is one, a table has one for every row or
+    repository name. Of two repositories with one name the second gets "~2" behind it.
 
     Args:
-        sources: Folders.
-        each: Take every child folder of an ordinary source as a repository.
+        sources: Folders and files.
+        each: Take every child folder and archive of a folder, and every folder at the top of an
+            archive, as a repository.
 
     Raises:
-        InputError: A source is no folder, or nothing was found in it.
+        InputError: A source is of no such kind, is damaged, or nothing was found in it.
     """
     locations: dict[str, Location] = {}
     for source in sources:
-        if not source.is_dir():
-            raise InputError(f"{source} is not a folder; name a folder that holds source files")
         found = list(_locate(source, each=each))
         if not found:
             raise InputError(f"no repository was found in {source}")
         for location in found:
-            locations.setdefault(location.name, location)
+            if location.paths is not None:
+                locations.setdefault(location.name, location)
+                continue
+            name, count = location.name, 1
+            while name in locations and locations[name] != replace(location, name=name):
+                count += 1
+                name = f"{location.name}~{count}"
+            locations[name] = replace(location, name=name)
     return list(locations.values())
 
 
 def _locate(source: Path, *, each: bool) -> Iterator[Location]:
+    if source.is_file() and archive.is_archive(source):
+        yield from archive.locate(source, each=each)
+    elif source.is_file() and table.is_table(source):
+        yield from table.locate(source)
+    elif not source.is_dir():
+        raise InputError(
+            f"{source} is not a folder, an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz) or a "
+            "table (.jsonl, .parquet); name one that holds source files"
+        )
+    else:
+        yield from _locate_in_folder(source, each=each)
+
+
+def _locate_in_folder(source: Path, *, each: bool) -> Iterator[Location]:
     dist_infos = sorted(source.glob("*.dist-info"))
+    children = [child for child in sorted(source.iterdir()) if not child.is_symlink()]
     if dist_infos:
         yield from filter(None, map(_distribution, dist_infos))
     elif (source / "os.py").is_file() and (source / "sysconfig.py").is_file():
         yield _standard_library(source)
-    elif each or (not (source / ".git").exists() and any(source.glob("*/.git"))):
-        children = sorted(child for child in source.iterdir() if child.is_dir())
+    elif each:
         for child in children:
-            if not child.is_symlink() and (each or (child / ".git").exists()):
+            if child.is_dir():
                 yield _folder(child)
+            elif archive.is_archive(child):
+                yield from archive.locate(child, each=False)
+    elif git.git_folder(source) is None and any(
+        child.is_dir() and git.git_folder(child) for child in children
+    ):
+        yield from (_folder(child) for child in children if git.git_folder(child))
     else:
         yield _folder(source)
 
@@ -123,26 +139,11 @@ def _standard_library(source: Path) -> Location:
 
 
 def _folder(source: Path) -> Location:
-    names = [path.name for path in sorted(source.iterdir()) if path.is_file()]
-    return Location(
-        name=source.resolve().name,
-        version=_commit(source),
-        license=_license_of_files(source, names),
-        root=source,
-    )
-
-
-def _commit(source: Path) -> str:
-    if not (source / ".git").exists():
-        return ""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(source), "rev-parse", "HEAD"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip()[:40] if found.returncode == 0 else ""
+    """Give a folder as it lies there, or at its commit where git knows one."""
+    commit = git.head(source) if git.git_folder(source) else ""
+    name = source.resolve().name.removesuffix(".git")
+    kind = "git" if commit else "folder"
+    return Location(name=name, version=commit, license="", root=source, kind=kind)
 
 
 def _license_of_files(root: Path, paths: Sequence[str]) -> str:
@@ -157,7 +158,7 @@ def _license_of_files(root: Path, paths: Sequence[str]) -> str:
 def read_repository(
     location: Location, *, extensions: Sequence[str], max_bytes: int
 ) -> tuple[Repository, Ledger]:
-    """Read the files with the given extensions.
+    """Read the files with the given extensions, and what the repository says of its licence.
 
     Args:
         location: Where to read.
@@ -166,28 +167,97 @@ def read_repository(
 
     Returns:
         The repository, and a ledger of what was left out and why.
+
+    Raises:
+        InputError: git or a table cannot be read.
     """
     ledger = Ledger()
     files: list[File] = []
-    paths = location.paths if location.paths is not None else tuple(_walk(location.root))
-    for path in paths:
-        if not path.endswith(tuple(extensions)):
+    stated: defaultdict[str, set[str]] = defaultdict(set)
+    total = 0
+    ends = tuple(extensions)
+
+    def is_wanted(path: str) -> bool:
+        return not _is_skipped(path) and (path.endswith(ends) or _states_license(path))
+
+    for blob in _blobs(location, wanted=is_wanted, max_bytes=max_bytes):
+        if _states_license(blob.path):
+            folder = blob.path.rpartition("/")[0]
+            stated[folder] |= _license_of(blob) if not blob.rule else set()
             continue
-        text, rule, size_bytes = _read_file(location.root / path, max_bytes=max_bytes)
-        if not rule and any(ord(letter) < 32 or letter == "\x7f" for letter in path):
-            rule = "path_with_control_character"
+        text, rule = ("", blob.rule) if blob.rule else decode(blob.data)
+        rule = rule or _fault_of_path(blob.path)
+        total += 0 if rule else blob.size_bytes
+        if not rule and total > MAX_REPOSITORY_BYTES:
+            rule = "repository_over_limit"
         if rule:
-            ledger.add(rule, size_bytes)
-        else:
-            files.append(File(path=path, text=text))
+            ledger.add(rule, blob.size_bytes)
+            continue
+        files.append(File(path=blob.path, text=text))
+        if blob.license:
+            stated[blob.path].add(blob.license)
+    found = licenses.settle(stated, declared=location.license)
     repository = Repository(
-        name=location.name, version=location.version, license=location.license, files=tuple(files)
+        name=location.name,
+        version=location.version,
+        license=found.get("", location.license),
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        licenses=tuple(sorted(found.items())),
     )
     return repository, ledger
 
 
+def _blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
+    reader = {"git": git.blobs, "archive": archive.blobs, "table": table.blobs}.get(
+        location.kind, _folder_blobs
+    )
+    return reader(location, wanted=wanted, max_bytes=max_bytes)
+
+
+def _folder_blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
+    paths = location.paths if location.paths is not None else tuple(_walk(location.root))
+    return (
+        _read_file(location.root / path, path, max_bytes=max_bytes)
+        for path in paths
+        if wanted(path)
+    )
+
+
+def _is_skipped(path: str) -> bool:
+    folders = path.split("/")[:-1]
+    hidden = (name.startswith(".") and name not in (".", "..") for name in folders)
+    return any(hidden) or not _SKIPPED_FOLDERS.isdisjoint(folders)
+
+
+def _states_license(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return _LICENSE_FILE.fullmatch(name) is not None or name in licenses.METADATA_FILES
+
+
+def _license_of(blob: Blob) -> set[str]:
+    """Give what a licence file or a package's metadata says, "LicenseRef-unknown" if unclear."""
+    name = blob.path.rpartition("/")[2]
+    text = blob.data[:_MAX_LICENSE_BYTES].decode("utf-8", errors="replace")
+    if name in licenses.METADATA_FILES:
+        return {licenses.from_package(name, text)} - {""}
+    return {licenses.recognize(text) or licenses.UNKNOWN}
+
+
+def _fault_of_path(path: str) -> str:
+    if any(ord(letter) < 32 or letter == "\x7f" for letter in path):
+        return "path_with_control_character"
+    return "path_not_unicode" if any("\ud800" <= letter <= "\udfff" for letter in path) else ""
+
+
 def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
-    """Add up the sizes of the files that would be read, for a progress bar."""
+    """Estimate how much there is to read, for a progress bar and to share out work."""
+    if location.kind == "table":
+        return len(location.rows) * 10_000
+    if location.kind == "archive":
+        return location.root.stat().st_size
+    if location.kind == "git":
+        folder = git.git_folder(location.root) or location.root
+        return sum(file.stat().st_size for file in folder.glob("objects/*/*"))
     paths = location.paths if location.paths is not None else tuple(_walk(location.root))
     total = 0
     for path in paths:
@@ -205,21 +275,19 @@ def _walk(root: Path) -> list[str]:
     return sorted(paths)
 
 
-def _read_file(path: Path, *, max_bytes: int) -> tuple[str, str, int]:
-    """Give text, the rule that leaves the file out ("" if none), and its size."""
+def _read_file(path: Path, name: str, *, max_bytes: int) -> Blob:
     try:
         if path.is_symlink():
-            return "", "symbolic_link", 0
+            return Blob(path=name, rule="symbolic_link")
         if not path.is_file():
-            return "", "not_a_file", 0
+            return Blob(path=name, rule="not_a_file")
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            return Blob(path=name, rule="too_large", size_bytes=path.stat().st_size)
     except (OSError, ValueError):
-        return "", "unreadable", 0
-    if len(data) > max_bytes:
-        return "", "too_large", path.stat().st_size
-    text, rule = decode(data)
-    return text, rule, len(data)
+        return Blob(path=name, rule="unreadable")
+    return Blob(path=name, data=data, size_bytes=len(data))
 
 
 def decode(data: bytes) -> tuple[str, str]:

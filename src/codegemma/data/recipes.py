@@ -33,7 +33,8 @@ class DataRecipe:
             make up the set; None for no limit.
         near_copy_threshold: Least Jaccard similarity of a near copy.
         max_common_repositories: A word run found in more repositories is no contamination.
-        permissive_only: Whether repositories without a known permissive licence are left out.
+        permissive_only: Whether files without a known permissive licence are left out.
+        keep_unlicensed: Whether, of those, the ones without any known licence are kept.
         heldout: Repositories kept apart for testing, by name.
         holdout_fraction: Share of the repositories kept apart where none of `heldout` is among
             them, drawn by name.
@@ -57,6 +58,7 @@ class DataRecipe:
     near_copy_threshold: float = 0.7
     max_common_repositories: int = 3
     permissive_only: bool = True
+    keep_unlicensed: bool = False
     heldout: tuple[str, ...] = ()
     holdout_fraction: float = 0.01
 

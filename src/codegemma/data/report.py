@@ -2,14 +2,14 @@
 """What a run of the pipeline tells: one row per repository, sums per part, JSON on disk."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from codegemma.data import filters
-from codegemma.data.document import Repository
-from codegemma.data.stages import Inspected
-from codegemma.data.workers import Packed
+from codegemma.data.document import Ledger
+from codegemma.data.stages import Inspected, Measured
+from codegemma.data.steps import Packed
 
 _COUNTED: Final = (
     "input_files",
@@ -30,29 +30,56 @@ def write_json(path: Path, value: Any) -> None:
 
 def repository_rows(
     inspected: Sequence[Inspected],
-    repositories: Sequence[Repository],
+    kept: Sequence[Sequence[Measured]],
     packed: Sequence[Packed],
     heldout: Collection[str],
 ) -> list[dict[str, Any]]:
     """Describe each repository: name, version, licence, what was read and what came out."""
-    return [
-        {
-            "name": repository.name,
-            "version": repository.version,
-            "license": repository.license,
-            "part": "heldout" if repository.name in heldout else "train",
-            "input_sha256": found.input_hash,
-            "input_files": found.input_files,
-            "input_bytes": found.input_bytes,
-            "files": len(repository.files),
-            "test_files": sum(filters.is_test(file.path) for file in repository.files),
-            "bytes": sum(file.size_bytes for file in repository.files),
-            "windows": result.num_windows,
-            "records": len(result.records),
-            "tokens": result.num_tokens,
-        }
-        for found, repository, result in zip(inspected, repositories, packed, strict=True)
-    ]
+    rows: list[dict[str, Any]] = []
+    for found, files, result in zip(inspected, kept, packed, strict=True):
+        input_files, input_bytes = found.input.rows.get("read", (0, 0))
+        rows.append(
+            {
+                "name": found.repository.name,
+                "version": found.repository.version,
+                "license": found.repository.license,
+                "part": "heldout" if found.repository.name in heldout else "train",
+                "input_sha256": found.input_hash,
+                "input_files": input_files,
+                "input_bytes": input_bytes,
+                "files": len(files),
+                "test_files": sum(filters.is_test(file.path) for file in files),
+                "bytes": sum(file.size_bytes for file in files),
+                "windows": result.num_windows,
+                "records": result.num_records,
+                "tokens": result.num_tokens,
+            }
+        )
+    return rows
+
+
+def funnel(read: Iterable[Ledger], ledgers: Mapping[str, Ledger]) -> dict[str, Any]:
+    """Tell by language what was read and what each stage left of it, in files and bytes.
+
+    Args:
+        read: What was read of each repository, under the rule "read".
+        ledgers: What each stage dropped, in the order of the stages; what was never decoded
+            ("read") and parts of files ("pack") are no part of it.
+    """
+    whole = Ledger()
+    whole.merge(read)
+    left = {name: list(row) for name, row in whole.languages.get("read", {}).items()}
+    table: dict[str, Any] = {name: {"read": list(row)} for name, row in sorted(left.items())}
+    for stage, ledger in ledgers.items():
+        if stage in ("read", "pack"):
+            continue
+        for row in ledger.languages.values():
+            for language, (files, size_bytes) in row.items():
+                left[language][0] -= files
+                left[language][1] -= size_bytes
+        for language, row in left.items():
+            table[language][stage] = list(row)
+    return table
 
 
 def totals(rows: Sequence[dict[str, Any]], part: str) -> dict[str, int]:

@@ -112,15 +112,16 @@ def write_shards(
         One entry per shard for the manifest: name, records, size and sha256.
     """
     module = array_record()
-    ordered = sorted(packed, key=record_key)
+    keys = [record_key(data) for data in packed]
+    ordered = sorted(range(len(keys)), key=keys.__getitem__)
     count = max(1, -(-len(ordered) // records_per_shard))
     entries: list[dict[str, Any]] = []
     for index in range(count):
         chunk = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
         path = folder / f"{part}-{index:05d}-of-{count:05d}.array_record"
         writer = module.ArrayRecordWriter(str(path), _WRITER_OPTIONS)
-        for data in chunk:
-            writer.write(data)
+        for place in chunk:
+            writer.write(packed[place])
         writer.close()
         entries.append(
             {

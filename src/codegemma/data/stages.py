@@ -8,14 +8,40 @@ stage looks at one repository alone.
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegemma.data import decontaminate, dedup, filters
+from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.data.recipes import DataRecipe
+from codegemma.text import syntax
+
+SIGNATURE_SIZE: Final = dedup.NUM_BANDS * dedup.NUM_ROWS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A file that passed the filters, as the later stages see it.
+
+    Args:
+        path: Inside its repository.
+        size_bytes: UTF-8 length.
+        language: "other" when none of those known.
+        digest: `dedup.content_hash`.
+        signature: `dedup.signature`.
+        hits: Runs of words shared with the benchmarks.
+    """
+
+    path: str
+    size_bytes: int
+    language: str
+    digest: bytes
+    signature: NDArray[np.uint32] | None
+    hits: tuple[Hit, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,24 +49,20 @@ class Inspected:
     """A repository after the stages that look at one repository alone.
 
     Args:
-        repository: Files that passed the filters.
-        digests: `dedup.content_hash` of each file.
-        signatures: `dedup.signature` of each file.
-        hits: Runs of words each file shares with the benchmarks.
+        repository: With the files that passed; without any where they are only listed.
+        files: What is known of them, in the same order.
         input_hash: `content_hash` of what was read, before filters.
-        input_files: Number of files read.
-        input_bytes: Their size.
-        ledgers: What was dropped by the stages "read" and "filter".
+        input: What was read, by language (the rule is "read").
+        ledgers: What was dropped by the stages "read", "license" and "filter".
+        is_barred: Whether it has files and the licence of each keeps it out.
     """
 
     repository: Repository
-    digests: tuple[bytes, ...]
-    signatures: tuple[NDArray[np.uint32] | None, ...]
-    hits: tuple[tuple[Hit, ...], ...]
+    files: tuple[Measured, ...]
     input_hash: str
-    input_files: int
-    input_bytes: int
+    input: Ledger
     ledgers: dict[str, Ledger]
+    is_barred: bool = False
 
 
 def content_hash(repository: Repository) -> str:
@@ -55,37 +77,75 @@ def content_hash(repository: Repository) -> str:
 def inspect(
     repository: Repository,
     *,
+    recipe: DataRecipe,
     benchmarks: BenchmarkIndex,
     input_hash: str,
     ledger: Ledger,
 ) -> Inspected:
-    """Drop files by rule, and measure what the later stages compare.
+    """Drop files by licence and rule, and measure what the later stages compare.
 
     Args:
         repository: As read.
+        recipe: Which licences are taken.
         benchmarks: Evaluation texts to look for.
         input_hash: Its `content_hash`.
         ledger: What was left out when it was read.
     """
-    dropped = Ledger()
+    ledgers = {"read": ledger, "license": Ledger(), "filter": Ledger()}
+    read = Ledger()
     kept: list[File] = []
+    num_licensed = 0
     for file in repository.files:
+        language = language_of(file)
+        read.add("read", file.size_bytes, language=language)
+        where = f"{repository.name}/{file.path}"
+        license = refused_license(file, repository, recipe=recipe)
+        if license is not None:
+            rule = f"license: {license or 'unknown'}"
+            ledgers["license"].add(rule, file.size_bytes, language=language, sample=where)
+            continue
+        num_licensed += 1
         rule = filters.dropping_rule(file)
         if rule:
-            dropped.add(rule, file.size_bytes)
+            ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
             kept.append(file)
-    bodies = [filters.without_header(file.text) for file in kept]
     return Inspected(
         repository=with_files(repository, kept),
-        digests=tuple(dedup.content_hash(file.text) for file in kept),
-        signatures=tuple(dedup.signature(body) for body in bodies),
-        hits=tuple(tuple(benchmarks.hits(body)) for body in bodies),
+        files=tuple(measure(file, benchmarks=benchmarks) for file in kept),
         input_hash=input_hash,
-        input_files=len(repository.files),
-        input_bytes=sum(file.size_bytes for file in repository.files),
-        ledgers={"read": ledger, "filter": dropped},
+        input=read,
+        ledgers=ledgers,
+        is_barred=bool(repository.files) and not num_licensed,
     )
+
+
+def measure(file: File, *, benchmarks: BenchmarkIndex) -> Measured:
+    """Compute what the stages compare that look at all repositories."""
+    body = filters.without_header(file.text)
+    return Measured(
+        path=file.path,
+        size_bytes=file.size_bytes,
+        language=language_of(file),
+        digest=dedup.content_hash(file.text),
+        signature=dedup.signature(body),
+        hits=tuple(benchmarks.hits(body)),
+    )
+
+
+def language_of(file: File) -> str:
+    """Name the language of a file, "other" when it is none of those known."""
+    return syntax.language_of(file.path) or "other"
+
+
+def refused_license(file: File, repository: Repository, *, recipe: DataRecipe) -> str | None:
+    """Give the licence that keeps a file out, "" for none known; None when the file is taken."""
+    if not recipe.permissive_only:
+        return None
+    found = licenses.of_file(file.path, file.text, licenses=dict(repository.licenses))
+    if recipe.keep_unlicensed and found in ("", licenses.UNKNOWN):
+        return None
+    return None if licenses.is_permissive(found) else found
 
 
 def with_files(repository: Repository, files: Sequence[File]) -> Repository:
@@ -95,6 +155,7 @@ def with_files(repository: Repository, files: Sequence[File]) -> Repository:
         version=repository.version,
         license=repository.license,
         files=tuple(files),
+        licenses=repository.licenses,
     )
 
 
@@ -129,11 +190,9 @@ def copies(repositories: Sequence[Inspected], *, threshold: float) -> list[dict[
     dropped: list[dict[str, str]] = []
     for inspected in repositories:
         rules: dict[str, str] = {}
-        files = inspected.repository.files
-        for file, digest, signature in zip(
-            files, inspected.digests, inspected.signatures, strict=True
-        ):
-            found = index.add(f"{inspected.repository.name}/{file.path}", digest, signature)
+        for file in inspected.files:
+            name = f"{inspected.repository.name}/{file.path}"
+            found = index.add(name, file.digest, file.signature)
             if found:
                 rules[file.path] = found[0]
         dropped.append(rules)
@@ -151,44 +210,40 @@ def contaminated(
         For each repository, the first telling hit by path.
     """
     common = decontaminate.common_ngrams(
-        ((hit for hits in inspected.hits for hit in hits) for inspected in repositories),
+        ((hit for file in inspected.files for hit in file.hits) for inspected in repositories),
         max_repositories=max_repositories,
     )
     found: list[dict[str, Hit]] = []
     for inspected in repositories:
         first: dict[str, Hit] = {}
-        for file, hits in zip(inspected.repository.files, inspected.hits, strict=True):
-            telling = next((hit for hit in hits if hit.ngram not in common), None)
+        for file in inspected.files:
+            telling = next((hit for hit in file.hits if hit.ngram not in common), None)
             if telling:
                 first[file.path] = telling
         found.append(first)
     return found
 
 
-def excess_tests(repository: Repository, *, max_fraction: float) -> set[str]:
+def excess_tests(files: Sequence[Measured], *, max_fraction: float) -> set[str]:
     """Choose the tests to drop so that the rest is at most a fraction of the other code's bytes.
 
     Which tests stay is decided by their content hash, not by their names.
     """
-    tests = [file for file in repository.files if filters.is_test(file.path)]
-    other = sum(file.size_bytes for file in repository.files) - sum(f.size_bytes for f in tests)
-    room = other * max_fraction
-    dropped: set[str] = set()
-    for file in sorted(tests, key=lambda file: dedup.content_hash(file.text)):
-        if file.size_bytes <= room:
-            room -= file.size_bytes
-        else:
-            dropped.add(file.path)
-    return dropped
+    tests = [file for file in files if filters.is_test(file.path)]
+    other = sum(file.size_bytes for file in files) - sum(file.size_bytes for file in tests)
+    return _over(tests, room=float(other * max_fraction))
 
 
-def excess_share(repository: Repository, *, max_bytes: int | None) -> set[str]:
+def excess_share(files: Sequence[Measured], *, max_bytes: int | None) -> set[str]:
     """Choose the files to drop, by their content hash, so that at most `max_bytes` stay."""
-    if max_bytes is None or sum(file.size_bytes for file in repository.files) <= max_bytes:
+    if max_bytes is None or sum(file.size_bytes for file in files) <= max_bytes:
         return set()
-    room = max_bytes
+    return _over(files, room=float(max_bytes))
+
+
+def _over(files: Sequence[Measured], *, room: float) -> set[str]:
     dropped: set[str] = set()
-    for file in sorted(repository.files, key=lambda file: dedup.content_hash(file.text)):
+    for file in sorted(files, key=lambda file: file.digest):
         if file.size_bytes <= room:
             room -= file.size_bytes
         else:

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read repositories out of tar and zip archives, in one pass and without unpacking to disk.
+
+Sizes that an archive states are not believed: a member is read up to its limit, and a whole archive
+up to `expanded_limit`, which a bomb passes and source code does not. Nothing is ever written, so
+paths that lead outside are only counted.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from codegemma.data.document import Blob, Location, Wanted
+from codegemma.errors import InputError
+
+_SUFFIX: Final = re.compile(r"\.(zip|whl|jar|crate|(tar(\.(gz|bz2|xz))?)|tgz|tbz2?|txz)$", re.I)
+_LEAST_LIMIT: Final = 256 << 20
+_MAX_RATIO: Final = 60
+_FAULTS: Final = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+class _OverLimit(Exception):  # noqa: N818  # a signal inside this module
+    pass
+
+
+def is_archive(path: Path) -> bool:
+    """Tell by its name whether a file is an archive this module reads."""
+    return _SUFFIX.search(path.name) is not None
+
+
+def stem(path: Path) -> str:
+    """Give the name of an archive without what tells its format."""
+    return _SUFFIX.sub("", path.name)
+
+
+def expanded_limit(path: Path) -> int:
+    """Most bytes an archive may expand to: 256 MiB, or 60 times its size if that is more."""
+    return max(_LEAST_LIMIT, _MAX_RATIO * path.stat().st_size)
+
+
+def locate(path: Path, *, each: bool) -> Iterator[Location]:
+    """Give the archive as one repository, or each folder at its top as one.
+
+    A single folder at the top is not part of the paths.
+
+    Raises:
+        InputError: It is damaged, or no archive.
+    """
+    tops: dict[str, bool] = {}
+    try:
+        for name, _, _ in _members(path):
+            top, slash, _ = name.removeprefix("./").partition("/")
+            tops[top] = tops.get(top, False) or bool(slash)
+    except _OverLimit:
+        pass  # what stands before the limit is read, and the rest counted
+    except _FAULTS as error:
+        raise InputError(f"archive {path} cannot be read: {error}; fetch it again") from error
+    folders = sorted(top for top, is_folder in tops.items() if is_folder)
+    if each:
+        for top in folders:
+            yield Location(
+                name=top, version="", license="", root=path, kind="archive", member=top + "/"
+            )
+    elif tops:
+        member = folders[0] + "/" if len(tops) == len(folders) == 1 else ""
+        yield Location(
+            name=stem(path), version="", license="", root=path, kind="archive", member=member
+        )
+
+
+def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
+    """Give the wanted members of the location's folder; of two with one path the first.
+
+    Damage found on the way ends the reading; one blob with a rule tells of it.
+    """
+    seen: set[str] = set()
+    try:
+        for name, kind, member in _members(location.root):
+            name = name.removeprefix("./")
+            if ".." in name.split("/") or name.startswith("/"):
+                yield Blob(path=name, rule="path_outside")
+                continue
+            if not name.startswith(location.member):
+                continue
+            path = name[len(location.member) :]
+            if not wanted(path):
+                continue
+            if path in seen:
+                yield Blob(path=path, rule="duplicate_path")
+            elif kind:
+                yield Blob(path=path, rule=kind)
+            else:
+                seen.add(path)
+                yield _read(path, member, max_bytes)
+    except _OverLimit:
+        yield Blob(path="", rule="archive_over_limit")
+    except _FAULTS:
+        yield Blob(path="", rule="archive_damaged")
+
+
+def _read(path: str, member: Any, max_bytes: int) -> Blob:
+    """Read a member up to the limit, whatever size it states."""
+    stated, open_member = member
+    if stated > max_bytes:
+        return Blob(path=path, rule="too_large", size_bytes=stated)
+    try:
+        with open_member() as file:
+            data = file.read(max_bytes + 1)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+        return Blob(path=path, rule="unreadable", size_bytes=stated)
+    if len(data) > max_bytes:
+        return Blob(path=path, rule="too_large", size_bytes=len(data))
+    return Blob(path=path, data=data, size_bytes=len(data))
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Give name, rule ("" for a plain file), and (stated size, how to open) of each member."""
+    if zipfile.is_zipfile(path):
+        yield from _zip_members(path)
+    else:
+        yield from _tar_members(path)
+
+
+def _zip_members(path: Path) -> Iterator[tuple[str, str, Any]]:
+    left = expanded_limit(path)
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            is_link = (info.external_attr >> 28) == 0xA
+            left -= min(info.file_size, info.compress_size * 1100 + 1024)
+            if left < 0:
+                raise _OverLimit
+            name = info.filename
+            yield name, "symbolic_link" if is_link else "", (info.file_size, _opener(archive, info))
+
+
+def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
+    return lambda: archive.open(info)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to give more than a number of bytes."""
+
+    def __init__(self, file: Any, limit: int) -> None:
+        self._file = file
+        self._left = limit
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _OverLimit
+        return data
+
+
+def _tar_members(path: Path) -> Iterator[tuple[str, str, Any]]:
+    with path.open("rb") as raw:
+        bounded: Any = _Bounded(_expanded(raw), expanded_limit(path))
+        with tarfile.open(fileobj=bounded, mode="r|", errors="surrogateescape") as archive:
+            for info in archive:
+                setattr(archive, "members", [])  # noqa: B010  # else they pile up for the pass
+                if info.isdir():
+                    continue
+                kind = "symbolic_link" if info.issym() or info.islnk() else "not_a_file"
+                rule = "" if info.isfile() else kind
+                yield info.name, rule, (info.size, _extractor(archive, info))
+
+
+def _expanded(raw: IO[bytes]) -> Any:
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw)
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(raw)
+    return lzma.LZMAFile(raw) if magic.startswith(b"\xfd7zXZ") else raw
+
+
+def _extractor(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Any:
+    return lambda: archive.extractfile(info) or io.BytesIO()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a git repository at its HEAD commit, bare or not, without checking anything out.
+
+Blobs are taken from the object store, so that no hook, filter, attribute or link of the repository
+has a say. It reads neither the working tree nor the network; missing objects are left out.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from codegemma.data.document import Blob, Location, Wanted
+from codegemma.errors import InputError, PrerequisiteError
+
+_TIMEOUT_S: Final = 600
+_LINK: Final = "120000"
+_SUBMODULE: Final = "160000"
+
+
+def git_folder(folder: Path) -> Path | None:
+    """Give the folder or file that git knows a repository by, None when the folder is none."""
+    if (folder / ".git").exists():
+        return folder / ".git"
+    is_bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    return folder if is_bare and (folder / "refs").is_dir() else None
+
+
+def head(folder: Path) -> str:
+    """Give the commit of HEAD, "" where there is none to read.
+
+    Raises:
+        PrerequisiteError: git is not installed.
+    """
+    return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+
+
+def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
+    """Give the wanted files of the location's commit, in git's order.
+
+    Raises:
+        InputError: git failed.
+    """
+    folder = location.root
+    listing = _run(folder, "ls-tree", "-r", "-z", "-l", "--full-tree", location.version)
+    process = subprocess.Popen(
+        _command(folder, "cat-file", "--batch"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        for entry in filter(None, listing.split(b"\0")):
+            meta, _, name = entry.partition(b"\t")
+            mode, _, digest, size = meta.decode("ascii", "replace").split()
+            path = name.decode("utf-8", "surrogateescape")
+            size_bytes = int(size) if size.isdigit() else 0
+            if mode == _SUBMODULE:
+                yield Blob(path=path, rule="submodule")
+            elif not wanted(path):
+                continue
+            elif mode == _LINK:
+                yield Blob(path=path, rule="symbolic_link")
+            elif size_bytes > max_bytes:
+                yield Blob(path=path, rule="too_large", size_bytes=size_bytes)
+            else:
+                process.stdin.write(digest.encode() + b"\n")
+                process.stdin.flush()
+                yield _answer(process.stdout, path, folder)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _answer(pipe: IO[bytes], path: str, folder: Path) -> Blob:
+    header = pipe.readline().split()
+    if len(header) != 3:
+        if not header:
+            raise InputError(f"git stopped while reading {folder}; check it with `git fsck`")
+        return Blob(path=path, rule="unreadable")
+    size_bytes = int(header[2])
+    data = pipe.read(size_bytes)
+    pipe.read(1)
+    return Blob(path=path, data=data, size_bytes=size_bytes)
+
+
+def _run(folder: Path, *arguments: str) -> bytes:
+    try:
+        found = subprocess.run(
+            _command(folder, *arguments),
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=_environment(),
+        )
+    except FileNotFoundError as error:
+        raise PrerequisiteError("reading git repositories needs the program git") from error
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"git did not list {folder} within {_TIMEOUT_S} s") from error
+    if found.returncode and arguments[0] != "rev-parse":
+        reason = found.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise InputError(f"git cannot read {folder}: {reason}; check it with `git fsck`")
+    return found.stdout if found.returncode == 0 else b""
+
+
+def _command(folder: Path, *arguments: str) -> list[str]:
+    """Name the repository outright, so that git looks for none above it, and bar all transport."""
+    settings = ("protocol.allow=never", "core.fsmonitor=false", "core.hooksPath=/dev/null")
+    flags = [word for setting in settings for word in ("-c", setting)]
+    return ["git", *flags, "--git-dir", str(git_folder(folder) or folder), *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """Leave out what would point git elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    fixed = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+    return kept | fixed | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_NO_REPLACE_OBJECTS": "1"}

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two stages that look at one repository alone, as units of work for `engine`.
+
+Each leaves its result in a file of its own, under the hash of everything it depends on, so that a
+run that was killed goes on where it stopped and never takes an outdated result.
+"""
+
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from codegemma.data import pack, read, results, shards, stages
+from codegemma.data.decontaminate import BenchmarkIndex, Hit
+from codegemma.data.document import File, Ledger, Location, Repository
+from codegemma.data.recipes import DataRecipe
+from codegemma.data.stages import Inspected, Measured
+from codegemma.text.tokenizer import Tokenizer
+
+_VERSION: Final = 5
+"""Raised when a stage's outcome changes for the same input, so that older results are not taken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InspectJob:
+    """What inspecting needs.
+
+    Args:
+        recipe: Data recipe.
+        benchmarks: What to keep out.
+        benchmarks_hash: Identity of the benchmarks.
+        locations: The repositories; a unit is one of them.
+        folder: Where results are stored.
+    """
+
+    recipe: DataRecipe
+    benchmarks: BenchmarkIndex
+    benchmarks_hash: str
+    locations: tuple[Location, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackJob:
+    """What packing needs.
+
+    Args:
+        recipe: Data recipe.
+        tokenizer_file: Vocabulary that budgets are counted in.
+        names: The repositories; a unit is one of them.
+        dropped: Of each, the paths of the files that do not stay.
+        folder: Where results are stored.
+    """
+
+    recipe: DataRecipe
+    tokenizer_file: Path
+    names: tuple[str, ...]
+    dropped: tuple[Collection[str], ...]
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """What a packed repository holds.
+
+    Args:
+        num_records: Records.
+        num_windows: Files and windows in them.
+        num_tokens: Tokens in them, uncut.
+        ledger: What no budget held.
+    """
+
+    num_records: int
+    num_windows: int
+    num_tokens: int
+    ledger: Ledger
+
+
+def inspect(job: InspectJob, index: int) -> None:
+    """Read one repository, drop files by rule, and measure what stays."""
+    recipe = job.recipe
+    location = job.locations[index]
+    repository, ledger = read.read_repository(
+        location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
+    )
+    digest = stages.content_hash(repository)
+    path = _place(job.folder, "inspect", location.name)
+    facts = [digest, job.benchmarks_hash, _json_of(recipe), repository.licenses, ledger.as_json()]
+    key = _key(facts)
+    if results.is_made(path, key=key):
+        return
+    inspected = stages.inspect(
+        repository, recipe=recipe, benchmarks=job.benchmarks, input_hash=digest, ledger=ledger
+    )
+    texts = json.dumps([file.text for file in inspected.repository.files]).encode()
+    signed = [file.signature for file in inspected.files if file.signature is not None]
+    signatures = np.array(signed, np.uint32).tobytes()
+    head = _head_of(inspected)
+    results.write(path, head, [signatures, zlib.compress(texts, 1)], key=key)
+
+
+def read_inspected(folder: Path, name: str) -> Inspected:
+    """Read what is known of an inspected repository; its files are listed, not held."""
+    path = _place(folder, "inspect", name)
+    head = results.read_head(path)
+    signatures = iter(
+        np.frombuffer(results.read_section(path, 0), np.uint32).reshape(-1, stages.SIGNATURE_SIZE)
+    )
+    files = tuple(
+        Measured(
+            path=row["path"],
+            size_bytes=row["size_bytes"],
+            language=row["language"],
+            digest=bytes.fromhex(row["digest"]),
+            signature=next(signatures) if row["is_signed"] else None,
+            hits=tuple(
+                Hit(item=item, words=words, ngram=ngram) for item, words, ngram in row["hits"]
+            ),
+        )
+        for row in head["files"]
+    )
+    return Inspected(
+        repository=Repository(**head["repository"]),
+        files=files,
+        input_hash=head["input_hash"],
+        input=Ledger.from_json(head["input"]),
+        ledgers={stage: Ledger.from_json(rows) for stage, rows in head["ledgers"].items()},
+        is_barred=head["is_barred"],
+    )
+
+
+def read_files(folder: Path, name: str, *, without: Collection[str] = ()) -> Repository:
+    """Read an inspected repository with its texts, some files left out."""
+    path = _place(folder, "inspect", name)
+    head = results.read_head(path)
+    texts: list[str] = json.loads(zlib.decompress(results.read_section(path, 1)))
+    files = tuple(
+        File(path=row["path"], text=text)
+        for row, text in zip(head["files"], texts, strict=True)
+        if row["path"] not in without
+    )
+    return dataclasses.replace(Repository(**head["repository"]), files=files)
+
+
+def pack_one(job: PackJob, index: int) -> None:
+    """Pack what stays of one repository."""
+    name, dropped = job.names[index], job.dropped[index]
+    tokenizer = _tokenizer(job.tokenizer_file)
+    made_from = results.read_key(_place(job.folder, "inspect", name))
+    key = _key([made_from, sorted(dropped), _json_of(job.recipe), tokenizer.fingerprint])
+    path = _place(job.folder, "pack", name)
+    if results.is_made(path, key=key):
+        return
+    repository = read_files(job.folder, name, without=dropped)
+    records, num_tokens, ledger = pack.pack_repository(
+        repository, tokenizer=tokenizer, recipe=job.recipe
+    )
+    head = {
+        "windows": sum(len(record.files) for record in records),
+        "tokens": num_tokens,
+        "ledger": ledger.as_json(),
+    }
+    results.write(path, head, [shards.pack_record(record) for record in records], key=key)
+
+
+def read_packed(folder: Path, name: str) -> Packed:
+    """Read what packing a repository came to."""
+    path = _place(folder, "pack", name)
+    head = results.read_head(path)
+    return Packed(
+        num_records=len(results.offsets(path)),
+        num_windows=head["windows"],
+        num_tokens=head["tokens"],
+        ledger=Ledger.from_json(head["ledger"]),
+    )
+
+
+class StoredRecords(Sequence[bytes]):
+    """The records of packed repositories, read from disk when asked for.
+
+    Args:
+        folder: Where the results are.
+        names: The repositories.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._paths: list[Path] = [_place(folder, "pack", name) for name in names]
+        places: list[tuple[int, int, int]] = []
+        for which, path in enumerate(self._paths):
+            places.extend((which, begin, size) for begin, size in results.offsets(path))
+        self._places = np.array(places, np.int64).reshape(-1, 3)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read a record; slices are not given."""
+        which, begin, size = (int(value) for value in self._places[index])
+        path = self._paths[which]
+        with path.open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
+
+
+def _head_of(inspected: Inspected) -> dict[str, Any]:
+    return {
+        "repository": {
+            "name": inspected.repository.name,
+            "version": inspected.repository.version,
+            "license": inspected.repository.license,
+        },
+        "files": [
+            {
+                "path": file.path,
+                "size_bytes": file.size_bytes,
+                "language": file.language,
+                "digest": file.digest.hex(),
+                "is_signed": file.signature is not None,
+                "hits": [[hit.item, hit.words, hit.ngram] for hit in file.hits],
+            }
+            for file in inspected.files
+        ],
+        "input_hash": inspected.input_hash,
+        "input": inspected.input.as_json(),
+        "ledgers": {stage: ledger.as_json() for stage, ledger in inspected.ledgers.items()},
+        "is_barred": inspected.is_barred,
+    }
+
+
+def _place(folder: Path, stage: str, name: str) -> Path:
+    return folder / stage / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _key(facts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps([_VERSION, *facts]).encode()).hexdigest()
+
+
+def _json_of(recipe: DataRecipe) -> Mapping[str, Any]:
+    return dataclasses.asdict(recipe)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(file)

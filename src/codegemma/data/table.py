@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read repositories out of JSONL and Parquet tables: one a row, or one file a row.
+
+A row with a list `files` is a repository (The Stack v3 names its columns repo_path, commit_id and
+files[].file_path, content; plainer names work too); a row with a content is a file, and rows are
+grouped by their repository. Columns are found by name. Compressed JSONL is not read.
+"""
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+from codegemma.data.document import Blob, Location, Wanted
+from codegemma.errors import InputError, PrerequisiteError
+
+MAX_ROW_BYTES: Final = 1 << 30
+"""Longest line of a JSONL table."""
+
+_REPOSITORY: Final = ("repo_path", "repo_name", "repository", "repo", "max_stars_repo_name", "name")
+_VERSION: Final = ("commit_id", "revision_id", "commit", "max_stars_repo_head_hexsha", "version")
+_LICENSES: Final = ("detected_licenses", "licenses", "max_stars_repo_licenses", "license")
+_PATH: Final = ("file_path", "path", "max_stars_repo_path", "filename")
+_CONTENT: Final = ("content", "text", "code")
+_KEYS: Final = frozenset((*_REPOSITORY, *_VERSION, *_LICENSES))
+_BATCH_ROWS: Final = 16
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is a table."""
+    return path.suffix in (".jsonl", ".parquet")
+
+
+def locate(path: Path) -> Iterator[Location]:
+    """List the repositories of a table, in the order of their first rows.
+
+    Raises:
+        InputError: A row is no JSON object, or names no repository.
+        PrerequisiteError: A Parquet table without pyarrow.
+    """
+    found: dict[str, list[int]] = {}
+    heads: dict[str, tuple[str, str]] = {}
+    for place, row in _heads(path):
+        name = _text(row, _REPOSITORY)
+        if not name:
+            raise InputError(
+                f"a row of {path} names no repository: expected one of {', '.join(_REPOSITORY)}"
+            )
+        heads.setdefault(name, (_text(row, _VERSION), _license(row)))
+        found.setdefault(name, []).append(place)
+    for name, rows in found.items():
+        version, license = heads[name]
+        yield Location(
+            name=name, version=version, license=license if len(rows) == 1 else "", root=path,
+            kind="table", rows=tuple(rows),
+        )  # fmt: skip
+
+
+def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
+    """Give the wanted files of the location's rows; of two with one path the first."""
+    seen: set[str] = set()
+    for place in location.rows:
+        row = _row(location.root, place)
+        files = row.get("files")
+        for file in cast("list[Any]", files) if isinstance(files, list) else [row]:
+            if not isinstance(file, dict):
+                yield Blob(path="", rule="row_damaged")
+                continue
+            blob = _blob(cast("dict[str, Any]", file), max_bytes)
+            if not wanted(blob.path):
+                continue
+            if blob.path in seen:
+                blob = Blob(path=blob.path, rule="duplicate_path")
+            elif _leaves(blob.path):
+                blob = Blob(path=blob.path, rule="path_outside")
+            seen.add(blob.path)
+            yield blob
+
+
+def _blob(file: dict[str, Any], max_bytes: int) -> Blob:
+    path = _text(file, _PATH)
+    content = next((file[name] for name in _CONTENT if file.get(name) is not None), None)
+    if isinstance(content, bytes):
+        data = content
+    elif isinstance(content, str):
+        data = content.encode("utf-8", "surrogatepass")
+    else:
+        return Blob(path=path, rule="row_damaged")
+    if len(data) > max_bytes:
+        return Blob(path=path, rule="too_large", size_bytes=len(data))
+    return Blob(path=path, data=data, size_bytes=len(data), license=_license(file))
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith("/") or ".." in path.split("/")
+
+
+def _text(row: dict[str, Any], names: Sequence[str]) -> str:
+    return next((str(row[name]) for name in names if row.get(name)), "")
+
+
+def _license(row: dict[str, Any]) -> str:
+    """Join what a row says of licences; a list names several that all hold."""
+    value = next((row[name] for name in _LICENSES if row.get(name)), "")
+    if isinstance(value, list):
+        return " AND ".join(sorted({str(part) for part in cast("list[Any]", value)}))
+    return str(value)
+
+
+def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give the place of every row and what it tells of its repository."""
+    if path.suffix == ".parquet":
+        file = _parquet(path)
+        names = [name for name in file.schema_arrow.names if name in _KEYS]
+        place = 0
+        for batch in file.iter_batches(columns=names):
+            for row in batch.to_pylist():
+                yield place, row
+                place += 1
+        return
+    with path.open("rb") as file:
+        place = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            if line.strip():
+                yield place, _json(line, path, place)
+            place += len(line)
+
+
+def _json(line: bytes, path: Path, place: int) -> dict[str, Any]:
+    if len(line) > MAX_ROW_BYTES:
+        raise InputError(f"the row at byte {place} of {path} is over {MAX_ROW_BYTES} bytes long")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"the row at byte {place} of {path} is no JSON: {error}; was writing it cut short?"
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(f"the row at byte {place} of {path} is no JSON object")
+    return cast("dict[str, Any]", row)
+
+
+def _row(path: Path, place: int) -> dict[str, Any]:
+    if path.suffix == ".parquet":
+        return _cursor(path, path.stat().st_mtime_ns).row(place)
+    with path.open("rb") as file:
+        file.seek(place)
+        return _json(file.readline(MAX_ROW_BYTES + 1), path, place)
+
+
+@lru_cache(maxsize=2)
+def _cursor(path: Path, _changed: int) -> "_Cursor":
+    return _Cursor(path)
+
+
+class _Cursor:
+    """Reads rows of a Parquet file, cheaply where each lies behind the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _parquet(path)
+        self._batches: Iterator[Any] = iter(())
+        self._batch: Any = None
+        self._begin = self._end = self._group_end = 0
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Read one row, by its number in the file."""
+        if not self._begin <= place < self._group_end:
+            self._open_group(place)
+        while place >= self._end:
+            self._batch = next(self._batches)
+            self._begin, self._end = self._end, self._end + self._batch.num_rows
+        return self._batch.slice(place - self._begin, 1).to_pylist()[0]
+
+    def _open_group(self, place: int) -> None:
+        begin = 0
+        for group in range(self._file.num_row_groups):
+            size = self._file.metadata.row_group(group).num_rows
+            if place < begin + size:
+                self._batches = self._file.iter_batches(
+                    batch_size=_BATCH_ROWS, row_groups=[group], use_threads=False
+                )
+                self._begin = self._end = begin
+                self._group_end = begin + size
+                return
+            begin += size
+        raise InputError(f"there is no row {place} in a table that was changed while it was read")
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise PrerequisiteError(
+            "Parquet tables need the package pyarrow: pip install 'codegemma[data]'"
+        ) from error
+    try:
+        return parquet.ParquetFile(path)
+    except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
+        raise InputError(f"{path} is no Parquet file: {error}") from error

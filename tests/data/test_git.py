@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import git, read
+from codegemma.data.document import Location, Repository
+from codegemma.errors import InputError
+
+LIMITS = {"extensions": (".py",), "max_bytes": 1000}
+
+
+def run(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    (folder / "pkg").mkdir(parents=True)
+    run(folder, "init", "-q")
+    (folder / "pkg" / "a.py").write_bytes(b"x = 1\r\n")
+    (folder / "large.py").write_bytes(b"#" * 1001)
+    (folder / "nul.py").write_bytes(b"\0")
+    (folder / "caf\u00e9.py").write_text("y = 2\n", encoding="utf-8")
+    (folder / "LICENSE").write_text("MIT License", encoding="utf-8")
+    (folder / "link.py").symlink_to("/etc/passwd")
+    run(folder, "add", ".")
+    run(folder, "commit", "-q", "-m", "x")
+    run(folder, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    run(folder, "commit", "-q", "-m", "y")
+    return folder
+
+
+def read_one(folder: Path) -> tuple[Repository, dict[str, list[int]]]:
+    (location,) = read.find_repositories([folder])
+    repository, ledger = read.read_repository(location, **LIMITS)
+    return repository, ledger.rows
+
+
+def test_files_are_those_of_the_commit_not_of_the_working_tree(repository: Path) -> None:
+    head = run(repository, "rev-parse", "HEAD")
+    (repository / "pkg" / "a.py").write_text("changed = True\n", encoding="utf-8")
+    (repository / "new.py").write_text("new = True\n", encoding="utf-8")
+
+    found, dropped = read_one(repository)
+
+    assert (found.name, found.version, found.license) == ("mine", head, "MIT")
+    assert [(file.path, file.text) for file in found.files] == [
+        ("caf\u00e9.py", "y = 2\n"),
+        ("pkg/a.py", "x = 1\n"),
+    ]
+    assert dropped == {
+        "binary": [1, 1],
+        "submodule": [1, 0],
+        "symbolic_link": [1, 0],
+        "too_large": [1, 1001],
+    }
+
+
+def test_a_bare_repository_reads_like_its_working_twin(repository: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare" / "mine.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(repository), str(bare)], check=True)
+
+    assert read_one(bare) == read_one(repository)
+    assert [at.name for at in read.find_repositories([tmp_path / "bare"])] == ["mine"]
+
+
+def test_a_repository_without_a_commit_is_read_as_a_folder(tmp_path: Path) -> None:
+    run(tmp_path, "init", "-q")
+    (tmp_path / "a.py").write_text("x = 1\n", encoding="utf-8")
+
+    found, _ = read_one(tmp_path)
+
+    assert (found.version, [file.path for file in found.files]) == ("", ["a.py"])
+
+
+def test_a_broken_git_folder_does_not_lead_to_the_repository_above(repository: Path) -> None:
+    inner = repository / "pkg"
+    (inner / ".git").mkdir()
+
+    found, _ = read_one(inner)
+
+    assert (found.version, [file.path for file in found.files]) == ("", ["a.py"])
+
+
+def test_programs_that_a_repository_names_are_not_run(repository: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    for setting in ("core.fsmonitor", "core.pager", "diff.external", "filter.x.smudge"):
+        run(repository, "config", setting, f"touch {trap}")
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {trap}\n", encoding="utf-8")
+    hook.chmod(0o755)
+
+    read_one(repository)
+
+    assert not trap.exists()
+
+
+def test_a_missing_object_is_left_out_and_counted(repository: Path) -> None:
+    digest = run(repository, "rev-parse", "HEAD:pkg/a.py")
+    (repository / ".git" / "objects" / digest[:2] / digest[2:]).unlink()
+
+    found, dropped = read_one(repository)
+
+    assert [file.path for file in found.files] == ["caf\u00e9.py"]
+    assert dropped["unreadable"] == [1, 0]
+
+
+def test_an_unknown_commit_is_an_error_that_names_the_folder(repository: Path) -> None:
+    location = Location(name="x", version="1" * 40, license="", root=repository, kind="git")
+
+    with pytest.raises(InputError, match=r"git cannot read .*mine: .*git fsck"):
+        list(git.blobs(location, wanted=lambda path: True, max_bytes=10))

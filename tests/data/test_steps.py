@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codegemma.data import read, recipes, shards, stages, steps
+from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.data.document import Location
+from codegemma.data.steps import InspectJob, PackJob, StoredRecords
+
+WORDS = "def circle_area(radius): Give the area of a circle of this radius. if radius"
+
+
+def inspected(repositories: Path, folder: Path) -> tuple[Location, ...]:
+    locations = tuple(read.find_repositories([repositories], each=True))
+    job = InspectJob(
+        recipe=recipes.nano(),
+        benchmarks=BenchmarkIndex([BenchmarkText(item="b#1", text=WORDS)]),
+        benchmarks_hash="b",
+        locations=locations,
+        folder=folder,
+    )
+    for index in range(len(locations)):
+        steps.inspect(job, index)
+    return locations
+
+
+def packed(folder: Path, tokenizer_file: Path, dropped: tuple[str, ...] = ()) -> None:
+    job = PackJob(
+        recipe=recipes.nano(),
+        tokenizer_file=tokenizer_file,
+        names=("orders", "shapes"),
+        dropped=((), dropped),
+        folder=folder,
+    )
+    for index in range(2):
+        steps.pack_one(job, index)
+
+
+def fail(*args: object, **options: object) -> None:
+    raise AssertionError("this was done before")
+
+
+def test_an_inspected_repository_is_read_back_as_it_was(
+    repository_folder: Path, tmp_path: Path
+) -> None:
+    inspected(repository_folder, tmp_path / "work")
+    (location,) = read.find_repositories([repository_folder / "shapes"])
+    repository, ledger = read.read_repository(location, extensions=(".py",), max_bytes=10**6)
+    direct = stages.inspect(
+        repository,
+        recipe=recipes.nano(),
+        benchmarks=BenchmarkIndex([BenchmarkText(item="b#1", text=WORDS)]),
+        input_hash=stages.content_hash(repository),
+        ledger=ledger,
+    )
+
+    found = steps.read_inspected(tmp_path / "work", "shapes")
+    (file,), (other,) = found.files, direct.files
+
+    assert (found.repository.name, found.repository.license) == ("shapes", "MIT")
+    assert (file.path, file.size_bytes, file.language) == ("shapes.py", 354, "python")
+    assert (file.digest, file.hits) == (other.digest, other.hits)
+    assert len(file.hits) == 5
+    assert file.signature is not None
+    assert other.signature is not None
+    np.testing.assert_array_equal(file.signature, other.signature)
+    assert (found.input, found.ledgers, found.input_hash) == (
+        direct.input,
+        direct.ledgers,
+        direct.input_hash,
+    )
+    assert steps.read_files(tmp_path / "work", "shapes").files == repository.files
+    assert steps.read_files(tmp_path / "work", "shapes", without=["shapes.py"]).files == ()
+
+
+def test_finished_work_is_not_done_again(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    monkeypatch.setattr("codegemma.data.stages.inspect", fail)
+    monkeypatch.setattr("codegemma.data.pack.pack_repository", fail)
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_changed_sources_and_licences_are_inspected_anew(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    folder = tmp_path / "work"
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+    file = repository_folder / "shapes" / "shapes.py"
+    file.write_text(file.read_text(encoding="utf-8") + "\nSIDES = 4\n", encoding="utf-8")
+
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+
+    assert b"SIDES = 4" in StoredRecords(folder, ["shapes"])[0]
+    (repository_folder / "shapes" / "LICENSE").write_text("Ask me.", encoding="utf-8")
+    inspected(repository_folder, folder)
+    assert steps.read_inspected(folder, "shapes").is_barred
+
+
+def test_records_are_read_from_disk_by_their_number(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    inspected(repository_folder, tmp_path / "work")
+    packed(tmp_path / "work", tokenizer_file)
+
+    records = StoredRecords(tmp_path / "work", ["orders", "shapes"])
+
+    paths = [[file.path for file in shards.unpack_record(data).files] for data in records]
+    assert paths == [["shop/orders.py"], ["shapes.py"]]
+    found = steps.read_packed(tmp_path / "work", "shapes")
+    assert (found.num_records, found.num_windows) == (1, 1)
+    assert found.num_tokens > 50
+
+
+def test_dropped_files_are_not_packed(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    inspected(repository_folder, tmp_path / "work")
+    packed(tmp_path / "work", tokenizer_file, dropped=("shapes.py",))
+
+    assert steps.read_packed(tmp_path / "work", "shapes").num_records == 0

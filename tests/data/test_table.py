@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegemma.data import read, table
+from codegemma.data.document import Repository
+from codegemma.errors import InputError
+
+LIMITS = {"extensions": (".py",), "max_bytes": 1000}
+
+STACK_V3 = [
+    {
+        "repo_path": "owner/one",
+        "commit_id": "c1",
+        "files": [
+            {"file_path": "b.py", "content": "b\r\n", "detected_licenses": ["MIT", "Apache-2.0"]},
+            {"file_path": "a.py", "content": "a\n", "detected_licenses": []},
+            {"file_path": "LICENSE", "content": "MIT License", "detected_licenses": []},
+            {"file_path": "../x.py", "content": "x\n", "detected_licenses": []},
+            {"file_path": "a.py", "content": "again\n", "detected_licenses": []},
+            {"file_path": "null.py", "content": None, "detected_licenses": []},
+        ],
+    },
+    {"repo_path": "owner/two", "commit_id": "c2", "files": []},
+]
+FILE_A_ROW = [
+    {"repo_name": "r/one", "path": "b.py", "content": "b\n", "license": "MIT"},
+    {"repo_name": "r/two", "path": "z.py", "content": "z\n", "license": "GPL-3.0"},
+    {"repo_name": "r/one", "path": "a.py", "content": "a\n", "license": None},
+    {"repo_name": "r/one", "path": "big.py", "content": "#" * 1001, "license": None},
+]
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def parquet(path: Path, rows: list[dict[str, Any]], *, group: int = 2) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    pq.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=group)
+    return path
+
+
+def read_all(path: Path) -> list[tuple[Repository, dict[str, list[int]]]]:
+    found = [read.read_repository(at, **LIMITS) for at in read.find_repositories([path])]
+    return [(repository, ledger.rows) for repository, ledger in found]
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_a_row_of_the_stack_is_a_repository(write: Any, tmp_path: Path) -> None:
+    suffix = ".jsonl" if write is jsonl else ".parquet"
+
+    (one, dropped), (two, _) = read_all(write(tmp_path / f"stack{suffix}", STACK_V3))
+
+    assert (one.name, one.version, one.license) == ("owner/one", "c1", "MIT")
+    assert [(file.path, file.text) for file in one.files] == [("a.py", "a\n"), ("b.py", "b\n")]
+    assert one.licenses == (("", "MIT"), ("b.py", "Apache-2.0 AND MIT"))
+    assert dropped == {"path_outside": [1, 0], "duplicate_path": [1, 0], "row_damaged": [1, 0]}
+    assert (two.name, two.files) == ("owner/two", ())
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_rows_of_files_are_grouped_by_repository(write: Any, tmp_path: Path) -> None:
+    suffix = ".jsonl" if write is jsonl else ".parquet"
+
+    (one, dropped), (two, _) = read_all(write(tmp_path / f"files{suffix}", FILE_A_ROW))
+
+    assert [(file.path, file.text) for file in one.files] == [("a.py", "a\n"), ("b.py", "b\n")]
+    assert (one.name, one.licenses) == ("r/one", (("b.py", "MIT"),))
+    assert dropped == {"too_large": [1, 1001]}
+    assert (two.name, two.license) == ("r/two", "GPL-3.0")
+
+
+def test_rows_are_read_in_any_order_from_many_row_groups(tmp_path: Path) -> None:
+    rows = [{"repo": f"r{i}", "path": "a.py", "content": f"x = {i}\n"} for i in range(100)]
+    path = parquet(tmp_path / "many.parquet", rows, group=37)
+    places = read.find_repositories([path])
+
+    for index in (0, 5, 4, 99, 36, 37, 38, 98, 1):
+        repository, _ = read.read_repository(places[index], **LIMITS)
+        assert repository.files[0].text == f"x = {index}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"repo": "r", "path": "a.py", "content": "x"}\n{"repo": "r", "pa',
+            "byte 46 .* cut short",
+        ),
+        ("[1]\n", "byte 0 .* is no JSON object"),
+        ('{"path": "a.py", "content": "x"}\n', "names no repository: expected one of repo_path"),
+        ("[" * 100_000 + "\n", "byte 0 .* is no JSON"),
+    ],
+    ids=["cut", "list", "nameless", "nested"],
+)
+def test_a_damaged_table_is_refused_with_the_place(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=message):
+        read.find_repositories([tmp_path / "x.jsonl"])
+
+
+def test_a_row_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "MAX_ROW_BYTES", 100)
+
+    with pytest.raises(InputError, match="over 100 bytes long"):
+        read.find_repositories([jsonl(tmp_path / "x.jsonl", STACK_V3)])
+
+
+def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 nonsense PAR1")
+
+    with pytest.raises(InputError, match=r"x\.parquet is no Parquet file"):
+        read.find_repositories([tmp_path / "x.parquet"])
+
+
+def test_content_in_lone_surrogates_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"repo": "r", "path": "a.py", "content": "\\ud800"}\n', encoding="utf-8")
+
+    ((found, dropped),) = read_all(path)
+
+    assert (found.files, dropped) == ((), {"not_unicode": [1, 3]})
