@@ -10,7 +10,7 @@ import os
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from codegemma.data.manifest import read_manifest
 from codegemma.errors import ConfigError
 from codegemma.model.config import ModelConfig
+from codegemma.model.manifest import fingerprint
 from codegemma.model.params import num_params
 from codegemma.train.metrics import read_metrics
 from results import Row
@@ -62,6 +63,49 @@ class Part:
         return schedule["decay_steps"] if self.last > start else 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The model whose weights a training began with.
+
+    Args:
+        fingerprint: Its sha256.
+        step: Steps it had been trained for.
+        trained_tokens: Tokens it had been trained on.
+        card: Its model card, whose tables of the training the new card goes on with.
+    """
+
+    fingerprint: str
+    step: int
+    trained_tokens: int
+    card: str
+
+
+def read_origin(training: Mapping[str, Any], shipped: Path | None) -> Origin | None:
+    """Read what a model's training began with: fresh weights (None), or those that ship now.
+
+    Args:
+        training: What the model records of its training.
+        shipped: The folder of the model in the package, None if there is none.
+
+    Raises:
+        ConfigError: It began with other weights than those.
+    """
+    origin = training.get("origin")
+    if origin is None:
+        return None
+    if shipped is None or fingerprint(shipped) != origin["fingerprint"]:
+        raise ConfigError(
+            f"the training began with the weights {origin['fingerprint'][:12]} of "
+            f"{origin['name']}, which are not those in the package; its card cannot be told"
+        )
+    return Origin(
+        fingerprint=origin["fingerprint"],
+        step=origin["step"],
+        trained_tokens=origin["trained_tokens"],
+        card=(shipped / "README.md").read_text(encoding="utf-8"),
+    )
+
+
 def read_parts(runs: Sequence[Path], *, last_step: int) -> list[Part]:
     """Read the runs that made a model, in order; each goes on from a step of the one before.
 
@@ -100,6 +144,7 @@ def render_card(
     rows: Sequence[Row],
     mode: str,
     trained_tokens: int,
+    origin: Origin | None = None,
 ) -> str:
     """Write the card.
 
@@ -109,10 +154,13 @@ def render_card(
         rows: Of `bench_nano.measure`.
         mode: Order of the completions.
         trained_tokens: Tokens of all parts together.
+        origin: What the first of them began with, None for fresh weights.
     """
     manifest = read_manifest(data)
     model = parts[-1].config["recipe"]["model"]
     millions = num_params(ModelConfig(**model)) / 1e6
+    if origin is not None:
+        trained_tokens += origin.trained_tokens
     share = trained_tokens / manifest["totals"]["train"]["tokens"]
     amount = f"{trained_tokens / 1e6:.2f} million tokens, {share:.0%} of one pass over the data"
     sections = (
@@ -129,8 +177,8 @@ without a download. It is a demonstration and a test subject, not a coding assis
 released CodeGemma model for work.""",
         _results(rows, mode=mode),
         _goals(rows, amount=amount),
-        _training(parts, amount=amount),
-        _curve(parts),
+        _training(parts, amount=amount, origin=origin),
+        _curve(parts, origin=origin),
         _data(manifest),
         f"""## Limits
 
@@ -222,12 +270,18 @@ tried and measured, and what was not, is in
 [decision 0004](../../../docs/decisions/0004-nano-settings.md)."""
 
 
-def _training(parts: Sequence[Part], *, amount: str) -> str:
+def _training(parts: Sequence[Part], *, amount: str, origin: Origin | None) -> str:
     recipe = parts[-1].config["recipe"]
     model, data = recipe["model"], recipe["data"]
     minutes = parts[-1].steps[-1]["seconds"] / 60
+    before = origin.step if origin else 0
+    beginning = ""
+    if origin is not None:
+        beginning = f"""
+- The last {parts[-1].last:,} steps, {minutes:.0f} minutes, began with the weights that were in the
+package before (`{origin.fingerprint[:12]}`), with fresh moments of the optimiser."""
     table = (
-        f"| {part.first + 1:,} to {part.last:,} | {part.steps[-1]['tokens']:,} | "
+        f"| {before + part.first + 1:,} to {before + part.last:,} | {part.steps[-1]['tokens']:,} | "
         f"{part.config['recipe']['schedule']['peak']} | "
         f"{part.config['recipe']['schedule']['warmup_steps']} | "
         f"{part.decay_steps or 'none'} | {part.config['inputs']['data'][:12]} |"
@@ -240,8 +294,10 @@ def _training(parts: Sequence[Part], *, amount: str) -> str:
 {model["num_heads"]} query heads and {model["num_kv_heads"]} key/value head of
 {model["head_dim"]}, vocabulary {model["vocab_size"]:,}, context {model["context_length"]:,} tokens.
 Stored as bfloat16.
-- {parts[-1].last:,} steps, {amount}, in {minutes:.0f} minutes on a {parts[-1].config["device"]} of
-{os.cpu_count()} cores.
+- {before + parts[-1].last:,} steps, {amount}, on a {parts[-1].config["device"]} of
+{os.cpu_count()} cores{"" if origin else f", in {minutes:.0f} minutes"}.{beginning}
+- Products in {recipe["compute"]["dtype"]}, weights and moments in float32; a token of a middle
+weighs {recipe["input"]["middle_weight"]:g} in the loss, any other 1.
 - {recipe["optimizer"]["kind"].capitalize()} for the matrices, AdamW for the rest; warmup, stable
 phase, decay; seed {recipe["run"]["seed"]}.
 - FIM rate {data["fim_fraction"]:.0%}, {data["psm_fraction"]:.0%} of it PSM and the rest SPM. Cuts:
@@ -250,14 +306,23 @@ phase, decay; seed {recipe["run"]["seed"]}.
 
 | steps | tokens a step | peak rate | warmup steps | decay steps | data |
 |---|---|---|---|---|---|
-{_lines(table)}
+{_lines([*_earlier_rows(origin, "How it was trained"), *table])}
 
 The last column is the head of the sha256 of the data's manifest; another head is an earlier
 preparation of the same sources."""
 
 
-def _curve(parts: Sequence[Part]) -> str:
+def _earlier_rows(origin: Origin | None, heading: str) -> list[str]:
+    """Take the rows of the table below a heading of the origin's card."""
+    if origin is None:
+        return []
+    section = origin.card.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [line for line in section.splitlines() if line.startswith("| ")][1:]
+
+
+def _curve(parts: Sequence[Part], *, origin: Origin | None) -> str:
     rows: list[str] = []
+    step, tokens = (origin.step, origin.trained_tokens) if origin else (0, 0)
     for part in parts:
         for line in part.lines:
             if line["kind"] != "heldout" or "nll_per_token" not in line:
@@ -266,20 +331,23 @@ def _curve(parts: Sequence[Part]) -> str:
             if not before:
                 continue
             loss = sum(step["loss"] for step in before) / len(before)
+            millions = (tokens + before[-1]["trained_tokens"]) / 1e6
             rows.append(
-                f"| {line['step']:,} | {before[-1]['trained_tokens'] / 1e6:.2f} | {loss:.3f} | "
+                f"| {step + line['step']:,} | {millions:.2f} | {loss:.3f} | "
                 f"{line['nll_per_token']:.3f} | {line['nll_per_byte']:.3f} | "
                 f"{line['middle_psm_nll_per_byte']:.3f} | {line['middle_spm_nll_per_byte']:.3f} |"
             )
     every = max(1, -(-len(rows) // _MOST_POINTS))
+    rows = [*_earlier_rows(origin, "Loss curve"), *rows[:-1][::every], *rows[-1:]]
     return f"""## Loss curve
 
-Nats. Training: the mean of the last {_LOSS_LINES} lines of the log. Held out: a fixed draw from the
-held-out packages, cut as in training; another draw for each preparation of the data.
+Nats. Training: the mean of the last {_LOSS_LINES} lines of the log, each token with its weight.
+Held out: a fixed draw from the held-out packages, cut as in training; another draw for each
+preparation of the data.
 
 | step | million tokens | training, a token | held out, a token | a byte | middle PSM, a byte | middle SPM, a byte |
 |---|---|---|---|---|---|---|
-{_lines([*rows[:-1][::every], *rows[-1:]])}"""  # noqa: E501 - one line is one row of the table
+{_lines(rows)}"""  # noqa: E501 - one line is one row of the table
 
 
 def _data(manifest: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.folder import atomic_folder
 from codegemma.model.manifest import fingerprint, write_manifest
 from codegemma.model.metadata import METADATA_NAME, read_metadata
-from nano_card import Part, read_parts, render_card
+from nano_card import Part, read_origin, read_parts, render_card
 from results import Row, cpu_name, write_rows
 
 PACKAGE = Path(__file__).parents[1] / "src" / "codegemma" / "nano"
@@ -78,6 +78,7 @@ def build(
     """
     source = load_checkpoint(runs[-1] / "model")
     _check_data(source.metadata.training, data)
+    origin = read_origin(source.metadata.training, shipped)
     parts = read_parts(runs, last_step=source.metadata.training["step"])
     mode = _best_order(parts[-1])
     save_checkpoint(
@@ -113,6 +114,7 @@ def build(
         rows=rows,
         mode=mode,
         trained_tokens=source.metadata.training["trained_tokens"],
+        origin=origin,
     )
     _describe(folder, {"heldout": {row.name: round(row.value, 6) for row in rows}}, card=card)
     load_checkpoint(folder)

@@ -77,6 +77,8 @@ def write_log(folder: Path, *, first: int, last: int, data_hash: str = "0" * 64)
             "split_kinds": {"line": 0.5, "random": 0.5},
         },
         "optimizer": {"kind": "muon"},
+        "compute": {"dtype": "bfloat16"},
+        "input": {"middle_weight": 2.0},
         "schedule": {"peak": 0.002, "warmup_steps": 10, "num_steps": last, "decay_steps": 20},
         "run": {"seed": 0, "log_every": 10},
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from codegemma.errors import ConfigError
-from nano_card import read_parts, render_card
+from nano_card import Origin, read_origin, read_parts, render_card
 from results import Row
 
 NAMES = {
@@ -93,5 +93,45 @@ def test_the_card_says_what_was_reached_and_what_was_missed(
         assert line in card.splitlines()
     text = " ".join(card.split())
     assert "- 80 steps, 0.32 million tokens," in text
+    assert "in 3 minutes." in text
+    assert "a token of a middle weighs 2 in the loss" in text
     assert "wsgiref." in text
     assert max(len(line) for line in card.splitlines() if "|" not in line) <= 100
+
+
+def test_the_card_of_a_training_that_went_on_holds_the_whole_of_it(
+    data: Path, write_run: Callable[..., None], tmp_path: Path
+) -> None:
+    write_run(tmp_path / "a", first=0, last=80)
+    parts = read_parts([tmp_path / "a"], last_step=80)
+    first = render_card(parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000)
+    origin = Origin(fingerprint="ab" * 32, step=80, trained_tokens=320_000, card=first)
+
+    card = render_card(
+        parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000, origin=origin
+    )
+
+    lines = card.splitlines()
+    for line in (
+        "| 1 to 80 | 4,096 | 0.002 | 10 | 20 | 000000000000 |",
+        "| 81 to 160 | 4,096 | 0.002 | 10 | 20 | 000000000000 |",
+        "| 80 | 0.32 | 4.550 | 3.000 | 1.000 | 1.500 | 1.250 |",
+        "| 160 | 0.64 | 4.550 | 3.000 | 1.000 | 1.500 | 1.250 |",
+    ):
+        assert lines.count(line) == 1
+    text = " ".join(card.split())
+    assert "- 160 steps, 0.64 million tokens," in text
+    assert "- The last 80 steps, 3 minutes, began with the weights that were in the package" in text
+    assert "(`abababababab`)" in text
+
+
+def test_a_training_that_began_with_other_weights_than_the_package_s_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    training = {"origin": {"name": "nano", "fingerprint": "ab" * 32, "step": 1}}
+    for shipped in (None, tmp_path):
+        with pytest.raises(ConfigError, match="began with the weights abababababab of nano"):
+            read_origin(training, shipped)
+    assert read_origin({"origin": None}, tmp_path) is None
+    assert read_origin({}, None) is None
