@@ -53,7 +53,7 @@ FLAGS = {
     "chat": "--max-tokens --min-p --model --seed --temperature --top-k --top-p -m",
     "models": "--json",
     "pull": "--revision --yes -y name",
-    "convert": "--dtype --max-shard-mb --to source target",
+    "convert": "--dtype --max-shard-mb --quantize --to source target",
     "verify": "--json model",
     "prepare": (
         "--decontaminate --each --executor --holdout-fraction --json --model --out --recipe --seed "

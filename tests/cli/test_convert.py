@@ -49,11 +49,31 @@ def test_files_are_kept_to_the_size_asked_for(run, source, tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_a_model_becomes_a_gguf_file_once(run, source, tmp_path):
+    words = ("convert", str(source), str(tmp_path / "out.gguf"), "--to", "gguf")
+    ran = run(*words, "--quantize", "int8")
+    assert ran.status == 0, ran.err
+    found = open_checkpoint(tmp_path / "out.gguf")
+    assert found.config.num_layers == 2
+    assert found.notices == {"LICENSE": "terms"}
+    again = run(*words, "--dtype", "float16")
+    assert (again.status, again.out) == (2, "")
+    assert "out.gguf exists already" in again.err.splitlines()[-1]
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == ["", ".gguf"]
+    both = run(
+        *words[:2], str(tmp_path / "b.gguf"), *words[3:], "--quantize", "int4", "--dtype", "float32"
+    )
+    assert "the weights become float32 or int4, not both" in both.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--to", "hf"], "exists already; remove it or choose another name"),
-        (["--to", "gguf"], "'gguf' is not one of"),
+        (["--to", "gguf"], "out: expected the name of a file that ends in .gguf"),
+        (["--to", "onnx"], "'onnx' is not one of"),
+        (["--to", "hf", "--quantize", "int8"], "--quantize goes with --to gguf in this version"),
+        (["--to", "hf", "--dtype", "float16"], "expected the dtype bfloat16 or float32"),
         (["--to", "hf", "--dtype", "int8"], "'int8' is not one of"),
         ([], "Missing option '--to'"),
     ],

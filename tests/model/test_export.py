@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +14,16 @@ import safetensors.numpy
 
 from codegemma.errors import CheckpointError
 from codegemma.model import export
-from codegemma.model.export import convert_checkpoint, find_licences
+from codegemma.model.export import (
+    convert_checkpoint,
+    convert_to_gguf,
+    extract_vocabulary,
+    find_licences,
+)
 from codegemma.model.stored import open_checkpoint
+from codegemma.text.tokenizer import Tokenizer
 
+GOLDEN_JSON = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.json"
 EMBEDDING = "model.embed_tokens.weight"
 NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at "
@@ -196,3 +205,38 @@ def test_transformers_reads_text_and_conversations_of_a_written_folder(hf_folder
     assert tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) == (
         "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"
     )
+
+
+def test_a_gguf_file_gives_its_vocabulary_as_a_file(hf_folder, tmp_path):
+    convert_to_gguf(hf_folder, tmp_path / "a.gguf")
+    path = extract_vocabulary(tmp_path / "a.gguf")
+    assert path == extract_vocabulary(tmp_path / "a.gguf")
+    tokenizer = Tokenizer.from_file(path)
+    assert tokenizer.encode("x = 1\n    y") == open_checkpoint(hf_folder).tokenizer.encode(
+        "x = 1\n    y"
+    )
+
+
+def test_a_gguf_file_of_gemma_carries_its_notice(make_folder, weights, tmp_path):
+    folder = make_folder({"model.safetensors": weights}, name="codegemma-2b")
+    convert_to_gguf(folder, tmp_path / "a.gguf", dtype="float16")
+    notice = open_checkpoint(tmp_path / "a.gguf").notices["NOTICE"]
+    assert notice.startswith(NOTICE)
+    assert "Modified: codegemma-2b was written anew as GGUF" in notice
+
+
+def test_a_gguf_file_that_fails_leaves_nothing(make_folder, weights, tmp_path):
+    weights["model.norm.weight"] = np.full(32, np.nan, weights["model.norm.weight"].dtype)
+    folder = make_folder({"model.safetensors": weights})
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight"):
+        convert_to_gguf(folder, tmp_path / "out" / "a.gguf")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_vocabulary_without_scores_gives_no_gguf_file(hf_folder, tmp_path):
+    (hf_folder / "tokenizer.model").unlink()
+    shutil.copyfile(GOLDEN_JSON, hf_folder / "tokenizer.json")
+    with pytest.raises(
+        CheckpointError, match=r"needs the SentencePiece vocabulary tokenizer\.model"
+    ):
+        convert_to_gguf(hf_folder, tmp_path / "a.gguf")

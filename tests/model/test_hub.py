@@ -149,7 +149,7 @@ def test_a_misspelt_name_gets_a_suggestion(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model.gguf", r"model\.gguf: GGUF files are not readable by this version"),
+        ("model.gguf", r"'model\.gguf' is neither a model nor a folder"),
         ("remote:http://localhost:8000", "is a server, and the files of a model are needed here"),
         ("pytorch_model.bin", "pickles can run any code when read, and are refused"),
         ("model.ckpt", "pickles can run any code when read, and are refused"),
@@ -160,8 +160,13 @@ def test_what_is_not_read_is_refused_by_its_kind(name, message):
         resolve(name)
 
 
+def test_a_gguf_file_is_named_by_its_path(tmp_path):
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    assert resolve(str(tmp_path / "a.gguf")) == tmp_path / "a.gguf"
+
+
 def test_a_file_and_a_folder_without_a_model_are_refused(tmp_path, hf_folder):
-    with pytest.raises(ConfigError, match="expected a model folder, found a file; give its folder"):
+    with pytest.raises(ConfigError, match="or a GGUF file, found another file; give its"):
         resolve(hf_folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"is no model folder: expected config\.json in it"):
         resolve(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`codegemma convert SRC DST`: write a model folder anew, in another layout or dtype."""
+"""`codegemma convert SRC DST`: write a model anew, in another layout, dtype or quantised."""
 
 import sys
 from pathlib import Path
@@ -7,24 +7,34 @@ from typing import Annotated, Literal
 
 import typer
 
+from codegemma.errors import ConfigError
+
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="A name or a model folder.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SRC", help="A name, a model folder or FILE.gguf.", show_default=False
+        ),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="The folder to make.", show_default=False)
+        Path,
+        typer.Argument(metavar="DST", help="The folder or .gguf file to make.", show_default=False),
     ],
     to: Annotated[
-        Literal["hf", "native"],
+        Literal["hf", "native", "gguf"],
         typer.Option(
-            help="hf: what transformers reads. native: that and our manifest.",
+            help="hf: what transformers reads. native: that and our manifest. gguf: llama.cpp's.",
             show_default=False,
         ),
     ],
     dtype: Annotated[
-        Literal["bfloat16", "float32"] | None,
-        typer.Option(help="Dtype of the weights.", show_default="as stored"),
+        Literal["bfloat16", "float32", "float16"] | None,
+        typer.Option(help="Dtype of the weights; float16 in GGUF only.", show_default="as stored"),
+    ] = None,
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        typer.Option(help="Quantise the matrices: Q8_0 or Q4_0 in GGUF.", show_default="no"),
     ] = None,
     max_shard_mb: Annotated[
         int, typer.Option(help="Most megabytes of weights in one file.", min=1)
@@ -38,9 +48,11 @@ def convert(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from codegemma.model.export import convert_checkpoint
+    from codegemma.model.export import convert_checkpoint, convert_to_gguf
     from codegemma.model.hub import resolve
 
+    if quantize and to != "gguf":
+        raise ConfigError(f"--quantize goes with --to gguf in this version, not with --to {to}")
     folder = resolve(source)
     columns = (
         TextColumn("{task.description}"),
@@ -50,12 +62,15 @@ def convert(
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(f"Converting {source}", total=None)
-        convert_checkpoint(
-            folder,
-            target,
-            layout=to,
-            dtype=dtype,
-            max_shard_bytes=max_shard_mb * 1_000_000,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if to == "gguf":
+            convert_to_gguf(folder, target, dtype=dtype, quantize=quantize, progress=update)
+        else:
+            max_bytes = max_shard_mb * 1_000_000
+            convert_checkpoint(
+                folder, target, layout=to, dtype=dtype, max_shard_bytes=max_bytes, progress=update
+            )
     print(f"wrote {target}", file=sys.stderr)

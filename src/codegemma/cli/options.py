@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from codegemma.completion import Completer
     from codegemma.completion import Mode as KnownMode
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A name, a model folder, or remote:URL.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A name, a model folder, FILE.gguf, or remote:URL.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens to draw.", min=1)]
 Temperature = Annotated[

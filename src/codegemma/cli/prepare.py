@@ -118,13 +118,16 @@ def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
 
 def _tokenizer_file(model: str) -> Path:
     """Find the vocabulary of a model; a path to a vocabulary stands for itself."""
-    if Path(model).is_file():
+    if Path(model).is_file() and not model.endswith(".gguf"):
         return Path(model)
     from codegemma.errors import InputError
     from codegemma.model import hub
+    from codegemma.model.export import extract_vocabulary
     from codegemma.text.tokenizer import FILE_NAMES
 
     folder = hub.resolve(model)
+    if folder.is_file():
+        return extract_vocabulary(folder)
     for name in FILE_NAMES:
         if (folder / name).is_file():
             return folder / name

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def verify(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name or a model folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name, a model folder or FILE.gguf.")
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Check a model's files, size, vocabulary and infills, and record the order it is best at.

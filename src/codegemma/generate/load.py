@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import jax
-import numpy as np
 
 from codegemma.completion import Completer, CompleterInfo, Mode
 from codegemma.generate.engine import Engine
 from codegemma.generate.record import read_record
 from codegemma.generate.trimmed import Trimmed
 from codegemma.model.checkpoint import Checkpoint, load_checkpoint
+from codegemma.model.config import ModelConfig
 from codegemma.model.folder import cache_folder
 from codegemma.model.hub import resolve
 from codegemma.model.params import num_params
@@ -40,7 +40,7 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
     were drawn, takes `load_engine`.
 
     Args:
-        name_or_path: Name of a model, or its folder.
+        name_or_path: Name of a model, its folder, or a GGUF file.
         dtype: "float32" or "bfloat16". None: on a CPU float32 for small models; otherwise what
             is stored. A large bfloat16 model stays bfloat16 on a CPU: float32 would take twice
             the memory.
@@ -59,11 +59,14 @@ def load_engine(name_or_path: str | Path, *, dtype: Any = None) -> Engine:
     """
     keep_compiled_programs()
     folder = resolve(name_or_path)
-    checkpoint = load_checkpoint(folder, dtype=dtype)
     device = jax.devices()[0].platform
-    stored = checkpoint.params["embedding"].dtype
-    is_small = num_params(checkpoint.config) < SMALL_MODEL_PARAMS
-    chosen = np.dtype(np.float32) if dtype is None and is_small and device == "cpu" else stored
+
+    def choose(config: ModelConfig) -> Any:
+        is_small = num_params(config) < SMALL_MODEL_PARAMS
+        return "float32" if dtype is None and is_small and device == "cpu" else dtype
+
+    checkpoint = load_checkpoint(folder, dtype=choose)
+    chosen = checkpoint.params["embedding"].dtype
     return Engine(
         checkpoint.params,
         config=checkpoint.config,

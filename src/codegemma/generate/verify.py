@@ -40,6 +40,7 @@ from codegemma.model.hub import find_model, resolve
 from codegemma.model.manifest import fingerprint
 from codegemma.model.metadata import Metadata, read_metadata
 from codegemma.model.params import num_params
+from codegemma.model.stored import open_checkpoint
 from codegemma.text.fim import InfillMode
 from codegemma.text.tokenizer import Tokenizer
 
@@ -156,7 +157,7 @@ def verify(
         CodegemmaError: There is no such model, or its files are refused.
     """
     folder = resolve(name_or_path)
-    metadata = read_metadata(folder)
+    metadata = read_metadata(folder) if folder.is_dir() else open_checkpoint(folder).metadata
     progress("loading the model")
     engine = load_engine(name_or_path, dtype=dtype)
     report = examine(engine, metadata, fingerprint=fingerprint(folder), progress=progress)

@@ -67,9 +67,10 @@ def load_checkpoint(
     """Load a model folder onto the default device.
 
     Args:
-        folder: A folder of ours, or one from Hugging Face.
+        folder: A folder of ours, one from Hugging Face, or a GGUF file.
         dtype: Dtype of the weights, bfloat16 or float32, by name or as numpy or jax know it;
-            None keeps what is stored (float16 becomes float32).
+            None keeps what is stored (float16 becomes float32). Or a function of the model's
+            configuration that gives one.
         progress: Told the bytes of weights made so far and in all, from several threads.
 
     Raises:
@@ -77,6 +78,8 @@ def load_checkpoint(
         ConfigError: The dtype is unknown.
     """
     stored = open_checkpoint(folder)
+    if callable(dtype) and not isinstance(dtype, type):
+        dtype = dtype(stored.config)
     wanted = stored.dtype if dtype is None else parse_dtype(dtype)
     specs = param_specs(stored.config)
     _check_memory(stored.folder, specs, dtype=wanted)

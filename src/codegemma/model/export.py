@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a model folder, all or nothing, and convert one folder into another.
+"""Write a model folder or a GGUF file, all or nothing, and convert one into another.
 
 What is written is Hugging Face's layout, and on top of it, for a folder of ours, `codegemma.json`
 and `manifest.json`. Licences and notices travel with the weights. Tensors pass through one after
@@ -7,6 +7,7 @@ the other; the whole model is never in memory here.
 """
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -17,19 +18,32 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from codegemma.errors import CheckpointError
+from codegemma.errors import CheckpointError, ConfigError
 from codegemma.model.config import ModelConfig
-from codegemma.model.convert import hf, hf_config
+from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
-from codegemma.model.folder import atomic_folder, contained_file
+from codegemma.model.convert.vocabulary import (
+    Vocabulary,
+    parse_sentencepiece,
+    render_sentencepiece,
+)
+from codegemma.model.folder import atomic_file, atomic_folder, cache_folder, contained_file
+from codegemma.model.ggufile import GgufFile, write_gguf
+from codegemma.model.hub import GGUF_SUFFIX
 from codegemma.model.manifest import write_manifest
 from codegemma.model.metadata import GEMMA_LICENCE, GEMMA_TERMS, METADATA_NAME, Metadata
-from codegemma.model.stored import open_checkpoint, parse_dtype
+from codegemma.model.stored import StoredCheckpoint, open_checkpoint, parse_dtype
 from codegemma.model.tensorfile import write_tensorfile
 from codegemma.text.tokenizer import FILE_NAMES as TOKENIZER_NAMES
 
 Layout = Literal["hf", "native"]
 """A folder as transformers reads it, or the same with `codegemma.json` and `manifest.json`."""
+
+GGUF_KINDS: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""Types of a GGUF file's matrices by the dtype asked for."""
+
+GGUF_QUANTIZED: Final = {"int8": "Q8_0", "int4": "Q4_0"}
+"""The same by the quantisation asked for."""
 
 MAX_SHARD_BYTES: Final = 5_000_000_000
 _TOKENIZER_COMPANIONS: Final = (
@@ -54,6 +68,7 @@ def write_checkpoint(
     dtype: np.dtype,
     tokenizer_file: Path,
     licence_files: Sequence[Path] = (),
+    notices: Mapping[str, str] | None = None,
     layout: Layout = "native",
     max_shard_bytes: int = MAX_SHARD_BYTES,
     replace: bool = False,
@@ -66,8 +81,10 @@ def write_checkpoint(
         metadata: What it says of itself.
         blocks: Gives the values of a tensor as contiguous blocks of rows.
         dtype: Dtype of those values.
-        tokenizer_file: Vocabulary; the other tokenizer files beside it travel with it.
+        tokenizer_file: Vocabulary; the other tokenizer files beside it travel with it. A GGUF
+            file gives the one in it.
         licence_files: Licences and notices that travel with the weights.
+        notices: More of them, text by file name.
         layout: Whether to add our own two files.
         max_shard_bytes: Most bytes of weights in one file.
         replace: Whether an existing folder is replaced.
@@ -100,6 +117,7 @@ def write_checkpoint(
             dtype=dtype,
             tokenizer_file=tokenizer_file,
             licence_files=licence_files,
+            notices=notices or {},
         )
         if layout == "native":
             _write_json(partial / METADATA_NAME, metadata.raw)
@@ -154,11 +172,110 @@ def convert_checkpoint(
         blocks=blocks,
         dtype=wanted,
         tokenizer_file=stored.tokenizer.path,
-        licence_files=find_licences(stored.folder),
+        licence_files=() if stored.folder.is_file() else find_licences(stored.folder),
+        notices=stored.notices,
         layout=layout,
         max_shard_bytes=max_shard_bytes,
     )
     stored.check_unchanged()
+
+
+def convert_to_gguf(
+    source: Path | str,
+    target: Path | str,
+    *,
+    dtype: str | None = None,
+    quantize: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a model as a GGUF file that llama.cpp runs; licences are keys of its metadata.
+
+    Args:
+        source: The folder or GGUF file to read.
+        target: The file to make.
+        dtype: A key of `GGUF_KINDS`; None keeps the dtype.
+        quantize: A key of `GGUF_QUANTIZED`; None does not.
+        progress: Told the values read so far and in all, as bytes of float32.
+
+    Raises:
+        CheckpointError: The source is refused, or the target cannot be written.
+        ConfigError: The target's name does not end in .gguf; or both dtype and quantisation are
+            given.
+    """
+    target = Path(target)
+    if target.suffix != GGUF_SUFFIX:
+        raise ConfigError(f"{target}: expected the name of a file that ends in {GGUF_SUFFIX}")
+    if dtype is not None and quantize is not None:
+        raise ConfigError(f"the weights become {dtype} or {quantize}, not both")
+    stored = open_checkpoint(source)
+    kind = GGUF_QUANTIZED[quantize] if quantize else GGUF_KINDS[dtype or stored.dtype.name]
+    tensors = {tensor.name: tensor for tensor in hf.stored_tensors(stored.config)}
+    planned = gguf.plan_tensors(stored.config, kind=kind)
+    total = sum(math.prod(shape) for shape, _ in planned.values())
+    done = 0
+    names = {gguf.to_gguf(name): name for name in planned}
+
+    def blocks(theirs: str) -> Iterator[np.ndarray]:
+        nonlocal done
+        name = names[theirs]
+        wide = np.dtype(np.float32)
+        kept = stored.dtype if kind == "BF16" and stored.dtype != wide else wide
+        for block in stored.blocks(tensors[name], dtype=kept):
+            yield gguf.to_stored(block, name)
+            done += block.size
+            if progress:
+                progress(done * 4, total * 4)
+
+    line = f"Written as GGUF with matrices of {kind}."
+    metadata = dataclasses.replace(stored.metadata, history=(*stored.metadata.history, line))
+    with atomic_file(target) as partial:
+        write_gguf(
+            partial,
+            architecture=gguf.ARCHITECTURE,
+            metadata=gguf.render_metadata(
+                stored.config,
+                metadata=metadata,
+                vocabulary=_read_vocabulary(stored.tokenizer.path),
+                notices=_all_notices(stored),
+                kind=kind,
+            ),
+            tensors={theirs: planned[name] for theirs, name in names.items()},
+            blocks=blocks,
+        )
+    stored.check_unchanged()
+
+
+def extract_vocabulary(path: Path) -> Path:
+    """Write the vocabulary of a GGUF file to the user's cache as a `tokenizer.model`."""
+    data = render_sentencepiece(_read_vocabulary(path))
+    target = cache_folder() / "vocabularies" / f"{hashlib.sha256(data).hexdigest()[:32]}.model"
+    if not target.exists():
+        with atomic_file(target) as partial:
+            partial.write_bytes(data)
+    return target
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
+    if path.suffix == GGUF_SUFFIX:
+        return gguf.parse_vocabulary(GgufFile(path))
+    if path.suffix == ".json":
+        raise CheckpointError(
+            f"{path.parent}: a GGUF file needs the SentencePiece vocabulary {TOKENIZER_NAMES[0]}; "
+            f"{path.name} holds no scores"
+        )
+    return parse_sentencepiece(path.read_bytes(), place=str(path))
+
+
+def _all_notices(stored: StoredCheckpoint) -> dict[str, str]:
+    """Collect licences and notices, with what the Gemma Terms of Use ask of a copy."""
+    found = dict(stored.notices)
+    if not stored.folder.is_file():
+        for path in find_licences(stored.folder):
+            found[path.name] = path.read_text(encoding="utf-8", errors="replace")
+    if stored.metadata.licence == GEMMA_LICENCE:
+        text = found.get("NOTICE", "")
+        found["NOTICE"] = _add_notice(text, name=stored.metadata.name, form="GGUF")
+    return found
 
 
 def find_licences(folder: Path) -> list[Path]:
@@ -186,6 +303,7 @@ def _write_companions(
     dtype: np.dtype,
     tokenizer_file: Path,
     licence_files: Sequence[Path],
+    notices: Mapping[str, str],
 ) -> None:
     """Write everything beside the weights: configuration, tokenizer, licences."""
     is_instruction = metadata.is_instruction
@@ -194,7 +312,10 @@ def _write_companions(
         folder / hf_config.GENERATION_NAME,
         hf_config.render_generation_config(is_instruction=is_instruction),
     )
-    for name in _TOKENIZER_COMPANIONS:
+    if tokenizer_file.suffix == GGUF_SUFFIX:
+        vocabulary = render_sentencepiece(_read_vocabulary(tokenizer_file))
+        (folder / TOKENIZER_NAMES[0]).write_bytes(vocabulary)
+    for name in () if tokenizer_file.suffix == GGUF_SUFFIX else _TOKENIZER_COMPANIONS:
         if (tokenizer_file.parent / name).exists():
             shutil.copyfile(contained_file(tokenizer_file.parent, name), folder / name)
     if not (folder / hf_config.TOKENIZER_CONFIG_NAME).exists():
@@ -204,6 +325,9 @@ def _write_companions(
         )
     for path in licence_files:
         shutil.copyfile(path, folder / path.name)
+    for name, text in notices.items():
+        if name.upper().startswith(_LICENCE_NAMES) and Path(name).name == name:
+            (folder / name).write_text(text, encoding="utf-8")
     if metadata.licence == GEMMA_LICENCE:
         _write_notice(folder / "NOTICE", metadata=metadata, dtype=dtype)
 
@@ -211,11 +335,15 @@ def _write_companions(
 def _write_notice(path: Path, *, metadata: Metadata, dtype: np.dtype) -> None:
     """Add what the Gemma Terms of Use ask of a copy: their notice, and that it was modified."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(_add_notice(text, name=metadata.name, form=str(dtype)), encoding="utf-8")
+
+
+def _add_notice(text: str, *, name: str, form: str) -> str:
     if GEMMA_TERMS not in text:
         text += f"{_NOTICE}\n"
     version = importlib.metadata.version("codegemma")
-    line = f"Modified: {metadata.name} was written anew as {dtype} by codegemma {version}.\n"
-    path.write_text(text if line in text else text + line, encoding="utf-8")
+    line = f"Modified: {name} was written anew as {form} by codegemma {version}.\n"
+    return text if line in text else text + line
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -143,6 +143,32 @@ def atomic_folder(target: Path | str, *, replace: bool = False) -> Iterator[Path
         lock.release()
 
 
+@contextlib.contextmanager
+def atomic_file(target: Path | str) -> Iterator[Path]:
+    """Give a path to write to, which becomes the file `target` when the block ends without error.
+
+    An error or an interrupt leaves nothing; a killed process leaves a hidden `.NAME.partial`.
+
+    Raises:
+        CheckpointError: The target exists, or the disk refuses.
+    """
+    target = Path(target).absolute()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    if target.exists():
+        raise CheckpointError(f"{target} exists already; remove it or choose another name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.rename(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 

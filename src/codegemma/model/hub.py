@@ -24,6 +24,7 @@ from codegemma.text.tokenizer import FILE_NAMES as TOKENIZER_NAMES
 
 State = Literal["ready", "incomplete", "absent"]
 
+GGUF_SUFFIX: Final = ".gguf"
 NANO_FOLDER: Final = Path(__file__).parents[1] / "nano"
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -139,7 +140,7 @@ def known_model(name: str) -> KnownModel:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Return the folder of a model on this machine.
+    """Return the folder, or the GGUF file, of a model on this machine.
 
     A known name comes first: a folder that happens to have one is given as `./NAME`, or as a
     `Path`. The output folder of a training stands for the model in it.
@@ -159,12 +160,14 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return _resolve_folder(path)
-    if name.lower().endswith(".gguf"):
-        raise ConfigError(f"{name}: GGUF files are not readable by this version; give a folder")
+    if path.suffix.lower() == GGUF_SUFFIX and path.is_file():
+        return path
     if name.lower().endswith(_PICKLES):
         raise ConfigError(f"{name}: pickles can run any code when read, and are refused")
     if path.exists():
-        raise ConfigError(f"{name}: expected a model folder, found a file; give its folder")
+        raise ConfigError(
+            f"{name}: expected a model folder or a GGUF file, found another file; give its folder"
+        )
     raise ConfigError(f"{name!r} is neither a model nor a folder; {_suggest(name)}")
 
 

@@ -149,8 +149,11 @@ def verify_manifest(
 def fingerprint(folder: Path) -> str:
     """Return the sha256 that names a model folder's content.
 
-    It is that of the manifest, or of one made of the files that matter where there is none.
+    It is that of the manifest, or of one made of the files that matter where there is none; of a
+    GGUF file, that of a manifest of it alone.
     """
+    if folder.is_file():
+        return _take_digests(folder.parent, [folder.name], known={}).sha256
     if (folder / MANIFEST_NAME).exists() and (manifest := read_manifest(folder)) is not None:
         return manifest.sha256
     names = sorted(path.name for pattern in _CONTENT for path in folder.glob(pattern))

@@ -67,7 +67,15 @@ def read_metadata(folder: Path) -> Metadata:
     if not (folder / METADATA_NAME).exists():
         return _from_name(folder)
     raw = read_json_object(folder, METADATA_NAME)
-    place = folder / METADATA_NAME
+    return parse_metadata(raw, place=str(folder / METADATA_NAME))
+
+
+def parse_metadata(raw: Mapping[str, Any], *, place: str) -> Metadata:
+    """Read the content of `codegemma.json`, wherever it stood.
+
+    Raises:
+        CheckpointError: It is not valid.
+    """
     if raw.get("format") != _FORMAT:
         raise CheckpointError(
             f"{place}: expected format {_FORMAT}, found {raw.get('format')!r}; a newer version "

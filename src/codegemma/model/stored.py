@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model folder as it lies on the disk, opened and checked; its weights are read on demand.
+"""A model as it lies on the disk, a folder or a GGUF file: opened, checked, read on demand.
 
 Nothing here holds more of the weights than a few megabytes: `checkpoint.py` makes a model of them,
 `export.py` writes them anew.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,11 @@ import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
 from codegemma.model.config import ModelConfig
-from codegemma.model.convert import hf, hf_config
+from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
+from codegemma.model.convert.vocabulary import render_sentencepiece
 from codegemma.model.folder import contained_file, read_json_object
+from codegemma.model.ggufile import GgufFile
 from codegemma.model.hub import find_model
 from codegemma.model.manifest import MANIFEST_NAME, read_manifest, verify_manifest
 from codegemma.model.metadata import (
@@ -26,7 +29,8 @@ from codegemma.model.metadata import (
     Metadata,
     read_metadata,
 )
-from codegemma.model.tensorfile import TensorFile, is_finite
+from codegemma.model.tensorfile import TensorFile, TensorSource, is_finite
+from codegemma.text.backend import SentencePieceBackend
 from codegemma.text.tokenizer import FILE_NAMES as TOKENIZER_NAMES
 from codegemma.text.tokenizer import Tokenizer
 
@@ -38,27 +42,37 @@ class StoredCheckpoint:
     """A model folder of which everything but the values of the weights was checked.
 
     Args:
-        folder: Where it lies, links resolved.
+        folder: Where it lies, links resolved; a GGUF file is its own.
         config: Its shape; the vocabulary is that of the tokenizer.
         metadata: What it says of itself.
         tokenizer: Its tokenizer.
         weights: The file of every stored tensor.
         fingerprint: sha256 of its `manifest.json`; None where it has none.
+        notices: Licences and notices that a GGUF file carries, text by file name.
     """
 
     folder: Path
     config: ModelConfig
     metadata: Metadata
     tokenizer: Tokenizer
-    weights: Mapping[str, TensorFile]
+    weights: Mapping[str, TensorSource]
     fingerprint: str | None
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dtype(self) -> np.dtype:
-        """bfloat16 when all of it is, else float32, which holds every value exactly."""
-        tensors = hf.stored_tensors(self.config)
-        kinds = {self.weights[tensor.name].entries[tensor.name].dtype for tensor in tensors}
-        return _DTYPES["bfloat16" if kinds == {"BF16"} else "float32"]
+        """bfloat16 when all of it is, else float32, which holds every value exactly.
+
+        Of a GGUF file, bfloat16 when the matrices are: norms are float32 there. Quantised ones
+        count as such, since float32 would take four to eight times what the file does.
+        """
+        kinds: set[str] = set()
+        for tensor in hf.stored_tensors(self.config):
+            source = self.weights[tensor.name]
+            is_norm = len(tensor.shape) == 1
+            if not (is_norm and isinstance(source, gguf.GgufWeights)):
+                kinds.add(source.entries[tensor.name].dtype)
+        return _DTYPES["float32" if kinds & {"F32", "F16"} else "bfloat16"]
 
     def blocks(self, tensor: StoredTensor, *, dtype: np.dtype) -> Iterator[np.ndarray]:
         """Yield a tensor as blocks of rows in `dtype`, rows of padding left out.
@@ -109,7 +123,7 @@ def open_checkpoint(
     Where the folder has a manifest, every file is hashed, unless it was before and has not changed.
 
     Args:
-        folder: A folder of ours, or one from Hugging Face.
+        folder: A folder of ours, one from Hugging Face, or a GGUF file.
         progress: Told the bytes hashed so far and in all.
 
     Raises:
@@ -117,6 +131,8 @@ def open_checkpoint(
             file and the tensor.
     """
     folder = Path(folder)
+    if folder.is_file():
+        return _open_gguf(folder.resolve())
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: expected a model folder, found none")
     folder = folder.resolve()
@@ -139,7 +155,7 @@ def open_checkpoint(
     metadata = _read_metadata(folder)
     place = str(folder / hf_config.CONFIG_NAME)
     config = hf_config.parse_config(raw, name=metadata.name, place=place)
-    tokenizer = _open_tokenizer(folder)
+    tokenizer = open_tokenizer(folder)
     config, num_padding_rows = _fit_vocabulary(
         config, weights=weights, tokenizer=tokenizer, place=place
     )
@@ -164,19 +180,55 @@ def open_checkpoint(
     )
 
 
+def _open_gguf(path: Path) -> StoredCheckpoint:
+    """Open a GGUF file; it has no manifest, and what it says of itself is in its header."""
+    file = GgufFile(path)
+    weights = gguf.GgufWeights(file)
+    metadata = _with_known_licence(gguf.parse_own(file))
+    config = gguf.parse_config(file, name=metadata.name)
+    tokenizer = open_tokenizer(path)
+    sources: Mapping[str, TensorSource] = dict.fromkeys(weights.entries, weights)
+    config, num_padding_rows = _fit_vocabulary(
+        config, weights=sources, tokenizer=tokenizer, place=str(path)
+    )
+    hf.match_weights(sources, config=config, num_padding_rows=num_padding_rows, is_tied=True)
+    return StoredCheckpoint(
+        folder=path,
+        config=config,
+        metadata=metadata,
+        tokenizer=tokenizer,
+        weights=sources,
+        fingerprint=None,
+        notices=gguf.notices(file),
+    )
+
+
 def _read_metadata(folder: Path) -> Metadata:
     """Read what the folder says of itself; one named as a known model is under its licence.
 
     Google's own weights, copied without their card, say nothing else of the terms they are under.
     """
     metadata = read_metadata(folder)
-    if metadata.licence is None and not (folder / METADATA_NAME).exists():
-        known = find_model(metadata.name.lower())
-        return dataclasses.replace(metadata, licence=known.licence if known else None)
-    return metadata
+    return metadata if (folder / METADATA_NAME).exists() else _with_known_licence(metadata)
 
 
-def _open_tokenizer(folder: Path) -> Tokenizer:
+def _with_known_licence(metadata: Metadata) -> Metadata:
+    if metadata.licence is not None:
+        return metadata
+    known = find_model(metadata.name.lower())
+    return dataclasses.replace(metadata, licence=known.licence if known else None)
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """Read the vocabulary of a model folder, or that in a GGUF file.
+
+    Raises:
+        CheckpointError: There is none, or it is refused.
+    """
+    if folder.is_file():
+        data = render_sentencepiece(gguf.parse_vocabulary(GgufFile(folder)))
+        backend = SentencePieceBackend(data, path=folder)
+        return Tokenizer(backend, path=folder, fingerprint=hashlib.sha256(data).hexdigest())
     for name in TOKENIZER_NAMES:
         if (folder / name).exists():
             return Tokenizer.from_file(contained_file(folder, name))
@@ -184,7 +236,7 @@ def _open_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _fit_vocabulary(
-    config: ModelConfig, *, weights: Mapping[str, TensorFile], tokenizer: Tokenizer, place: str
+    config: ModelConfig, *, weights: Mapping[str, TensorSource], tokenizer: Tokenizer, place: str
 ) -> tuple[ModelConfig, int]:
     """Hold configuration and embedding to the tokenizer; rows of padding are none of its."""
     num_pieces = tokenizer.vocab_size

@@ -15,10 +15,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import ml_dtypes
 import numpy as np
@@ -75,6 +75,47 @@ class TensorEntry:
         return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
 
+@runtime_checkable
+class TensorSource(Protocol):
+    """A file of tensors by name, read on demand: safetensors here, or another layout's."""
+
+    readable: ClassVar[Collection[str]]
+    """Dtypes whose values can be read."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    @property
+    def entries(self) -> Mapping[str, "Described"]:
+        """Dtype and shape of every tensor."""
+        ...
+
+    def blocks(self, name: str, *, num_rows: int | None = None) -> Iterator[np.ndarray]:
+        """Yield a tensor as blocks of rows."""
+        ...
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that is no longer the one whose header was read."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def dtype(self) -> str:
+        """Its dtype by the format's name."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        ...
+
+
 class TensorFile:
     """The header of a safetensors file, and its tensors on demand. Thread-safe.
 
@@ -88,6 +129,8 @@ class TensorFile:
         CheckpointError: The file cannot be read or its header is not true; the message names both
             file and tensor.
     """
+
+    readable: ClassVar[Collection[str]] = DTYPES.keys()
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -123,7 +166,7 @@ class TensorFile:
                 file.seek(entry.offset)
                 for row in range(0, last, step):
                     block = buffer[: min(step, last - row)]
-                    if not _read_into(file, block):
+                    if not read_into(file, block):
                         raise CheckpointError(f"{self.path} ended within the tensor {name}")
                     if not is_finite(block):
                         raise CheckpointError(
@@ -285,7 +328,7 @@ def _parse_entry(path: Path, name: str, fields: Any) -> tuple[str, TensorEntry, 
     )
 
 
-def _read_into(file: Any, block: np.ndarray) -> bool:
+def read_into(file: Any, block: np.ndarray) -> bool:
     """Fill `block` from the file; False where the file ends first."""
     view = block.reshape(-1).view(np.uint8).data
     while view:

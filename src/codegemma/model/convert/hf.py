@@ -17,7 +17,7 @@ from typing import Final
 from codegemma.errors import CheckpointError
 from codegemma.model.config import ModelConfig
 from codegemma.model.folder import contained_file, read_json_object
-from codegemma.model.tensorfile import DTYPES, TensorFile
+from codegemma.model.tensorfile import TensorFile, TensorSource
 
 WEIGHTS_NAME: Final = "model.safetensors"
 INDEX_NAME: Final = "model.safetensors.index.json"
@@ -113,7 +113,11 @@ def find_weights(folder: Path) -> dict[str, TensorFile]:
 
 
 def match_weights(
-    weights: Mapping[str, TensorFile], *, config: ModelConfig, num_padding_rows: int, is_tied: bool
+    weights: Mapping[str, TensorSource],
+    *,
+    config: ModelConfig,
+    num_padding_rows: int,
+    is_tied: bool,
 ) -> None:
     """Check that the tensors found are exactly those of `config`.
 
@@ -127,8 +131,9 @@ def match_weights(
         CheckpointError: A tensor is missing, too many, of another shape or of a dtype that is not
             read; or the output is not the embedding.
     """
-    places = {file.path.parent for file in weights.values()}
-    place = next(iter(places), "the folder")
+    paths = [file.path for file in weights.values()]
+    is_one = len(set(paths)) == 1 and paths[0].suffix != ".safetensors"
+    place = (paths[0] if is_one else paths[0].parent) if paths else "the folder"
     expected: set[str] = set()
     for tensor in stored_tensors(config):
         expected.add(tensor.name)
@@ -143,9 +148,9 @@ def match_weights(
                 f"{file.path}: expected the tensor {tensor.name} of shape "
                 f"{[rows + padding, *columns]}, found {list(entry.shape)}"
             )
-        if entry.dtype not in DTYPES:
+        if entry.dtype not in file.readable:
             raise CheckpointError(
-                f"{file.path}: expected the tensor {tensor.name} as {', '.join(DTYPES)}, "
+                f"{file.path}: expected the tensor {tensor.name} as {', '.join(file.readable)}, "
                 f"found {entry.dtype}"
             )
     if HEAD_NAME in weights:
@@ -237,7 +242,7 @@ def _read_shards(folder: Path) -> dict[str, TensorFile]:
     return found
 
 
-def _check_head(weights: Mapping[str, TensorFile]) -> None:
+def _check_head(weights: Mapping[str, TensorSource]) -> None:
     """Refuse an output table that is not the embedding, which Gemma uses for both."""
     head, embedding = weights[HEAD_NAME], weights[EMBEDDING_NAME]
     entries = head.entries[HEAD_NAME], embedding.entries[EMBEDDING_NAME]
