@@ -42,6 +42,7 @@ class ScriptedCompleter:
         delay_s: Time each token takes.
         context_length: Most tokens of prompt and completion.
         is_instruction: Whether it claims to hold conversations.
+        logprob: The log likelihood of a continuation given its context.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class ScriptedCompleter:
         context_length: int = 8192,
         is_instruction: bool = False,
         name: str = "scripted",
+        logprob: Callable[[str, str], float] = lambda context, continuation: -1.0,
     ) -> None:
+        self.pairs: list[tuple[str, str]] = []
+        self._logprob = logprob
         self.tokenizer = ByteTokenizer()
         self.info = CompleterInfo(
             name=name, context_length=context_length, mode="psm", is_instruction=is_instruction
@@ -97,7 +101,11 @@ class ScriptedCompleter:
         self.num_finished += 1
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
-        return [Loglikelihood(logprob=-1.0, is_greedy=False, num_tokens=1) for _ in pairs]
+        self.pairs += pairs
+        return [
+            Loglikelihood(logprob=self._logprob(*pair), is_greedy=False, num_tokens=1)
+            for pair in pairs
+        ]
 
     def _sample(
         self,

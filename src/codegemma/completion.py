@@ -204,11 +204,19 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loglikelihood:
-    """Log probability (natural log) of a continuation, and whether greedy would draw it."""
+    """Log probability (natural log) of a continuation, and whether greedy would draw it.
+
+    Args:
+        logprob: Sum over the continuation's tokens.
+        is_greedy: Whether each of them is the likeliest one.
+        num_tokens: How many there are.
+        is_cut: Whether the context lost its head to fit the model's.
+    """
 
     logprob: float
     is_greedy: bool
     num_tokens: int
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,6 +32,16 @@ def test_page_shows_value_interval_and_what_it_rests_on():
     ]
 
 
+def test_page_shows_parts_of_a_task_below_the_whole():
+    groups = {"algebra": {"exact-match": _metric(0.5, 0.1, 0.9, 2, 2.0)}}
+
+    assert results.page(RESULT | {"group": groups}).splitlines()[1:] == [
+        "  pass@1                 2.6 %  (1.7 to 3.7)  n 1033, worth 101",
+        "  exact-match          100.0 %  (99.8 to 100.0)  n 164",
+        "  exact-match algebra   50.0 %  (10.0 to 90.0)  n 2",
+    ]
+
+
 def test_page_says_what_is_missing_refused_and_cut():
     page = results.page(RESULT | {"num_missing": 3, "num_refused": 2, "num_prompts_cut": 1})
 

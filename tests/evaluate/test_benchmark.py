@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import gzip
+import os
+import subprocess
+import sys
 
 import pytest
 
 from codegemma.errors import DataError, PrerequisiteError
-from codegemma.evaluate.benchmark import BenchmarkFile, benchmark_folder
+from codegemma.evaluate.benchmark import BenchmarkFile, HubData, benchmark_folder
 
 FILE = BenchmarkFile(name="set/rows.jsonl.gz", source="github.com/example/set")
 
@@ -55,3 +58,70 @@ def test_folder_comes_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("CODEGEMMA_BENCHMARKS")
     with pytest.raises(PrerequisiteError, match="set CODEGEMMA_BENCHMARKS"):
         benchmark_folder()
+
+
+def _hub_file(path, *configs):
+    """A file whose rows are also in a data set; the library takes a folder for its name too."""
+    hub = HubData(path=str(path), configs=configs or ("",), split="test")
+    return BenchmarkFile(name="set/rows.jsonl.gz", source="github.com/example/set", hub=hub)
+
+
+def _write_data_set(folder):
+    for config, value in (("one", 1), ("two", 2)):
+        (folder / config).mkdir(parents=True)
+        (folder / config / "test.jsonl").write_text(f'{{"a": {value}}}\n{{"a": {value + 10}}}\n')
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n"
+        + "".join(
+            f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test.jsonl\n"
+            for name in ("one", "two")
+        )
+        + "---\n"
+    )
+    return folder
+
+
+def test_rows_of_the_hub_stand_in_for_a_missing_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    file = _hub_file(_write_data_set(tmp_path / "hub"), "one", "two")
+
+    assert [row["a"] for row in file.rows(tmp_path)] == [1, 11, 2, 12]
+    digest = file.sha256(tmp_path)
+    assert len(digest) == 64
+
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rows.jsonl").write_text('{"a": 3}\n')
+    assert file.rows(tmp_path) == [{"a": 3}]
+    assert file.sha256(tmp_path) != digest
+
+
+def test_no_folder_need_be_named_for_what_the_hub_has(tmp_path, monkeypatch):
+    monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+
+    assert not benchmark_folder([_hub_file(tmp_path)]).exists()
+    with pytest.raises(PrerequisiteError, match="set CODEGEMMA_BENCHMARKS"):
+        benchmark_folder([_hub_file(tmp_path), FILE])
+
+
+def test_hub_out_of_reach_is_one_clear_error(tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from codegemma.errors import PrerequisiteError\n"
+        "from codegemma.evaluate.registry import find_tasks\n"
+        "(task,) = find_tasks('winogrande')\n"
+        "try: task.problems(Path('here'))\n"
+        "except PrerequisiteError as error: print(error)\n"
+    )
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | settings,
+    )
+
+    assert "winogrande/validation.jsonl.gz is not in here, and allenai/winogrande" in run.stdout
+    assert "run once with a network" in run.stdout
+    assert run.stdout.count("\n") == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from codegemma.completion import Prompt
-from codegemma.errors import ConfigError, InputError
+from codegemma.errors import ConfigError, ContextLengthError, InputError
 from codegemma.evaluate.drawing import DrawSettings, draw_samples
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.store import hash_prompt
@@ -129,6 +129,75 @@ def test_prompt_carries_its_ids_and_what_was_cut_where_the_tokenizer_is_ours(fak
     assert batch[0].prompt_tokens.count(2) == 1
     assert [batch[0].prompt_tokens.count(n) for n in (67, 69, 68)] == [1, 1, 1]
     assert batch[0].prompt_tokens[-1] == 68  # psm ends with the middle's sentinel
+
+
+CHOICES = [
+    Problem(task_id=f"c{n}", prompt=Prompt(), pairs=((f"{n}:", " a"), (f"{n}:", " bbb")))
+    for n in range(3)
+]
+
+
+def _count_pairs(completer):
+    asked, measure = [], completer.loglikelihood
+    completer.loglikelihood = lambda pairs: asked.append(len(pairs)) or measure(pairs)
+    return asked
+
+
+def test_choices_are_measured_in_batches_and_one_by_one(fakes):
+    completer = fakes.ScriptedCompleter(logprob=lambda context, answer: -float(len(answer)))
+    asked = _count_pairs(completer)
+
+    together = _draw(completer, DrawSettings(batch=3), problems=CHOICES)
+    assert asked == [3, 3]
+    del asked[:]
+    alone = _draw(completer, DrawSettings(batch=1), problems=CHOICES)
+    assert asked == [1] * 6
+
+    texts = [(s.task_id, s.text) for batch in together for s in batch]
+    assert texts == [(f"c{n}", "[[-2.0, false], [-4.0, false]]") for n in range(3)]
+    assert [(s.task_id, s.text) for batch in alone for s in batch] == texts
+    hashes = {s.prompt_sha256 for batch in together for s in batch}
+    assert len(hashes) == 3  # of the choices, since no prompt tells them apart
+
+
+def test_choice_longer_than_the_context_is_a_refusal(fakes):
+    def logprob(context, answer):
+        if context == "1:":
+            raise ContextLengthError("too long")
+        return -1.0
+
+    (batch,) = _draw(fakes.ScriptedCompleter(logprob=logprob), problems=CHOICES)
+
+    assert [(s.task_id, s.refusal) for s in batch] == [("c0", ""), ("c1", "too long"), ("c2", "")]
+
+
+def test_context_that_was_cut_is_counted(fakes):
+    completer = fakes.ScriptedCompleter()
+    measure = completer.loglikelihood
+    completer.loglikelihood = lambda pairs: [
+        replace(each, is_cut=context == "2:")
+        for each, (context, _) in zip(measure(pairs), pairs, strict=True)
+    ]
+
+    (batch,) = _draw(completer, problems=CHOICES)
+
+    assert [s.is_prompt_cut for s in batch] == [False, False, True]
+
+
+def test_task_may_have_its_prompts_cut_at_the_start(fakes):
+    completer = fakes.ScriptedCompleter("x", context_length=60)
+    golden = Path(__file__).parents[1] / "golden" / "tokenizer"
+    completer.tokenizer = Tokenizer.from_folder(golden)
+    problems = [Problem(task_id="long", prompt=Prompt(prefix="a = 1\n" * 50 + "Q: last"))]
+    task = replace(TASK, keeps_tail=True)
+    settings = DrawSettings(max_tokens=20)
+
+    ((sample,),) = draw_samples(task, problems, completer=completer, settings=settings, done=())
+
+    assert sample.is_prompt_cut
+    assert (len(sample.prompt_tokens), sample.prompt_tokens.count(2)) == (40, 1)
+    assert sample.prompt_tokens[0] == 2
+    assert sample.prompt_sha256 == hash_prompt(problems[0].prompt)
 
 
 def test_path_line_and_order_go_to_infill_alone(fakes):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
+from dataclasses import replace
+
 import pytest
 
 from codegemma.completion import Prompt, Sampling
@@ -150,3 +152,19 @@ def test_values_by_problem_are_for_comparing_runs():
 
     assert problem_values(samples, scores, variant="stop") == {"a": [1.0, 0.0], "b": [0.0]}
     assert problem_values(samples, scores, variant="match") == {}
+
+
+def test_parts_of_a_task_are_counted_by_themselves_too():
+    problems, samples, scores = _run({str(n): [float(n < 3)] for n in range(4)})
+    problems = [
+        replace(problem, group="algebra" if index < 2 else "geometry" if index < 3 else "")
+        for index, problem in enumerate(problems)
+    ]
+    empty = Problem(task_id="no sample", prompt=Prompt(), group="logic")
+
+    result = summarize(TASK, [*problems, empty], samples, scores)
+
+    assert result["metric"]["pass@1"]["value"] == 0.75
+    assert list(result["group"]) == ["algebra", "geometry"]
+    assert [found["pass@1"]["n"] for found in result["group"].values()] == [2, 1]
+    assert result["group"]["algebra"]["pass@1"]["value"] == 1.0

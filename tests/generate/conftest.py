@@ -63,7 +63,7 @@ def params(config: ModelConfig) -> Params:
 
 @pytest.fixture(scope="session")
 def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Callable[..., Engine]:
-    def make(*, dtype: str = "float32", **info: object) -> Engine:
+    def make(*, dtype: str = "float32", is_for_one: bool = True, **info: object) -> Engine:
         fields = {"name": "tiny", "context_length": 256, "mode": "psm", "dtype": dtype, **info}
         return Engine(
             params,
@@ -71,6 +71,7 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
             tokenizer=tokenizer,
             info=CompleterInfo(**fields),
             dtype=dtype,
+            is_for_one=is_for_one,
         )
 
     return make

@@ -261,10 +261,31 @@ def test_a_context_too_long_to_score_loses_its_head(engine):
     short = engine.loglikelihood([("x\n" * 3, "y = 1")])[0]
     assert long.num_tokens == short.num_tokens == len(encode("x\ny = 1")) - len(encode("x\n"))
     assert long.logprob != short.logprob
+    assert (long.is_cut, short.is_cut) == (True, False)
     with pytest.raises(ContextLengthError, match="257"):
         engine.score([([2], [300] * 256)])
     with pytest.raises(InputError, match="at least one token"):
         engine.score([([], [300])])
+
+
+def test_what_is_asked_alone_depends_on_nothing_asked_before_bit_for_bit(make_engine):
+    """What `evaluate --batch 1` promises: neighbours, order and earlier requests change nothing."""
+    pairs = [("x = 1\n" * n, "y = 2") for n in (1, 9, 20, 33)]
+    prompts = [Prompt(prefix="x = 1\n" * n) for n in (20, 1, 33, 9)]
+    greedy = Sampling(max_tokens=12, logprobs=0)
+
+    def alone(engine, order):
+        scored = [engine.loglikelihood([pairs[i]])[0] for i in order]
+        drawn = [engine.complete([prompts[i]], greedy)[0][0] for i in order]
+        return {i: (scored[k], drawn[k].tokens, drawn[k].logprobs) for k, i in enumerate(order)}
+
+    first = make_engine(is_for_one=False)
+    found = alone(first, (0, 1, 2, 3))
+    first.loglikelihood(pairs)
+    first.complete(prompts, greedy)
+
+    assert alone(first, (3, 1)) == {i: found[i] for i in (3, 1)}
+    assert alone(make_engine(is_for_one=False), (2, 0)) == {i: found[i] for i in (2, 0)}
 
 
 def test_logits_are_those_of_a_full_forward_pass(engine, full_logits):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codegemma.completion import CompleterInfo, Cut, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError
-from codegemma.text.budget import cut_around_cursor, fit_prompt
+from codegemma.text.budget import cut_around_cursor, fit_prompt, keep_tail
 from codegemma.text.fim import render_prompt
 from codegemma.text.tokenizer import Tokenizer
 
@@ -207,3 +207,29 @@ def test_every_infill_fits_and_loses_only_what_is_reported(
     assert list(fitted.tokens) == render_prompt(MODEL, left_of(fitted), mode=mode)
     if len(render_prompt(MODEL, prompt, mode=mode)) <= max_tokens:
         assert fitted.cut is None
+
+
+def keep(prompt: Prompt, **sampling: Any) -> Prompt:
+    return keep_tail(prompt, Sampling(**sampling), tokenizer=MODEL, info=SMALL)
+
+
+def test_text_that_keeps_its_tail_is_whole_where_it_fits() -> None:
+    kept = keep(Prompt(prefix="a = 1\n"), max_tokens=200)
+
+    assert kept.tokens == (2, *MODEL.encode("a = 1\n"))
+    assert kept.cut is None
+
+
+def test_text_that_keeps_its_tail_leaves_room_for_the_answer() -> None:
+    whole = MODEL.encode(LINES)
+
+    kept = keep(Prompt(prefix=LINES), max_tokens=100)
+
+    assert kept.tokens == (2, *whole[-155:])
+    lost = kept.cut.prefix_chars if kept.cut else 0
+    assert MODEL.decode(kept.tokens) == LINES[lost:]
+    assert kept.prefix == LINES
+
+
+def test_answer_longer_than_the_context_leaves_half_to_the_prompt() -> None:
+    assert len(keep(Prompt(prefix=LINES), max_tokens=5000).tokens) == 128

@@ -56,9 +56,12 @@ def progress() -> "Generator[Listener]":
 
 def page(result: dict[str, Any]) -> str:
     """Lay a result out for a person, a metric a line."""
+    rows = list(result["metric"].items())
+    for group, metric in result.get("group", {}).items():
+        rows += [(f"{name} {group}", found) for name, found in metric.items()]
     lines = [f"{result['task']}"]
-    width = max((len(name) for name in result["metric"]), default=0)
-    for name, found in result["metric"].items():
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, found in rows:
         value, low, high = (f"{100 * found[end]:.1f}" for end in ("value", "low", "high"))
         counted = f"n {found['n']}"
         if round(found["n_eff"]) != found["n"]:

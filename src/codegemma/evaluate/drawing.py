@@ -3,19 +3,20 @@
 
 Greedy prompts go together in batches. Drawn samples of one problem share a seed made of the run's
 seed and the problem's name, so that a run gives the same texts however often it was stopped and
-however it was divided among machines.
+however it was divided among machines. Of problems with choices the likelihoods are measured.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from codegemma.completion import Completer, Completion, Mode, Prompt, Sampling
+from codegemma.completion import Completer, Completion, Loglikelihood, Mode, Prompt, Sampling
 from codegemma.errors import ConfigError, ContextLengthError
 from codegemma.evaluate.store import hash_prompt
 from codegemma.evaluate.task import Problem, Sample, Task
-from codegemma.text.budget import fit_prompt
+from codegemma.text.budget import fit_prompt, keep_tail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,8 @@ class DrawSettings:
         mode: Order of an infill prompt.
         path: Path line shown above an infill prompt; None shows none.
         seed: Of drawn samples.
-        batch: Prompts given to the completer together; 1 takes padding out of the results.
+        batch: Prompts, or choices, given to the completer together; 1 takes padding out of the
+            results.
     """
 
     n: int = 1
@@ -89,6 +91,10 @@ def draw_samples(
         done: Task ids and indices of the samples that are there.
     """
     sampling = settings.sampling(task)
+    if settings.n > 1 and any(problem.pairs for problem in problems):
+        raise ConfigError(
+            f"{task.name} measures likelihoods and draws nothing: n must be 1, not {settings.n}"
+        )
     missing = [
         problem
         for problem in problems
@@ -101,7 +107,10 @@ def draw_samples(
         if sampling.temperature > 0:
             seed = _seed(settings.seed, group[0].task_id)
         began = time.monotonic()
-        drawn = _complete(group, completer, replace(sampling, seed=seed), settings)
+        if group[0].pairs:
+            drawn = _measure(group, completer, settings)
+        else:
+            drawn = _complete(group, task, completer, replace(sampling, seed=seed), settings)
         wall_s = (time.monotonic() - began) / len(drawn)
         yield [
             replace(sample, seed=seed, wall_s=round(wall_s, 4))
@@ -110,37 +119,74 @@ def draw_samples(
         ]
 
 
+def _measure(
+    group: Sequence[Problem], completer: Completer, settings: DrawSettings
+) -> list[Sample]:
+    """Measure the likelihoods of problems' choices, and apart where one does not fit."""
+    pairs = [pair for problem in group for pair in problem.pairs]
+    try:
+        found: list[Loglikelihood] = []
+        for start in range(0, len(pairs), settings.batch):
+            found += completer.loglikelihood(pairs[start : start + settings.batch])
+    except ContextLengthError as error:
+        if len(group) == 1:
+            return [_refused(group[0], error)]
+        return [sample for problem in group for sample in _measure([problem], completer, settings)]
+    samples: list[Sample] = []
+    for problem in group:
+        own, found = found[: len(problem.pairs)], found[len(problem.pairs) :]
+        samples.append(
+            Sample(
+                task_id=problem.task_id,
+                index=0,
+                text=json.dumps([[choice.logprob, choice.is_greedy] for choice in own]),
+                prompt_sha256=hash_prompt(problem.prompt, problem.pairs),
+                is_prompt_cut=any(choice.is_cut for choice in own),
+            )
+        )
+    return samples
+
+
 def _complete(
-    group: Sequence[Problem], completer: Completer, sampling: Sampling, settings: DrawSettings
+    group: Sequence[Problem],
+    task: Task,
+    completer: Completer,
+    sampling: Sampling,
+    settings: DrawSettings,
 ) -> list[Sample]:
     """Complete problems together, and apart where one of them does not fit the context."""
     prompts = [settings.prompt(problem) for problem in group]
+    fit = keep_tail if task.keeps_tail else fit_prompt
     try:
         fitted = [
-            fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
+            fit(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
             for prompt in prompts
         ]
         results = completer.complete(fitted, sampling)
     except ContextLengthError as error:
         if len(group) == 1:
-            refused = Sample(
-                task_id=group[0].task_id,
-                index=0,
-                text="",
-                prompt_sha256=hash_prompt(prompts[0]),
-                refusal=str(error),
-            )
+            refused = _refused(replace(group[0], prompt=prompts[0]), error)
             return [replace(refused, index=index) for index in range(sampling.n)]
         return [
             sample
             for problem in group
-            for sample in _complete([problem], completer, sampling, settings)
+            for sample in _complete([problem], task, completer, sampling, settings)
         ]
     return [
         _sample(problem, prompt, completion, index)
         for problem, prompt, completions in zip(group, fitted, results, strict=True)
         for index, completion in enumerate(completions)
     ]
+
+
+def _refused(problem: Problem, error: ContextLengthError) -> Sample:
+    return Sample(
+        task_id=problem.task_id,
+        index=0,
+        text="",
+        prompt_sha256=hash_prompt(problem.prompt, problem.pairs),
+        refusal=str(error),
+    )
 
 
 def _sample(problem: Problem, prompt: Prompt, completion: Completion, index: int) -> Sample:

@@ -72,6 +72,9 @@ def program_versions(task: Task) -> dict[str, str]:
         PrerequisiteError: The tools of the task's language are not installed.
     """
     found = {"python": platform.python_version()}
+    found |= {name: version(name) for name in task.packages}
+    if task.language is None:
+        return found
     bwrap = shutil.which("bwrap")
     if bwrap is not None:
         found["bubblewrap"] = _words([bwrap, "--version"]).removeprefix("bubblewrap ")

@@ -22,6 +22,15 @@ MODULES: Final[Mapping[str, str]] = {
     "mbpp": "mbpp",
     "bc-humaneval": "babelcode",
     "bc-mbpp": "babelcode",
+    "boolq": "language",
+    "piqa": "language",
+    "triviaqa": "language",
+    "arc-challenge": "language",
+    "hellaswag": "language",
+    "mmlu": "language",
+    "winogrande": "language",
+    "gsm8k": "language",
+    "math": "language",
 }
 """The module of each name."""
 

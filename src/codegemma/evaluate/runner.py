@@ -79,7 +79,7 @@ def run_task(
         CodegemmaError: The data, the model, the sandbox or the folder is not as it should be.
     """
     settings = settings or RunSettings()
-    data = benchmark_folder()
+    data = benchmark_folder(task.files)
     problems = settings.choose(task.problems(data))
     if not problems:
         raise ConfigError(
@@ -147,7 +147,7 @@ def _chosen(
     for problem in problems:
         keys = [(problem.task_id, index) for index in range(draw.n)]
         kept = {key: samples[key] for key in keys if key in samples}
-        expected = hash_prompt(draw.prompt(problem)) if kept else ""
+        expected = hash_prompt(draw.prompt(problem), problem.pairs) if kept else ""
         if any(sample.prompt_sha256 != expected for sample in kept.values()):
             raise ConfigError(
                 f"the samples of {problem.task_id} answer another prompt than this version asks; "

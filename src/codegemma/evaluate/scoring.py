@@ -141,7 +141,7 @@ def score_samples(
     """
     if not file.is_file():
         raise InputError(f"there is no file {file}")
-    problems = list(task.problems(benchmark_folder()))
+    problems = list(task.problems(benchmark_folder(task.files)))
     samples = _with_ids(read_samples(file), problems, task, file)
     for sample in samples:
         variants_of(task, sample)  # refuses before anything runs
@@ -162,6 +162,8 @@ def check_sandbox(task: Task, sandbox: Sandbox) -> None:
         PrerequisiteError: The sandbox or the tools of the task's language are not installed.
         SandboxError: This machine does not isolate.
     """
+    if task.language is None:
+        return
     if task.language != "python":
         find_toolchain(task.language)
     sandbox.run(Program(language="python", source=""))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -44,9 +44,11 @@ def score_key(score: Score) -> ScoreKey:
     return ScoreKey(score.task_id, score.index, score.variant, score.judged_sha256)
 
 
-def hash_prompt(prompt: Prompt) -> str:
-    """Hash what a prompt says, however a model tokenizes it, as hex digits."""
+def hash_prompt(prompt: Prompt, pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Hash what a prompt says, however a model tokenizes it, and its choices, as hex digits."""
     fields = {name: value for name, value in asdict(prompt).items() if name not in _STATE_FIELDS}
+    if pairs:
+        fields["pairs"] = pairs
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

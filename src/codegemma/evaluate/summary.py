@@ -3,7 +3,8 @@
 
 A result is plain JSON: `{"task", "n", "metric": {name: {"value", "low", "high", "n", "n_eff",
 ...}}, ...}`, fractions in [0, 1]. The headline variant's passes are `pass@1`, another's
-`pass@1:VARIANT`; values that are no passes go by their variant's name.
+`pass@1:VARIANT`; values that are no passes go by their variant's name. `"group"` has the same by
+the parts of a task that are counted by themselves too, such as subjects.
 """
 
 from collections import Counter
@@ -48,14 +49,52 @@ def summarize(
     Returns:
         The result; without scores it has no metrics.
     """
+    names = _variant_names(task, samples)
+    metric = _metrics(problems, names, samples, scores)
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if problem.group:
+            groups.setdefault(problem.group, []).append(problem)
+    answered = {sample.task_id for sample in samples}
+    headline = next(iter(names), "")
+    main = [score for (_, _, variant), score in scores.items() if variant == headline]
+    outcomes = Counter(str(score.outcome or "not run") for score in main)
+    return {
+        "task": task.name,
+        "n": metric["pass@1"]["n"] if "pass@1" in metric else len(answered),
+        "metric": metric,
+        "group": {
+            name: found
+            for name, members in groups.items()
+            if (found := _metrics(members, names, samples, scores))
+        },
+        "num_samples": len(samples),
+        "num_problems": len(problems),
+        "num_missing": len(problems) - len(answered),
+        "num_refused": sum(bool(sample.refusal) for sample in samples),
+        "num_prompts_cut": sum(sample.is_prompt_cut for sample in samples),
+        "outcomes": dict(sorted(outcomes.items())),
+        "finish_reasons": _counts(samples),
+        "seconds_drawing": round(sum(sample.wall_s for sample in samples), 3),
+        "seconds_running": round(sum(score.wall_s for score in main), 3),
+        "backends": sorted({score.backend for score in scores.values() if score.backend}),
+    }
+
+
+def _metrics(
+    problems: Sequence[Problem],
+    names: Mapping[str, bool],
+    samples: Sequence[Sample],
+    scores: Mapping[tuple[str, int, str], Score],
+) -> dict[str, Any]:
+    """Estimate every variant's metrics over problems."""
     clusters = {problem.task_id: problem.cluster or problem.task_id for problem in problems}
     metric: dict[str, Any] = {}
-    names = _variant_names(task, samples)
     for name, is_pass_rate in names.items():
         values = problem_values(samples, scores, variant=name)
-        if not values:
-            continue
         ids = [task_id for task_id in clusters if task_id in values]
+        if not ids:
+            continue
         groups = [clusters[task_id] for task_id in ids]
         if not is_pass_rate:
             means = [sum(values[task_id]) / len(values[task_id]) for task_id in ids]
@@ -70,25 +109,7 @@ def summarize(
                 ]
                 label = f"pass@{k}" if name == next(iter(names)) else f"pass@{k}:{name}"
                 metric[label] = {**asdict(estimate(rates, groups)), "variant": name}
-    answered = {sample.task_id for sample in samples}
-    headline = next(iter(names), "")
-    main = [score for (_, _, variant), score in scores.items() if variant == headline]
-    outcomes = Counter(str(score.outcome or "not run") for score in main)
-    return {
-        "task": task.name,
-        "n": metric["pass@1"]["n"] if "pass@1" in metric else len(answered),
-        "metric": metric,
-        "num_samples": len(samples),
-        "num_problems": len(problems),
-        "num_missing": len(problems) - len(answered),
-        "num_refused": sum(bool(sample.refusal) for sample in samples),
-        "num_prompts_cut": sum(sample.is_prompt_cut for sample in samples),
-        "outcomes": dict(sorted(outcomes.items())),
-        "finish_reasons": _counts(samples),
-        "seconds_drawing": round(sum(sample.wall_s for sample in samples), 3),
-        "seconds_running": round(sum(score.wall_s for score in main), 3),
-        "backends": sorted({score.backend for score in scores.values() if score.backend}),
-    }
+    return metric
 
 
 def _variant_names(task: Task, samples: Sequence[Sample]) -> dict[str, bool]:

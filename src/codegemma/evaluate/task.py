@@ -29,6 +29,9 @@ class Problem:
             they were all cut from; "" for a problem of its own.
         row: The benchmark's own fields, for the builders of programs.
         limits: Bounds of its programs where they are not the task's.
+        pairs: Context and continuation of each choice. Where there are any, nothing is drawn: the
+            sample's text is their log likelihoods, a JSON list of `[logprob, is_greedy]`.
+        group: A part of the task that is also counted by itself, such as a subject; "" for none.
     """
 
     task_id: str
@@ -37,6 +40,8 @@ class Problem:
     cluster: str = ""
     row: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limits: Limits | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+    group: str = ""
 
 
 Cut = Callable[[Problem, str], str]
@@ -78,8 +83,10 @@ class Task:
         raw: Scores a text as it stands, for samples made elsewhere, which are cut already.
         whole: Judges a whole program, the `solution` of a sample made elsewhere; None where the
             task knows completions alone.
-        language: Language of its programs.
+        language: Language of its programs; None: it runs none, and needs no sandbox.
         limits: Bounds of each program.
+        keeps_tail: Whether a prompt that is too long loses its start instead of being refused.
+        packages: What its prompts and scores are made with, whose versions a run keeps.
     """
 
     name: str
@@ -89,8 +96,10 @@ class Task:
     variants: tuple[Variant, ...]
     raw: Variant
     whole: Variant | None = None
-    language: Language = "python"
+    language: Language | None = "python"
     limits: Limits = field(default_factory=Limits)
+    keeps_tail: bool = False
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -12,6 +12,7 @@ rounding, which may flip an exact tie.
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import jax
@@ -56,6 +57,8 @@ class Engine:
         tokenizer: The model's vocabulary.
         info: What the completer says of itself; its `mode` is what "auto" stands for.
         dtype: Activation dtype; weights are converted to it.
+        is_for_one: Whether the first prompt is read in pieces of one length, which spares a
+            process that asks once a program, and rounds otherwise than later prompts are.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Engine:
         tokenizer: Tokenizer,
         info: CompleterInfo,
         dtype: Any = np.float32,
+        is_for_one: bool = True,
     ) -> None:
         dtype = np.dtype(dtype)
         on_cpu = jax.devices()[0].platform == "cpu"
@@ -77,7 +81,7 @@ class Engine:
             dtype=dtype,
             lock=threading.Lock(),
         )
-        self._was_asked = False
+        self._was_asked = not is_for_one
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -152,7 +156,12 @@ class Engine:
         Where a token spans the border, they are encoded apart. A context that is too long loses
         its head.
         """
-        return self.score([self._encode_pair(*pair) for pair in pairs])
+        encoded = [self._encode_pair(*pair) for pair in pairs]
+        scored = self.score([(context, continuation) for context, continuation, _ in encoded])
+        return [
+            replace(result, is_cut=is_cut)
+            for result, (_, _, is_cut) in zip(scored, encoded, strict=True)
+        ]
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Loglikelihood]:
         """Score continuations given contexts, both as ids; a context holds at least one.
@@ -303,7 +312,8 @@ class Engine:
             )
         return results
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int], bool]:
+        """Give the ids of both, and whether the context lost its head."""
         stripped = context.rstrip(" ")
         continuation = context[len(stripped) :] + continuation
         context_ids = self._tokenizer.encode(stripped)
@@ -312,8 +322,9 @@ class Engine:
             continuation_ids = whole[len(context_ids) :]
         else:
             continuation_ids = self._tokenizer.encode(continuation)
-        room = self._info.context_length - 1 - len(continuation_ids)
-        return [BOS_ID, *context_ids[max(0, len(context_ids) - max(0, room)) :]], continuation_ids
+        room = max(0, self._info.context_length - 1 - len(continuation_ids))
+        kept = context_ids[max(0, len(context_ids) - room) :]
+        return [BOS_ID, *kept], continuation_ids, len(kept) < len(context_ids)
 
     def _check_tokens(self, tokens: Sequence[int]) -> None:
         vocab_size = self._weights.config.vocab_size

@@ -48,11 +48,16 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
     """
-    return Trimmed(load_engine(name_or_path, dtype=dtype))
+    return Trimmed(load_engine(name_or_path, dtype=dtype, is_for_one=True))
 
 
-def load_engine(name_or_path: str | Path, *, dtype: Any = None) -> Engine:
-    """Load a model as the engine itself, as `load_completer` does.
+def load_engine(name_or_path: str | Path, *, dtype: Any = None, is_for_one: bool = False) -> Engine:
+    """Load a model as the engine itself, as `load_completer` does; for measuring.
+
+    Args:
+        name_or_path: As there.
+        dtype: As there.
+        is_for_one: As of `Engine`; without it no answer depends on which was the first.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
@@ -81,6 +86,7 @@ def load_engine(name_or_path: str | Path, *, dtype: Any = None) -> Engine:
             dtype=str(chosen),
         ),
         dtype=chosen,
+        is_for_one=is_for_one,
     )
 
 

@@ -83,6 +83,32 @@ def fit_prompt(
     return replace(prompt, tokens=tokens)
 
 
+def keep_tail(
+    prompt: Prompt, sampling: Sampling, *, tokenizer: TokenizerProtocol, info: CompleterInfo
+) -> Prompt:
+    """Give a prompt of text its ids, without as much of its start as does not fit.
+
+    As harnesses of benchmarks do, whose examples stand first and whose question stands last. Room
+    is left for `max_tokens` tokens, or for half the context where more are asked for.
+
+    Returns:
+        The prompt with `tokens`, one `<bos>` first, and `cut`; as it came for a completer that
+        tokenizes elsewhere.
+
+    Raises:
+        InputError: The text holds a lone surrogate.
+    """
+    if not isinstance(tokenizer, Tokenizer):
+        return prompt
+    tokens = render_prompt(tokenizer, prompt, mode="psm")
+    room = info.context_length - min(sampling.max_tokens, info.context_length // 2)
+    if len(tokens) <= room:
+        return replace(prompt, tokens=tuple(tokens))
+    kept = tokens[len(tokens) - (room - 1) :]
+    cut = Cut(prefix_chars=len(prompt.prefix) - _num_chars(tokenizer, kept))
+    return replace(prompt, tokens=(BOS_ID, *kept), cut=cut)
+
+
 def cut_around_cursor(
     prompt: Prompt, *, tokenizer: Tokenizer, mode: Mode, max_tokens: int
 ) -> Prompt:
