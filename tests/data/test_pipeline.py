@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_folders_become_shards_with_a_manifest(
         "report.json",
         "shards/heldout-00000-of-00001.array_record",
         "shards/train-00000-of-00001.array_record",
+        "signals.jsonl.gz",
         "tokenizer.model",
     ]
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8")) == manifest
@@ -201,3 +203,39 @@ def test_repositories_without_a_licence_are_kept_when_asked(
 def test_all_faults_of_the_settings_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"either a tokenizer .*; workers .* 0; name at least"):
         Settings(sources=(), recipe=NANO, cluster=Cluster(workers=0))
+
+
+def test_what_was_measured_is_kept_with_the_data_set(make: Make, tmp_path: Path) -> None:
+    pipeline.prepare(make(), out=tmp_path / "out")
+
+    lines = gzip.decompress((tmp_path / "out" / "signals.jsonl.gz").read_bytes()).splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["repository"], row["path"], row["rule"]) for row in rows] == [
+        ("orders", "shop/orders.py", ""),
+        ("shapes", "shapes.py", ""),
+    ]
+    assert (rows[1]["num_lines"], rows[1]["error_fraction"]) == (15, 0.0)
+
+
+def test_other_languages_are_taken_by_the_recipes_of_the_released_models(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    go = "".join(
+        f"// Step{i} adds.\nfunc Step{i}(v int) int {{ return v + {i} }}\n" for i in range(9)
+    )
+    script = "#!/usr/bin/env python3\n" + "".join(f"print('line of text {i}')\n" for i in range(9))
+    (repository_folder / "shapes" / "steps.go").write_text("package x\n" + go, encoding="utf-8")
+    (repository_folder / "shapes" / "run").write_text(script, encoding="utf-8")
+    (repository_folder / "shapes" / "NEWS").write_text("Nothing new.\n" * 9, encoding="utf-8")
+
+    manifest = pipeline.prepare(
+        make(recipe=recipes.codegemma_2b(), sources=(repository_folder / "shapes",), each=False),
+        out=tmp_path / "out",
+    )
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert manifest["totals"]["train"]["files"] == 3
+    assert {name: row["read"][0] for name, row in report["funnel"].items()} == {
+        "go": 1,
+        "python": 2,
+    }

@@ -8,6 +8,7 @@ number of workers. Everything is written in a folder beside and moved when it is
 
 import dataclasses
 import errno
+import gzip
 import hashlib
 import json
 import shutil
@@ -19,7 +20,17 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from codegemma.data import decontaminate, engine, read, report, shards, stages, steps, vocabulary
+from codegemma.data import (
+    decontaminate,
+    engine,
+    filters,
+    read,
+    report,
+    shards,
+    stages,
+    steps,
+    vocabulary,
+)
 from codegemma.data import manifest as manifests
 from codegemma.data.decontaminate import BenchmarkIndex
 from codegemma.data.document import Ledger, Location
@@ -84,6 +95,7 @@ class Settings:
             "each": self.each,
             "tokenizer": tokenizer,
             "vocab_size": self.vocab_size,
+            "thresholds": filters.THRESHOLDS_VERSION,
         }
 
 
@@ -158,7 +170,10 @@ def _finished(
         if location.name not in made_of:
             continue  # its licence kept it out
         repository, _ = read.read_repository(
-            location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
+            location,
+            extensions=recipe.extensions,
+            max_bytes=recipe.max_file_bytes,
+            languages=recipe.languages,
         )
         if made_of[location.name] != stages.content_hash(repository):
             raise ConfigError(
@@ -172,7 +187,7 @@ def _publish(partial: Path, out: Path) -> None:
     """Move finished files to their place, the manifest last: without it there is no data set."""
     if (out / "shards").exists():
         shutil.rmtree(out / "shards")  # moved there by a run that was stopped before its end
-    for name in ("shards", *FILE_NAMES, "report.json", "manifest.json"):
+    for name in ("shards", *FILE_NAMES, "signals.jsonl.gz", "report.json", "manifest.json"):
         if (partial / name).exists():
             (partial / name).replace(out / name)
     shutil.rmtree(partial)
@@ -241,6 +256,9 @@ class _Run:
                 stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
             },
         }
+        with gzip.GzipFile(self._folder / "signals.jsonl.gz", "wb", mtime=0) as file:
+            for found in everything:
+                file.write(steps.read_signals(self._folder, found.repository.name))
         report.write_json(self._folder / "report.json", findings)
         report.write_json(self._folder / "manifest.json", manifest)
         return manifest

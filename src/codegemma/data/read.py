@@ -24,6 +24,7 @@ from typing import Final
 from codegemma.data import archive, git, table
 from codegemma.data import license as licenses
 from codegemma.data.document import Blob, File, Ledger, Location, Repository, Wanted
+from codegemma.data.languages import detect
 from codegemma.errors import InputError
 
 MAX_REPOSITORY_BYTES: Final = 2 << 30
@@ -156,7 +157,11 @@ def _license_of_files(root: Path, paths: Sequence[str]) -> str:
 
 
 def read_repository(
-    location: Location, *, extensions: Sequence[str], max_bytes: int
+    location: Location,
+    *,
+    extensions: Sequence[str],
+    max_bytes: int,
+    languages: Sequence[str] = (),
 ) -> tuple[Repository, Ledger]:
     """Read the files with the given extensions, and what the repository says of its licence.
 
@@ -164,6 +169,8 @@ def read_repository(
         location: Where to read.
         extensions: Such as `(".py",)`; other files are not read and not counted.
         max_bytes: Larger files are left out unread.
+        languages: When given, files whose name has no dot are read, too, and of all files those
+            stay that are in one of these languages by `languages.detect`.
 
     Returns:
         The repository, and a ledger of what was left out and why.
@@ -178,7 +185,8 @@ def read_repository(
     ends = tuple(extensions)
 
     def is_wanted(path: str) -> bool:
-        return not _is_skipped(path) and (path.endswith(ends) or _states_license(path))
+        is_source = path.endswith(ends) or (languages and "." not in path.rpartition("/")[2])
+        return not _is_skipped(path) and bool(is_source or _states_license(path))
 
     for blob in _blobs(location, wanted=is_wanted, max_bytes=max_bytes):
         if _states_license(blob.path):
@@ -187,6 +195,10 @@ def read_repository(
             continue
         text, rule = ("", blob.rule) if blob.rule else decode(blob.data)
         rule = rule or _fault_of_path(blob.path)
+        if languages and detect(blob.path, text) not in languages:
+            if not blob.path.endswith(ends):
+                continue  # a name without a dot that is no source
+            rule = rule or "other_language"
         total += 0 if rule else blob.size_bytes
         if not rule and total > MAX_REPOSITORY_BYTES:
             rule = "repository_over_limit"

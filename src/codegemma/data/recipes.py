@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from codegemma.data import languages
 from codegemma.errors import ConfigError
 
 SplitKind = Literal["suffix_start", "line", "random"]
@@ -17,6 +18,8 @@ class DataRecipe:
     Args:
         name: Name on the command line.
         extensions: File name ends that are read, such as ".py".
+        languages: Of the files read, those in these languages by `languages.detect` are kept, and
+            files without an extension looked at; empty: told by extension alone.
         context_tokens: Token budget of a record, `<bos>` and `<eos>` included.
         window_tokens: Budgets of a window of a file too long for the context; one is drawn per
             window. Equal to the context: windows as long as possible.
@@ -42,6 +45,7 @@ class DataRecipe:
 
     name: str
     extensions: tuple[str, ...] = (".py",)
+    languages: tuple[str, ...] = ()
     context_tokens: int = 8192
     window_tokens: tuple[int, ...] = (8192,)
     fim_fraction: float = 0.8
@@ -133,16 +137,16 @@ def tiny() -> DataRecipe:
 def codegemma_2b() -> DataRecipe:
     """The released 2B model: FIM rate 80 %, half PSM and half SPM, context 8,192.
 
-    Differs: Python alone; the languages of the released models come with the full pipeline.
-    Unstated: the share of random splits beside the syntactically natural ones.
+    Unstated: the languages; here those that CodeGemma is measured in, and TypeScript. The share of
+        random splits beside the syntactically natural ones.
     Source: CodeGemma, arXiv 2406.11409, 'Fill-in-the-middle'; model card.
     """
-    return DataRecipe(name="codegemma-2b")
+    return DataRecipe(name="codegemma-2b", extensions=languages.EXTENSIONS, languages=languages.ALL)
 
 
 def codegemma_1_1_2b() -> DataRecipe:
     """The refreshed 2B model: as `codegemma_2b` with FIM rate 90 %."""
-    return DataRecipe(name="codegemma-1.1-2b", fim_fraction=0.9)
+    return replace(codegemma_2b(), name="codegemma-1.1-2b", fim_fraction=0.9)
 
 
 def codegemma_7b() -> DataRecipe:

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import decontaminate, dedup, filters
+from codegemma.data import decontaminate, dedup, filters, languages
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
-from codegemma.text import syntax
 
 SIGNATURE_SIZE: Final = dedup.NUM_BANDS * dedup.NUM_ROWS
 
@@ -55,6 +55,8 @@ class Inspected:
         input: What was read, by language (the rule is "read").
         ledgers: What was dropped by the stages "read", "license" and "filter".
         is_barred: Whether it has files and the licence of each keeps it out.
+        signals: Of each file that a licence lets in: path, language, the rule that drops it or "",
+            and what was measured; empty where only the outcome was read back.
     """
 
     repository: Repository
@@ -63,6 +65,7 @@ class Inspected:
     input: Ledger
     ledgers: dict[str, Ledger]
     is_barred: bool = False
+    signals: tuple[tuple[str, str, str, Signals], ...] = ()
 
 
 def content_hash(repository: Repository) -> str:
@@ -94,9 +97,10 @@ def inspect(
     ledgers = {"read": ledger, "license": Ledger(), "filter": Ledger()}
     read = Ledger()
     kept: list[File] = []
+    measured: list[tuple[str, str, str, Signals]] = []
     num_licensed = 0
     for file in repository.files:
-        language = language_of(file)
+        language = languages.detect(file.path, file.text)
         read.add("read", file.size_bytes, language=language)
         where = f"{repository.name}/{file.path}"
         license = refused_license(file, repository, recipe=recipe)
@@ -105,7 +109,9 @@ def inspect(
             ledgers["license"].add(rule, file.size_bytes, language=language, sample=where)
             continue
         num_licensed += 1
-        rule = filters.dropping_rule(file)
+        signals = filters.measure(file.text, language=language)
+        rule = filters.dropping_rule(file.path, file.text, signals, language=language)
+        measured.append((file.path, language, rule, signals))
         if rule:
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
@@ -117,6 +123,7 @@ def inspect(
         input=read,
         ledgers=ledgers,
         is_barred=bool(repository.files) and not num_licensed,
+        signals=tuple(measured),
     )
 
 
@@ -126,16 +133,11 @@ def measure(file: File, *, benchmarks: BenchmarkIndex) -> Measured:
     return Measured(
         path=file.path,
         size_bytes=file.size_bytes,
-        language=language_of(file),
+        language=languages.detect(file.path, file.text),
         digest=dedup.content_hash(file.text),
         signature=dedup.signature(body),
         hits=tuple(benchmarks.hits(body)),
     )
-
-
-def language_of(file: File) -> str:
-    """Name the language of a file, "other" when it is none of those known."""
-    return syntax.language_of(file.path) or "other"
 
 
 def refused_license(file: File, repository: Repository, *, recipe: DataRecipe) -> str | None:

@@ -20,11 +20,12 @@ import numpy as np
 from codegemma.data import pack, read, results, shards, stages
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Location, Repository
+from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.stages import Inspected, Measured
 from codegemma.text.tokenizer import Tokenizer
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 """Raised when a stage's outcome changes for the same input, so that older results are not taken."""
 
 
@@ -88,7 +89,10 @@ def inspect(job: InspectJob, index: int) -> None:
     recipe = job.recipe
     location = job.locations[index]
     repository, ledger = read.read_repository(
-        location, extensions=recipe.extensions, max_bytes=recipe.max_file_bytes
+        location,
+        extensions=recipe.extensions,
+        max_bytes=recipe.max_file_bytes,
+        languages=recipe.languages,
     )
     digest = stages.content_hash(repository)
     path = _place(job.folder, "inspect", location.name)
@@ -103,7 +107,24 @@ def inspect(job: InspectJob, index: int) -> None:
     signed = [file.signature for file in inspected.files if file.signature is not None]
     signatures = np.array(signed, np.uint32).tobytes()
     head = _head_of(inspected)
-    results.write(path, head, [signatures, zlib.compress(texts, 1)], key=key)
+    rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
+    sections = [signatures, zlib.compress(texts, 1), zlib.compress(rows, 1)]
+    results.write(path, head, sections, key=key)
+
+
+def _signal_row(name: str, row: tuple[str, str, str, Signals]) -> bytes:
+    path, language, rule, signals = row
+    values = {
+        key: round(value, 5) if isinstance(value, float) else value
+        for key, value in dataclasses.asdict(signals).items()
+    }
+    start = {"repository": name, "path": path, "language": language, "rule": rule}
+    return json.dumps(start | values).encode() + b"\n"
+
+
+def read_signals(folder: Path, name: str) -> bytes:
+    """Read what was measured of a repository's files, a line of JSON a file."""
+    return zlib.decompress(results.read_section(_place(folder, "inspect", name), 2))
 
 
 def read_inspected(folder: Path, name: str) -> Inspected:
