@@ -65,6 +65,7 @@ FLAGS = {
         "--out --path --seed --shard --temperature --top-p -m tasks"
     ),
     "score": "--isolation --json --out --task file",
+    "report": "--beside --html --json --limit runs",
     "train": "--data --decay-steps --json --minutes --model --out --recipe --set --start --steps",
 }
 DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "codegemma-7b", "nano", "nano-gpu", "tiny"]

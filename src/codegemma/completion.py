@@ -229,6 +229,7 @@ class CompleterInfo:
         mode: Infill order "auto" stands for.
         is_instruction: Whether it takes conversations.
         fingerprint: Hash of the weights' manifest, None when unknown.
+        revision: Repository and commit of weights from the hub, None of others.
         device: Such as "cpu", "cuda" or "remote".
         dtype: Activation dtype.
     """
@@ -238,6 +239,7 @@ class CompleterInfo:
     mode: Mode
     is_instruction: bool = False
     fingerprint: str | None = None
+    revision: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
 

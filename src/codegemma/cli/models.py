@@ -33,7 +33,7 @@ def _describe(model: "KnownModel") -> dict[str, Any]:
         "name": model.name,
         "summary": model.summary,
         "repository": model.repository,
-        "num_params": _num_params(model, folder),
+        "num_params": count_weights(model, folder),
         "is_instruction": model.is_instruction,
         "mode": _mode(model, folder) if folder is not None and state == "ready" else model.mode,
         "licence": model.licence,
@@ -56,8 +56,8 @@ def _mode(model: "KnownModel", folder: Path) -> str | None:
     return read_metadata(folder).mode or model.mode
 
 
-def _num_params(model: "KnownModel", folder: Path | None) -> int:
-    """Count the weights of the folder where there is one: the embedded model's shape may change."""
+def count_weights(model: "KnownModel", folder: Path | None) -> int:
+    """Count a model's weights: of the folder, where there is one, since nano's shape may change."""
     import math
 
     from codegemma.model.convert.hf import find_weights

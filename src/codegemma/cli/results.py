@@ -41,15 +41,16 @@ def progress() -> "Generator[Listener]":
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    lines: dict[str, Any] = {}
+    lines: dict[tuple[str, str], Any] = {}
     with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
 
         def show(now: "Progress") -> None:
-            if now.stage not in lines:
+            key = (now.task, now.stage)
+            if key not in lines:
                 # What an earlier run did took no time: the estimate counts from here.
-                lines[now.stage] = bar.add_task(f"{now.task}: {now.stage}", note="")
+                lines[key] = bar.add_task(f"{now.task}: {now.stage}", note="")
             note = f"passed {100 * now.num_passed / now.num_scored:.1f} %" if now.num_scored else ""
-            bar.update(lines[now.stage], completed=now.done, total=now.total, note=note)
+            bar.update(lines[key], completed=now.done, total=now.total, note=note)
 
         yield show
 

@@ -112,8 +112,8 @@ class RunFolder:
             ConfigError: Shards were run with different settings.
         """
         known: dict[str, Any] | None = None
-        for path in self._parts("run"):
-            settings = _read(path)["settings"]
+        for path, record in self.records():
+            settings = record["settings"]
             if known is not None:
                 refuse_changes(known, settings, where=path)
             known = settings
@@ -125,8 +125,16 @@ class RunFolder:
         Raises:
             DataError: A file is damaged.
         """
-        files = [_read(path) for path in self._parts("run")]
-        return {str(session["model"]) for file in files for session in file["sessions"]}
+        records = [record for _, record in self.records()]
+        return {str(session["model"]) for record in records for session in record["sessions"]}
+
+    def records(self) -> list[tuple[Path, dict[str, Any]]]:
+        """Give what is written of each shard's run: its settings, its sessions, its scoring.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        return [(path, _read(path)) for path in self._parts("run")]
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Compare settings with those of the run, its model apart.

@@ -36,6 +36,8 @@ def shared_settings(
         model.pop(name, None)
     if info and info.device == "remote" and "name" in model:
         model["name"] = info.name.rpartition("#")[2]  # the same model may be served elsewhere
+    if model.get("revision") is None:
+        model.pop("revision", None)
     return {
         "task": task.name,
         "model": model,

@@ -22,7 +22,7 @@ from codegemma.generate.record import read_record
 from codegemma.generate.trimmed import Trimmed
 from codegemma.model.checkpoint import Checkpoint, load_checkpoint
 from codegemma.model.config import ModelConfig
-from codegemma.model.folder import cache_folder
+from codegemma.model.folder import cache_folder, hub_revision
 from codegemma.model.hub import resolve
 from codegemma.model.params import num_params
 
@@ -82,6 +82,7 @@ def load_engine(name_or_path: str | Path, *, dtype: Any = None, is_for_one: bool
             mode=_best_mode(checkpoint, folder),
             is_instruction=checkpoint.metadata.is_instruction,
             fingerprint=checkpoint.fingerprint,
+            revision=hub_revision(folder),
             device=device,
             dtype=str(chosen),
         ),

@@ -43,6 +43,14 @@ def hub_cache_root(folder: Path) -> Path | None:
     return None
 
 
+def hub_revision(folder: Path) -> str | None:
+    """Name repository and commit of a snapshot folder, as "OWNER/NAME@COMMIT"; None for others."""
+    if hub_cache_root(folder) is None:
+        return None
+    repository = folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)
+    return f"{repository}@{folder.name}"
+
+
 def contained_file(folder: Path, name: str) -> Path:
     """Return the path of the file `name` in `folder`, and refuse one that leads out of it.
 

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report as one HTML file that needs nothing else: tables, plots, and a browser of the items.
+
+The page opens from a folder, asks no other host for anything, and says so in its policy; its script
+and its style stand in it and are named there by their hashes. Everything but the browser of items
+is readable without the script.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from codegemma.evaluate.report.card import Report, sections
+from codegemma.evaluate.report.document import (
+    Block,
+    Bullets,
+    Paragraph,
+    Plot,
+    Section,
+    Shares,
+    Table,
+)
+from codegemma.evaluate.report.items import pack_items
+from codegemma.evaluate.report.plot import draw_plot, draw_shares
+from codegemma.evaluate.report.text import as_html
+
+_FOLDER: Final = Path(__file__).parent
+_FIGURE: Final = re.compile(r"[-+<]?\s?[\d,.]+( %| s)?( points)?")
+
+
+def render_page(report: Report) -> str:
+    """Write the page.
+
+    Raises:
+        CodegemmaError: A file of samples or scores is damaged.
+    """
+    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"script-src {_hash(script)}; style-src {_hash(style)}"
+    )
+    found = sections(report)
+    links = "".join(
+        f'<a href="#{_anchor(title)}">{as_html(title)}</a>'
+        for title in (*(section.title for section in found), "Items")
+    )
+    body = "".join(part for section in found for part in _section(section, depth=2))
+    title = as_html(report.title)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{title}: measured</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p class="muted">Measured with codegemma {as_html(report.version)}, {as_html(report.made)}.</p>
+<nav aria-label="Sections">{links}</nav>
+</header>
+<main>
+{body}<section id="items" aria-labelledby="items-title">
+<h2 id="items-title">Items</h2>
+<noscript><p>Looking through the items needs JavaScript.</p></noscript>
+<div id="browser" hidden>
+<form id="filters" role="search">
+<label>Task <select id="task"></select></label>
+<label>Verdict <select id="verdict"></select></label>
+<label class="wide">Search <input id="search" type="search" autocomplete="off" spellcheck="false"
+ placeholder="name, prompt, completion, error"></label>
+</form>
+<p id="note" class="muted" hidden></p>
+<p id="found" role="status" aria-live="polite"></p>
+<div class="scroll" tabindex="0" role="region" aria-label="List of items">
+<table id="list"><thead></thead><tbody></tbody></table></div>
+<p class="pages"><button type="button" id="back">Back</button> <span id="page"></span>
+<button type="button" id="on">On</button></p>
+<article id="item" aria-labelledby="item-title" tabindex="-1" hidden></article>
+</div>
+</section>
+</main>
+<script type="text/plain" id="data">{pack_items(report.runs)}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z]+", "-", title.lower()).strip("-")
+
+
+def _section(section: Section, *, depth: int) -> Iterator[str]:
+    name = _anchor(section.title)
+    yield f'<section id="{name}" aria-labelledby="{name}-title">\n'
+    yield f'<h{depth} id="{name}-title">{as_html(section.title)}</h{depth}>\n'
+    for block in section.blocks:
+        yield from _block(block)
+    for inner in section.sections:
+        yield from _section(inner, depth=depth + 1)
+    yield "</section>\n"
+
+
+def _block(block: Block) -> Iterator[str]:
+    if isinstance(block, Paragraph):
+        link = f' <a href="{as_html(block.url)}">{as_html(block.url)}</a>' if block.url else ""
+        yield f"<p>{as_html(block.text)}{link}</p>\n"
+    elif isinstance(block, Bullets):
+        if block.items:
+            items = "".join(f"<li>{as_html(item)}</li>" for item in block.items)
+            yield f"<ul>{items}</ul>\n"
+    elif isinstance(block, Table):
+        yield from _table(block)
+    elif isinstance(block, Plot):
+        yield draw_plot(block)
+    else:
+        assert isinstance(block, Shares)
+        yield draw_shares(block)
+
+
+def _table(table: Table) -> Iterator[str]:
+    if not table.rows:
+        return
+    caption = as_html(table.caption)
+    if table.is_detail:
+        yield f"<details><summary>{caption}</summary>\n"
+    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">\n<table>'
+    if not table.is_detail:
+        yield f"<caption>{caption}</caption>"
+    yield "\n<thead><tr>"
+    yield "".join(f'<th scope="col">{as_html(cell)}</th>' for cell in table.head)
+    yield "</tr></thead>\n<tbody>\n"
+    for first, *others in table.rows:
+        yield f'<tr><th scope="row">{as_html(first)}</th>'
+        for cell in others:
+            kind = ' class="figure"' if _FIGURE.match(cell) else ""
+            yield f"<td{kind}>{as_html(cell)}</td>"
+        yield "</tr>\n"
+    yield "</tbody></table></div>\n"
+    if table.is_detail:
+        yield "</details>\n"
