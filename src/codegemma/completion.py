@@ -63,6 +63,8 @@ class Prompt:
             reads of them (see `text/budget.py`).
         cut: What `tokens` leaves out of the code, None if nothing.
         session: Names a cache shared by the requests of one editor buffer.
+        namespace: Requests of different namespaces share no cache; a server gives each client
+            token its own.
     """
 
     prefix: str = ""
@@ -73,6 +75,7 @@ class Prompt:
     tokens: tuple[int, ...] = ()
     cut: Cut | None = None
     session: str | None = None
+    namespace: str | None = None
 
     def __post_init__(self) -> None:
         if self.turns and (self.prefix or self.suffix is not None or self.context):

@@ -63,7 +63,13 @@ def params(config: ModelConfig) -> Params:
 
 @pytest.fixture(scope="session")
 def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Callable[..., Engine]:
-    def make(*, dtype: str = "float32", is_for_one: bool = True, **info: object) -> Engine:
+    def make(
+        *,
+        dtype: str = "float32",
+        is_for_one: bool = True,
+        prefix_cache_bytes: int = 0,
+        **info: object,
+    ) -> Engine:
         fields = {"name": "tiny", "context_length": 256, "mode": "psm", "dtype": dtype, **info}
         return Engine(
             params,
@@ -72,6 +78,7 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
             info=CompleterInfo(**fields),
             dtype=dtype,
             is_for_one=is_for_one,
+            prefix_cache_bytes=prefix_cache_bytes,
         )
 
     return make

@@ -8,7 +8,7 @@ Rendering prompts and forming batches is `engine.py`'s part.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from codegemma.completion import Completion, Cut, FinishReason, Sampling, Timings, TokenLogprob
 from codegemma.generate import programs
+from codegemma.generate.prefix_cache import NOBODY, Owner, PrefixCache
 from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
 from codegemma.generate.sampling import controls_of, draw_uniforms
 from codegemma.generate.stop import RowText
@@ -64,12 +65,14 @@ class Request:
         max_tokens: Most tokens to draw; with the prompt at most the model's context.
         stop_ids: Ids that end a completion.
         cut: What the ids leave out of the prompt.
+        owner: Whose request it is, for the cache of earlier ones.
     """
 
     tokens: Sequence[int]
     max_tokens: int
     stop_ids: frozenset[int]
     cut: Cut | None = None
+    owner: Owner = NOBODY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +115,7 @@ class Batch:
         cancel: Ends the batch when set.
         is_watched: Whether text is wanted as it is drawn.
         piece_lengths: Lengths of the pieces in which prompts are read, from `PIECE_LENGTHS`.
+        kept: Rows of earlier requests; a batch of one request starts from one and leaves its own.
     """
 
     def __init__(
@@ -126,8 +130,12 @@ class Batch:
         cancel: threading.Event | None = None,
         is_watched: bool = False,
         piece_lengths: Sequence[int] = PIECE_LENGTHS,
+        kept: PrefixCache | None = None,
     ) -> None:
         self._weights = weights
+        self._kept = kept if kept and len(requests) == 1 else None
+        self._cache: Any = None  # a KVCache, except while a program uses it up
+        self._num_cached = self._num_held = 0
         self._requests = requests
         self._piece_lengths = piece_lengths
         self._sampling = sampling
@@ -159,20 +167,52 @@ class Batch:
 
     def run(self) -> Iterator[Piece]:
         """Yield text as it is drawn, and each completion with its last piece."""
-        cache = yield from self._read_prompts()
-        if cache is None:
-            return
-        for start in range(0, len(self._rows), self._max_rows):
-            rows = self._rows[start : start + self._max_rows]
-            if not all(row.is_done for row in rows):
-                yield from self._draw_rows(rows, cache)
+        self._cache, self._num_cached = self._begin()
+        self._num_held = self._num_cached
+        try:
+            if not (yield from self._read_prompts()):
+                return
+            for start in range(0, len(self._rows), self._max_rows):
+                rows = self._rows[start : start + self._max_rows]
+                if not all(row.is_done for row in rows):
+                    yield from self._draw_rows(rows)
+        finally:
+            self._keep()
 
-    def _read_prompts(self) -> Iterator[Piece]:
-        """Read all prompts and draw each row's first token; return the cache, None if stopped."""
+    def _begin(self) -> tuple[KVCache, int]:
+        """Give the cache to read into, and how many of the prompt's tokens it holds already."""
+        longest = max(len(request.tokens) + request.max_tokens for request in self._requests)
+        found = None
+        if self._kept:
+            with self._weights.lock:
+                found = self._kept.take(self._requests[0].tokens, self._requests[0].owner)
+        if found is None:
+            num_rows = row_bucket(len(self._requests))
+            return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest), 0
+        context_length = self._weights.config.context_length
+        num_slots = cache_length(longest, context_length=context_length)
+        if found.cache.k.shape[2] >= num_slots:
+            return found.cache, found.num_tokens
+        with self._weights.lock:
+            return programs.grow(found.cache, num_slots=num_slots), found.num_tokens
+
+    def _keep(self) -> None:
+        """Leave the row of a single request for later ones, as far as it is known what it holds.
+
+        Of several samples only the prompt is kept: what they drew went to other rows.
+        """
+        if self._kept is None or self._cache is None or self._cache.length.shape[0] > 1:
+            return
+        (request, *_) = self._requests
+        held = [*request.tokens, *(self._rows[0].text.tokens if len(self._rows) == 1 else ())]
+        self._kept.put(held[: self._num_held], self._cache, request.owner)
+
+    def _read_prompts(self) -> Generator[Piece, None, bool]:
+        """Read all prompts and draw each row's first token; tell whether it came to the end."""
         prompts = [np.asarray(request.tokens, np.int32) for request in self._requests]
         num_rows = row_bucket(len(prompts))
-        cache = self._empty_cache(num_rows)
         read = np.zeros(num_rows, np.int64)
+        read[0] = self._num_cached
         lengths = np.ones(num_rows, np.int64)
         lengths[: len(prompts)] = [len(prompt) for prompt in prompts]
         uniforms = np.zeros((num_rows, self._sampling.n), np.float32)
@@ -181,7 +221,7 @@ class Batch:
         while (read < lengths).any():
             if (reason := self._interruption()) is not None:
                 yield from self._end(self._rows, reason)
-                return None
+                return False
             length = piece_length(int((lengths - read).max()), lengths=self._piece_lengths)
             tokens = np.zeros((num_rows, length), np.int32)
             counts = np.minimum(lengths - read, length)
@@ -189,10 +229,9 @@ class Batch:
                 part = prompt[read[index] : read[index] + counts[index]]
                 tokens[index, : len(part)] = part
             read += counts
-            drawn, cache = self._call(
+            drawn = self._call(
                 programs.prefill,
                 tokens,
-                cache,
                 num_tokens=counts.astype(np.int32),
                 is_end=((counts > 0) & (read == lengths)).any(),
                 controls=self._controls(num_rows),
@@ -203,18 +242,21 @@ class Batch:
                 for row in self._rows
                 if counts[row.request] and read[row.request] == lengths[row.request]
             ]
+            self._num_held = int(read[0])
             self._prompt_ms = self._elapsed_ms()
             for row in ended:
                 yield from self._take(row, drawn, row.request, row.sample)
-        return cache
+        return True
 
-    def _draw_rows(self, rows: Sequence[_Row], cache: KVCache) -> Iterator[Piece]:
+    def _draw_rows(self, rows: Sequence[_Row]) -> Iterator[Piece]:
+        prompts = self._cache
         num_rows = row_bucket(len(rows))
         source = np.zeros(num_rows, np.int32)
         source[: len(rows)] = [row.request for row in rows]
-        if len(self._rows) > len(rows) or num_rows != cache.length.shape[0] or self._sampling.n > 1:
+        is_gathered = num_rows != prompts.length.shape[0] or self._sampling.n > 1
+        if is_gathered or len(self._rows) > len(rows):
             with self._weights.lock:
-                cache = programs.gather_rows(cache, source)
+                self._cache = programs.gather_rows(prompts, source)
         controls = self._controls(num_rows)
         stop_ids = np.full((num_rows, _MAX_STOP_IDS), NO_TOKEN, np.int32)
         for index, row in enumerate(rows):
@@ -222,7 +264,7 @@ class Batch:
         while not all(row.is_done for row in rows):
             if (reason := self._interruption()) is not None:
                 yield from self._end(rows, reason)
-                return
+                break
             token = np.zeros(num_rows, np.int32)
             is_done = np.ones(num_rows, bool)
             uniforms = np.zeros((num_rows, MAX_STEPS), np.float32)
@@ -235,10 +277,9 @@ class Batch:
             left = max(r.asked.max_tokens - len(r.text.tokens) for r in rows if not r.is_done)
             steps = self._pace.next_steps(left, seconds_left=self._seconds_left())
             begin = time.perf_counter()
-            drawn, cache = self._call(
+            drawn = self._call(
                 programs.decode,
                 token,
-                cache,
                 is_done=is_done,
                 stop_ids=stop_ids,
                 controls=controls,
@@ -250,9 +291,14 @@ class Batch:
                 for step in range(steps):
                     if not row.is_done:
                         yield from self._take(row, drawn, index, step)
+            # All but the last token that a row drew is in its cache.
+            self._num_held = len(self._requests[0].tokens) + len(rows[0].text.tokens) - 1
+        if self._sampling.n > 1:
+            self._cache, self._num_held = prompts, len(self._requests[0].tokens)
 
-    def _call(self, program: Any, tokens: np.ndarray, cache: KVCache, **arguments: Any) -> Any:
-        """Run a program and bring what it drew to the host; the cache stays on the device."""
+    def _call(self, program: Any, tokens: np.ndarray, **arguments: Any) -> Any:
+        """Run a program on the cache, which it uses up, and bring what it drew to the host."""
+        cache, self._cache = self._cache, None
         with self._weights.lock:
             drawn, cache = program(
                 self._weights.params,
@@ -263,7 +309,9 @@ class Batch:
                 num_top=self._num_top,
                 **arguments,
             )
-            return jax.tree.map(np.asarray, drawn), cache
+            drawn = jax.tree.map(np.asarray, drawn)
+        self._cache = cache
+        return drawn
 
     def _take(self, row: _Row, drawn: Drawn, index: int, step: int) -> Iterator[Piece]:
         """Give a drawn token to its row."""
@@ -303,6 +351,7 @@ class Batch:
             logprobs=None if self._sampling.logprobs is None else tuple(row.logprobs),
             prompt_tokens=len(row.asked.tokens),
             cut=row.asked.cut,
+            cached_tokens=self._num_cached,
             timings=Timings(
                 prompt_ms=self._prompt_ms,
                 first_token_ms=self._prompt_ms,
@@ -331,10 +380,6 @@ class Batch:
         if self._sampling.temperature == 0:
             return np.zeros(count, np.float32)
         return draw_uniforms(seed, index=sample, count=count)
-
-    def _empty_cache(self, num_rows: int) -> KVCache:
-        longest = max(len(request.tokens) + request.max_tokens for request in self._requests)
-        return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest)
 
 
 class _Pace:

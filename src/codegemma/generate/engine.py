@@ -32,6 +32,7 @@ from codegemma.generate.batch import (
     piece_length,
     row_bucket,
 )
+from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, unstack_layers
 from codegemma.text.budget import fit_prompt
@@ -59,6 +60,8 @@ class Engine:
         dtype: Activation dtype; weights are converted to it.
         is_for_one: Whether the first prompt is read in pieces of one length, which spares a
             process that asks once a program, and rounds otherwise than later prompts are.
+        prefix_cache_bytes: Most bytes of keys and values kept for later requests. With some, a
+            text may depend on the requests before it by rounding, which a measurement excludes.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Engine:
         info: CompleterInfo,
         dtype: Any = np.float32,
         is_for_one: bool = True,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         dtype = np.dtype(dtype)
         on_cpu = jax.devices()[0].platform == "cpu"
@@ -82,6 +86,7 @@ class Engine:
             lock=threading.Lock(),
         )
         self._was_asked = not is_for_one
+        self._kept = PrefixCache(max_bytes=prefix_cache_bytes)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -92,6 +97,11 @@ class Engine:
     def info(self) -> CompleterInfo:
         """What it is."""
         return self._info
+
+    @property
+    def prefix_cache(self) -> PrefixCache:
+        """What it keeps of earlier requests."""
+        return self._kept
 
     @property
     def config(self) -> ModelConfig:
@@ -225,6 +235,7 @@ class Engine:
             max_tokens=min(sampling.max_tokens, self._info.context_length - len(prompt.tokens)),
             stop_ids=CHAT_STOP_IDS if self._info.is_instruction else INFILL_STOP_IDS,
             cut=prompt.cut,
+            owner=Owner(prompt.namespace, prompt.session),
         )
 
     def _batch(
@@ -251,6 +262,7 @@ class Engine:
             cancel=cancel,
             is_watched=is_watched,
             piece_lengths=piece_lengths,
+            kept=self._kept if self._kept.max_bytes else None,
         )
 
     def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:

@@ -29,6 +29,9 @@ from codegemma.model.params import num_params
 SMALL_MODEL_PARAMS: Final = 500_000_000
 """A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
 
+PREFIX_CACHE_BYTES: Final = 512 << 20
+"""Most bytes of keys and values that a completer keeps for later requests."""
+
 _CACHE_SETTING: Final = "jax_compilation_cache_dir"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
@@ -48,16 +51,27 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
     """
-    return Trimmed(load_engine(name_or_path, dtype=dtype, is_for_one=True))
+    return Trimmed(
+        load_engine(
+            name_or_path, dtype=dtype, is_for_one=True, prefix_cache_bytes=PREFIX_CACHE_BYTES
+        )
+    )
 
 
-def load_engine(name_or_path: str | Path, *, dtype: Any = None, is_for_one: bool = False) -> Engine:
+def load_engine(
+    name_or_path: str | Path,
+    *,
+    dtype: Any = None,
+    is_for_one: bool = False,
+    prefix_cache_bytes: int = 0,
+) -> Engine:
     """Load a model as the engine itself, as `load_completer` does; for measuring.
 
     Args:
-        name_or_path: As there.
-        dtype: As there.
+        name_or_path: Name of a model, its folder, or a GGUF file.
+        dtype: As for `load_completer`.
         is_for_one: As of `Engine`; without it no answer depends on which was the first.
+        prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
@@ -88,6 +102,7 @@ def load_engine(name_or_path: str | Path, *, dtype: Any = None, is_for_one: bool
         ),
         dtype=chosen,
         is_for_one=is_for_one,
+        prefix_cache_bytes=prefix_cache_bytes,
     )
 
 

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and values of earlier requests, kept for later ones that begin with the same tokens.
+
+An entry is one row of a cache and the ids it was made of. A request takes the entry with which it
+shares the longest beginning, token by token; what stands behind that is cut off by setting a
+length, nothing is copied. Where the entry belongs to someone else, another session or another text
+after the same context files, the shared beginning is copied instead, so that both keep theirs.
+
+One PrefixCache belongs to one set of weights: models and adapters are apart by that. Requests of
+different namespaces never see each other's entries.
+
+Differs: a radix tree of blocks would hold a shared beginning once; here each session holds its
+own copy, in one array that attention reads in place.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import jax
+import numpy as np
+
+from codegemma.generate import programs
+from codegemma.model.cache import KVCache
+
+MIN_SHARED: Final = 16
+"""Fewer tokens in common are read anew rather than copied."""
+
+
+class Owner(NamedTuple):
+    """Whose an entry is.
+
+    Args:
+        namespace: Whoever may see it; None is a namespace like any other.
+        session: The editor buffer it came from; None when not told.
+    """
+
+    namespace: str | None = None
+    session: str | None = None
+
+
+NOBODY: Final = Owner()
+"""The owner of a request that names neither."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """What a request starts from: a cache of one row, and how many of its tokens are the prompt's.
+
+    Args:
+        cache: Its length is `num_tokens`.
+        num_tokens: Tokens of the prompt that need not be read, at least one fewer than it has.
+    """
+
+    cache: KVCache
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    tokens: np.ndarray
+    cache: KVCache
+    owner: Owner
+    size_bytes: int
+
+
+class PrefixCache:
+    """Rows kept from request to request, the least recently used dropped first. Thread-safe.
+
+    Args:
+        max_bytes: Most bytes of keys and values; 0 keeps nothing.
+    """
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def num_entries(self) -> int:
+        """Rows kept."""
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of their keys and values."""
+        with self._lock:
+            return sum(entry.size_bytes for entry in self._entries.values())
+
+    def take(self, tokens: Sequence[int], owner: Owner) -> Kept | None:
+        """Find the row that shares the longest beginning with a prompt; None when none does.
+
+        The row is the caller's: an entry of its own is taken out, another's is copied.
+
+        Args:
+            tokens: The prompt's ids.
+            owner: Whose request it is.
+        """
+        prompt = np.asarray(tokens, np.int32)
+        with self._lock:
+            shared = {
+                key: _common_length(entry.tokens, prompt[:-1])
+                for key, entry in self._entries.items()
+                if entry.owner.namespace == owner.namespace
+            }
+            # Of equals the last used, which stands last.
+            key = max(reversed(shared), key=shared.__getitem__, default=None)
+            if key is None or shared[key] < MIN_SHARED:
+                return None
+            entry, num_tokens = self._entries[key], shared[key]
+            is_own = entry.owner.session == owner.session and (
+                owner.session is not None or 2 * num_tokens >= len(entry.tokens)
+            )
+            if is_own:
+                del self._entries[key]
+            else:
+                self._entries.move_to_end(key)
+        cache = entry.cache if is_own else programs.gather_rows(entry.cache, np.zeros(1, np.int32))
+        length = jax.device_put(np.full(1, num_tokens, np.int32))
+        return Kept(cache=cache._replace(length=length), num_tokens=num_tokens)
+
+    def put(self, tokens: Sequence[int], cache: KVCache, owner: Owner) -> None:
+        """Keep a row; an older one that is a beginning of it and has the same owner goes.
+
+        Args:
+            tokens: The ids that its first slots hold.
+            cache: A cache of one row, which is no longer the caller's.
+            owner: Whose it is.
+        """
+        entry = _Entry(
+            tokens=np.asarray(tokens, np.int32),
+            cache=cache,
+            owner=owner,
+            size_bytes=cache.k.nbytes + cache.v.nbytes,
+        )
+        if entry.size_bytes > self.max_bytes or len(entry.tokens) < MIN_SHARED:
+            return
+        with self._lock:
+            for key, old in list(self._entries.items()):
+                is_within = len(old.tokens) == _common_length(old.tokens, entry.tokens)
+                if old.owner == owner and is_within:
+                    del self._entries[key]
+            self._entries[self._next] = entry
+            self._next += 1
+            total = sum(kept.size_bytes for kept in self._entries.values())
+            while total > self.max_bytes:
+                _, dropped = self._entries.popitem(last=False)
+                total -= dropped.size_bytes
+
+
+def _common_length(one: np.ndarray, other: np.ndarray) -> int:
+    """Count the tokens at which two sequences begin alike."""
+    length = min(len(one), len(other))
+    differs = one[:length] != other[:length]
+    return int(differs.argmax()) if differs.any() else length
