@@ -284,8 +284,8 @@ def test_an_infill_that_is_too_long_is_cut_around_the_cursor(open_remote, server
 
     ((found,),) = remote.complete([Prompt(prefix="x" * 500, suffix="y")], Sampling(max_tokens=50))
 
-    assert found.cut == Cut(prefix_chars=401)
-    assert server.drawn[-1].body["prompt"] == (f"<fim_prefix>{'x' * 99}<fim_suffix>y<fim_middle>")
+    assert found.cut == Cut(prefix_chars=399)
+    assert server.drawn[-1].body["prompt"] == (f"<fim_prefix>{'x' * 101}<fim_suffix>y<fim_middle>")
     with pytest.raises(ContextLengthError, match="maximum context length is 100"):
         remote.complete([Prompt(prefix="x" * 500)], Sampling(max_tokens=50))
 

@@ -174,7 +174,7 @@ def test_an_infill_that_is_too_long_is_cut_in_steps_to_what_surely_fits():
     long = Prompt(prefix="x" * 500, suffix="")
     requests = _requests()  # 100 tokens of context
 
-    assert list(requests.sizes(long, Sampling(max_tokens=20))) == [240, 160, 80]
-    assert list(requests.sizes(Prompt(prefix="x" * 100, suffix=""), GREEDY)) == [91]
-    assert list(requests.sizes(long, Sampling(max_tokens=4000))) == [150, 100, 50]
+    assert list(requests.sizes(long, Sampling(max_tokens=20))) == [192, 128, 64, 16]
+    assert list(requests.sizes(Prompt(prefix="x" * 100, suffix=""), GREEDY)) == [75, 18]
+    assert list(requests.sizes(long, Sampling(max_tokens=4000))) == [102, 68, 34, 8]
     assert list(requests.sizes(Prompt(prefix="x" * 500), GREEDY)) == []

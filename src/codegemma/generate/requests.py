@@ -27,7 +27,8 @@ SUFFIX: Final = "suffix"
 """The template's name where a server takes prompt and suffix apart."""
 
 _MAX_STOPS: Final = 4  # what OpenAI takes, and with it some others; the rest is watched for here
-_CHARS_PER_TOKEN: Final = (3, 2, 1)
+_CHARS_PER_TOKEN: Final = (3.0, 2.0, 1.0, 0.25)  # the last: every character as four bytes
+_FRAME_TOKENS: Final = 16  # for `<bos>`, sentinels, a repository's name
 _INSTRUCTION: Final = re.compile(r"(^|[-_.:/])(it|instruct|chat)($|[-_.:/])")
 
 
@@ -141,12 +142,12 @@ class Requests:
         if prompt.suffix is None:
             return
         room = self._info.context_length
-        room -= min(sampling.max_tokens, room // 2)
+        room -= min(sampling.max_tokens, room // 2) + _FRAME_TOKENS
         length = len(prompt.prefix) + len(prompt.suffix)
         length += sum(len(file.text) for file in prompt.context)
         for chars in _CHARS_PER_TOKEN:
-            if chars * room < length:
-                yield chars * room
+            if 0 < chars * room < length:
+                yield int(chars * room)
 
     def _settings(self, prompt: Prompt, sampling: Sampling, index: int) -> dict[str, Any]:
         """Write what is asked of every prompt alike; what is None is left out."""
