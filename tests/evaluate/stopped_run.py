@@ -2,15 +2,17 @@
 """Runs an evaluation as a process of its own, to be killed by a test.
 
 python stopped_run.py draw OUT        one sample every 50 ms, without a sandbox
+python stopped_run.py run OUT         the same, each scored before the next is drawn
 python stopped_run.py score FILE      one score at a time
 """
 
 import importlib.util
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from codegemma.evaluate import scoring
+from codegemma.evaluate import runner, scoring
 from codegemma.evaluate.drawing import DrawSettings
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.runner import RunSettings, run_task
@@ -25,20 +27,22 @@ def run() -> None:
     spec.loader.exec_module(fakes)
     (task,) = find_tasks("humaneval")
     kind, path = sys.argv[1], Path(sys.argv[2])
-    if kind == "draw":
+    if kind in ("draw", "run"):
+        runner.GROUP = scoring.GROUP = 1
 
         def answer(prompt: object, index: int) -> str:
             time.sleep(0.05)
             return f"    return {index}\n"
 
-        run_task(
-            task,
-            out=path,
-            model="scripted",
-            open_completer=lambda: fakes.ScriptedCompleter(answer),
-            sandbox=None,
-            settings=RunSettings(draw=DrawSettings(batch=1)),
-        )
+        with ExitStack() as stack:
+            run_task(
+                task,
+                out=path,
+                model="scripted",
+                open_completer=lambda: fakes.ScriptedCompleter(answer),
+                sandbox=stack.enter_context(Sandbox()) if kind == "run" else None,
+                settings=RunSettings(draw=DrawSettings(batch=1)),
+            )
     else:
         scoring.GROUP = 1
         with Sandbox() as sandbox:

@@ -130,6 +130,36 @@ def test_killed_run_loses_and_doubles_nothing(few_problems, fakes, tmp_path):
     assert file.read_bytes().startswith(whole)
 
 
+def test_run_killed_while_it_scores_loses_and_doubles_nothing(
+    few_problems, fakes, sandbox, tmp_path
+):
+    out = tmp_path / "out"
+    folder = RunFolder(out, "humaneval")
+    samples, scores = folder.file("samples"), folder.file("scores")
+    process = subprocess.Popen([sys.executable, str(STOPPED_RUN), "run", str(out)])
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and (
+        not scores.exists() or scores.read_bytes().count(b"\n") < 4
+    ):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    drawn, scored = samples.read_bytes(), scores.read_bytes()
+    assert 4 <= scored.count(b"\n") < 12 * len(TASK.variants)
+    scores.write_bytes(scored + b'{"task_id": "Hum')
+    completer = fakes.ScriptedCompleter("    return 0\n")
+
+    result = _run(out, completer, sandbox=sandbox)
+
+    assert (result["num_samples"], result["metric"]["pass@1"]["value"]) == (12, 1 / 12)
+    assert len(completer.prompts) == 12 - drawn.count(b"\n")
+    assert samples.read_bytes().startswith(drawn)
+    assert scores.read_bytes().startswith(scored)
+    lines = [json.loads(line) for line in scores.read_text().splitlines()]
+    keys = [(line["task_id"], line["variant"]) for line in lines]
+    assert len(keys) == len(set(keys)) == 12 * len(TASK.variants)
+
+
 def test_damaged_line_in_the_middle_is_an_error(few_problems, fakes, tmp_path):
     _run(tmp_path, fakes.ScriptedCompleter("x"))
     file = tmp_path / "humaneval" / "samples.jsonl"

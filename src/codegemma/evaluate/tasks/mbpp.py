@@ -6,8 +6,10 @@ The prompt shows tasks 2, 3 and 4 solved, their line ends as the file has them (
 
 Source: "Program Synthesis with Large Language Models", arXiv 2108.07732; prompt, shots and the test
 ids 11 to 510 from the README beside the data.
-Unstated: what stands between two shots, one line end here; the time limit, 10 s of work here, 60 s
-for task 123, whose reference program works for 5 s.
+Unstated: where a completion ends that does not write the mark: `done` takes all of it,
+`done+bigcode` ends at what bigcode-evaluation-harness ends at besides, `done+fence` takes the first
+code block of it, as lm-evaluation-harness does. What stands between two shots, one line end here.
+The time limit, 10 s of work here, 60 s for task 123, whose reference program works for 5 s.
 """
 
 import re
@@ -20,6 +22,7 @@ from codegemma.completion import Prompt, Sampling
 from codegemma.evaluate.benchmark import BenchmarkFile
 from codegemma.evaluate.registry import refuse_argument
 from codegemma.evaluate.task import Problem, Task, Variant
+from codegemma.evaluate.tasks import humaneval
 from codegemma.sandbox.program import Limits, Program
 from codegemma.text.newlines import to_lf
 
@@ -27,6 +30,8 @@ FILE: Final = BenchmarkFile(
     name="mbpp/mbpp.jsonl.gz", source="github.com/google-research/google-research, folder mbpp"
 )
 STOP: Final = "[DONE]"
+MORE_STOPS: Final = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n```")
+"""Where bigcode-evaluation-harness ends a completion."""
 
 _SHOT_IDS: Final = (2, 3, 4)
 _TEST_IDS: Final = range(11, 511)
@@ -51,7 +56,9 @@ def make(name: str, argument: str | None) -> tuple[Task]:
             problems=partial(_problems, argument),
             sampling=Sampling(max_tokens=512, stop=(STOP,)),
             variants=(
-                Variant(name="done", cut=lambda _, text: text.split(STOP)[0], check=program),
+                Variant(name="done", cut=lambda _, text: _cut_at((STOP,), text), check=program),
+                Variant(name="done+bigcode", cut=_cut_at_more, check=program),
+                Variant(name="done+fence", cut=_cut_block, check=program),
             ),
             raw=raw,
             whole=raw,
@@ -91,6 +98,20 @@ def _problems(argument: str | None, folder: Path) -> Sequence[Problem]:
         )
         for index in _TEST_IDS
     )
+
+
+def _cut_at(stops: Sequence[str], text: str) -> str:
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
+
+
+def _cut_at_more(problem: Problem, text: str) -> str:
+    del problem
+    return _cut_at((STOP, *MORE_STOPS), text)
+
+
+def _cut_block(problem: Problem, text: str) -> str:
+    del problem
+    return humaneval.first_block(_cut_at((STOP,), text))
 
 
 def _question(row: dict[str, Any]) -> str:
