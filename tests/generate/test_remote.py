@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import statistics
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from codegemma.completion import Completer, Cut, Prompt, Sampling, Turn
+from codegemma.completion import Completer, Cut, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ConfigError, ContextLengthError, InputError, RemoteError
 from codegemma.generate.link import Link
+from codegemma.generate.load import load_engine
 from codegemma.generate.remote import Remote, RemoteName
+from codegemma.model.export import convert_to_gguf
+from codegemma.model.hub import NANO_FOLDER
 
 MIDDLE = Prompt(prefix="a(", suffix=")")
 
@@ -460,3 +466,75 @@ def test_requests_are_json_that_any_server_reads(open_remote, server):
     open_remote().complete([MIDDLE], Sampling())
 
     assert json.dumps(server.drawn[0].body, allow_nan=False)
+
+
+# A real server of another project
+
+
+@pytest.fixture(scope="module")
+def llama_server(tmp_path_factory):
+    """The address of llama.cpp's server with nano; "codegemma" in its name tells the template."""
+    import xllamacpp
+
+    path = tmp_path_factory.mktemp("gguf") / "codegemma-nano.gguf"
+    convert_to_gguf(NANO_FOLDER, path, dtype="float32")
+    params = xllamacpp.CommonParams()
+    params.model.path, params.port = str(path), 0
+    params.n_ctx, params.n_parallel = 1024, 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.warmup, params.verbosity, params.endpoint_props = False, 0, True
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    server = xllamacpp.Server(params)
+    yield server.listening_address
+    del server
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["psm", "spm", "spm2"])
+def test_llama_server_completes_with_nano_as_nano_in_this_process(llama_server, mode):
+    here = load_engine("nano")
+    code = Path(statistics.__file__).read_text()
+    prompts = [
+        Prompt(prefix=code[start - 300 : start], suffix=code[start + 9 : start + 300])
+        for start in range(400, 8000, 700)
+    ]
+    prompts.append(replace(prompts[0], path="a.py", context=(SourceFile(path="b.py", text="x"),)))
+    sampling = Sampling(max_tokens=24, mode=mode)
+
+    remote = Remote(f"remote:{llama_server}")
+    found = remote.complete(prompts, sampling)
+    remote.close()
+
+    expected = [here.complete([prompt], sampling)[0][0] for prompt in prompts]
+    assert [one.prompt_tokens for (one,) in found] == [one.prompt_tokens for one in expected]
+    assert [one.text for (one,) in found] == [one.text for one in expected]
+    assert [one.finish_reason for (one,) in found] == [one.finish_reason for one in expected]
+
+
+@pytest.mark.slow
+def test_llama_server_keeps_to_what_is_assumed_of_it(llama_server):
+    remote = Remote(f"remote:{llama_server}")
+    assert remote.info.context_length == 1024
+    assert remote.info.name.endswith("codegemma-nano.gguf,fim=codegemma")
+
+    long = Prompt(prefix="x" * 9000, suffix="")
+    ((found,),) = remote.complete([long], Sampling(max_tokens=4))
+    assert found.cut is not None
+    with pytest.raises(ContextLengthError, match="context size"):
+        remote.complete([Prompt(prefix="x" * 9000)], Sampling(max_tokens=4))
+
+    ((found,),) = remote.complete([MIDDLE], Sampling(max_tokens=4, logprobs=2))
+    assert found.logprobs is not None
+    assert all(len(each.top) == 2 for each in found.logprobs)
+    tokenizer = load_engine("nano").tokenizer
+    assert tokenizer.decode([each.token for each in found.logprobs]).startswith(found.text)
+    assert remote.tokenizer.encode("def f<bos>") == tokenizer.encode("def f<bos>")
+    assert remote.tokenizer.decode(tokenizer.encode("    x")) == "    x"
+
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    ((found,),) = remote.complete([Prompt(prefix="x = [1,")], Sampling(max_tokens=900), cancel)
+    assert found.finish_reason == "cancelled"
+    with pytest.raises(RemoteError, match="no log probabilities of a prompt"):
+        remote.loglikelihood([("a", "b")])
+    remote.close()

@@ -67,7 +67,11 @@ def test_what_one_kind_of_server_knows_is_not_asked_of_another():
     body = _requests("codegemma-2b-f16.gguf", "llamacpp").make(MIDDLE, GREEDY).body
 
     assert sorted(body) == [
-        *("max_tokens", "model", "prompt", "stop", "stream", "stream_options", "temperature")
+        *("max_tokens", "model", "preserved_tokens", "prompt", "stop", "stream", "stream_options"),
+        "temperature",
+    ]
+    assert body["preserved_tokens"] == [
+        *("<|file_separator|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<eos>")
     ]
     assert body["prompt"] == "m.py\n<|fim_prefix|>a(<|fim_suffix|>)<|fim_middle|>"
 

@@ -172,10 +172,13 @@ class Requests:
             body["return_tokens_as_token_ids"] = True
         if owner in ("codegemma", "vllm"):
             body["return_token_ids"] = True
-        if owner == "vllm" and self._template is not None and not prompt.turns:
+        if self._template is not None and not prompt.turns:
             # Else the control tokens that end a middle neither stop it nor show in its text.
-            body["skip_special_tokens"] = False
-            body["stop_token_ids"] = list(self._template.stop_ids) or None
+            if owner == "vllm":
+                body["skip_special_tokens"] = False
+                body["stop_token_ids"] = list(self._template.stop_ids) or None
+            elif owner == "llamacpp":
+                body["preserved_tokens"] = list(self._template.stops)
         return {name: value for name, value in body.items() if value is not None}
 
     def _chat(self, prompt: Prompt) -> dict[str, Any]:
