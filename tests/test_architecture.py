@@ -43,7 +43,7 @@ HEAVY = ("jax", "jaxlib", "numpy", "optax", "orbax", "grain", "sentencepiece", "
 # A new flag or recipe is a promise: it is made here, and withdrawn here.
 FLAGS = {
     "complete": (
-        "--explain --json --max-tokens --min-p --mode --model --n --path --seed --stop "
+        "--context --explain --json --max-tokens --min-p --mode --model --n --path --seed --stop "
         "--temperature --top-k --top-p -m place"
     ),
     "serve": "--host --model --port --token-file -m",
@@ -377,8 +377,8 @@ def test_importing_the_package_is_quick_and_loads_nothing_heavy() -> None:
     assert with_package - bare < IMPORT_LIMIT_S
 
 
-def test_text_data_sandbox_and_evaluate_load_no_jax_even_through_a_library() -> None:
-    light = ("text", "data", "sandbox", "evaluate", "completion.py")
+def test_what_is_below_the_model_and_evaluate_load_no_jax_even_through_a_library() -> None:
+    light = ("text", "data", "context", "sandbox", "evaluate", "completion.py")
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in MODULES

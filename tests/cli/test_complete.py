@@ -4,7 +4,7 @@ import json
 import pytest
 
 from codegemma.cli.output import visible
-from codegemma.completion import Prompt, Sampling
+from codegemma.completion import Prompt, Sampling, SourceFile
 
 
 @pytest.fixture
@@ -154,3 +154,57 @@ def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(
     left_out = f"left out {prompt.cut.prefix_chars} characters at its start"
     assert left_out in ran.err
     assert ran.err.count("\n") == 1
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A repository in which `app.py` imports `shop/money.py`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path / ".cache"))
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "shop" / "money.py").write_text("class Money:\n    amount = 0\n")
+    (tmp_path / "app.py").write_text("from shop.money import Money\n\nMoney().\n")
+    return tmp_path
+
+
+def test_other_files_of_the_repository_are_shown_unless_told_not_to(run, fakes, shop):
+    completer = fakes.ScriptedCompleter("amount")
+    assert run("complete", "app.py:3:9", completer=completer) == (0, "amount", "")
+    assert completer.prompts[0].context == (
+        SourceFile(path="shop/money.py", text="class Money:\n    amount = 0\n"),
+    )
+    assert list((shop / ".cache" / "context").glob("*.json"))
+    assert run("complete", "app.py:3:9", "--no-context", completer=completer).status == 0
+    assert completer.prompts[1].context == ()
+
+
+def test_explain_says_which_files_are_shown_and_why(run, fakes, shop, tokenizer):
+    completer = fakes.ScriptedCompleter("amount")
+    completer.tokenizer = tokenizer
+    ran = run("complete", "app.py:3:9", "--explain", completer=completer)
+    count = len(tokenizer.encode("shop/money.py\n")) + 1
+    count += len(tokenizer.encode("class Money:\n    amount = 0\n"))
+    assert f"context shop/money.py: {count} tokens, imported\n" in ran.err
+    assert "<bos>shop/money.py\nclass Money:\n    amount = 0\n<|file_separator|>app.py" in ran.err
+    ran = run("complete", "app.py:3:9", "--explain", "--json", completer=completer)
+    assert json.loads(ran.out)["context"] == [
+        {"path": "shop/money.py", "tokens": count, "reason": "imported", "is_whole": True}
+    ]
+
+
+def test_a_file_that_fills_the_context_leaves_no_room_for_others(run, fakes, shop, tokenizer):
+    (shop / "app.py").write_text("from shop.money import Money\n" + "x = 1\n" * 200)
+    completer = fakes.ScriptedCompleter("pass", context_length=256)
+    completer.tokenizer = tokenizer
+    assert run("complete", "app.py:100:1", completer=completer).status == 0
+    assert completer.prompts[0].context == ()
+    assert not (shop / ".cache").exists()
+
+
+def test_text_that_is_no_file_of_a_repository_is_shown_alone(run, fakes, shop):
+    completer = fakes.ScriptedCompleter("x")
+    text = b"from shop.money import Money\n"
+    assert run("complete", "-:1:1", completer=completer, stdin=text).status == 0
+    assert run("complete", "app.py:1:1", "--path", "b.py", completer=completer).status == 0
+    assert [prompt.context for prompt in completer.prompts] == [(), ()]

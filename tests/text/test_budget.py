@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codegemma.completion import CompleterInfo, Cut, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError
-from codegemma.text.budget import cut_around_cursor, fit_prompt, keep_tail
+from codegemma.text.budget import cut_around_cursor, fit_prompt, keep_tail, spare_tokens
 from codegemma.text.fim import render_prompt
 from codegemma.text.tokenizer import Tokenizer
 
@@ -233,3 +233,16 @@ def test_text_that_keeps_its_tail_leaves_room_for_the_answer() -> None:
 
 def test_answer_longer_than_the_context_leaves_half_to_the_prompt() -> None:
     assert len(keep(Prompt(prefix=LINES), max_tokens=5000).tokens) == 128
+
+
+def test_what_a_short_file_leaves_of_the_context_is_for_others():
+    prompt = Prompt(prefix="x = ", suffix="\n", path="p.py")
+    used = len(render_prompt(MODEL, prompt, mode="spm"))
+
+    spare = spare_tokens(prompt, Sampling(max_tokens=100), tokenizer=MODEL, info=SMALL)
+
+    assert spare == 256 - 100 - used
+    spare = spare_tokens(prompt, Sampling(max_tokens=100), tokenizer=Elsewhere(), info=SMALL)
+    assert spare == 256 - 100 - 4 - 2 - 1 - 2  # three bytes a token, each part rounded up
+    long = replace(prompt, prefix=LINES)
+    assert spare_tokens(long, Sampling(max_tokens=100), tokenizer=MODEL, info=SMALL) == 0

@@ -2,7 +2,9 @@
 """`codegemma complete FILE:LINE:COL`: the completion at a cursor."""
 
 import dataclasses
+import hashlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from codegemma.errors import ConfigError
 
 if TYPE_CHECKING:
     from codegemma.completion import Completer, Cut
+    from codegemma.context.choose import Shown
 
 DRAWN_TEMPERATURE = 0.7
 
@@ -45,6 +48,13 @@ def complete(
     min_p: options.MinP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
+    context: Annotated[
+        bool,
+        typer.Option(
+            "--context/--no-context",
+            help="Show the model other files of the repository that matter here, where they fit.",
+        ),
+    ] = True,
 ) -> None:
     """Complete the code at a cursor and print what belongs there, nothing else.
 
@@ -70,8 +80,10 @@ def complete(
     at = cursor.read_cursor(cursor.parse_place(place), path=path)
     completer = options.open_completer(model)
     prompt = Prompt(prefix=at.prefix, suffix=at.suffix, path=at.path)
+    shown = _choose_context(prompt, sampling, completer, at.file) if context and at.file else ()
+    prompt = dataclasses.replace(prompt, context=tuple(one.file for one in shown))
     prompt = fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
-    explained = _explain(completer, prompt, sampling) if explain else {}
+    explained = _explain(completer, prompt, sampling, shown) if explain else {}
     with options.waiting("Completing"):
         drawn = completer.complete([prompt], sampling)[0]
     if (cut := prompt.cut or drawn[0].cut) is not None:  # a remote completer cuts for itself
@@ -88,6 +100,31 @@ def complete(
     output.end_line(text)
 
 
+def _choose_context(
+    prompt: Prompt, sampling: Sampling, completer: "Completer", file: Path
+) -> "tuple[Shown, ...]":
+    """Choose files of the repository for the tokens that the file itself leaves; none without one.
+
+    What the repository's files import is kept in the cache folder from one call to the next.
+    """
+    from codegemma.context.choose import MIN_TOKENS, choose
+    from codegemma.context.index import RepositoryIndex
+    from codegemma.context.root import find_root
+    from codegemma.model.folder import cache_folder
+    from codegemma.text.budget import spare_tokens
+
+    root = find_root(file)
+    spare = spare_tokens(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
+    if root is None or spare < MIN_TOKENS:
+        return ()
+    digest = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    index = RepositoryIndex(root, cache=cache_folder() / "context" / f"{digest}.json")
+    with options.waiting(f"Reading {root.name}"):
+        index.refresh()
+    path = file.absolute().relative_to(root).as_posix()
+    return choose(index, path, tokenizer=completer.tokenizer, max_tokens=spare)
+
+
 def _say_cut(cut: "Cut", name: str) -> None:
     print(
         f"codegemma: the file is longer than the context of {name}: left out {cut.prefix_chars} "
@@ -96,7 +133,9 @@ def _say_cut(cut: "Cut", name: str) -> None:
     )
 
 
-def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+def _explain(
+    completer: "Completer", prompt: Prompt, sampling: Sampling, shown: "tuple[Shown, ...]"
+) -> dict[str, Any]:
     """Give the prompt as the model reads it."""
     from codegemma.cli.output import visible
 
@@ -106,6 +145,15 @@ def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> dict
         "mode": completer.info.mode if sampling.mode == "auto" else sampling.mode,
         "prompt": visible(prompt.tokens, completer.tokenizer),
         "prompt_tokens": prompt.tokens,
+        "context": [
+            {
+                "path": one.file.path,
+                "tokens": one.num_tokens,
+                "reason": one.reason,
+                "is_whole": one.is_whole,
+            }
+            for one in shown
+        ],
     }
 
 
@@ -114,6 +162,7 @@ def _page(explained: dict[str, Any], completions: list[Completion]) -> str:
     tokens = explained["prompt_tokens"]
     lines = [
         f"mode    {explained['mode']}",
+        *(_context_line(one) for one in explained["context"]),
         f"prompt  {len(tokens)} tokens, as the model reads it:",
         explained["prompt"],
         f"ids     {' '.join(map(str, tokens))}",
@@ -126,3 +175,8 @@ def _page(explained: dict[str, Any], completions: list[Completion]) -> str:
             f"ids     {' '.join(map(str, completion.tokens))}",
         ]
     return "\n".join(lines)
+
+
+def _context_line(shown: dict[str, Any]) -> str:
+    part = "" if shown["is_whole"] else ", a part"
+    return f"context {shown['path']}: {shown['tokens']} tokens{part}, {shown['reason']}"

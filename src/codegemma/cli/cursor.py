@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from codegemma.context.root import find_root
 from codegemma.errors import InputError
 from codegemma.text.newlines import LineEnd, line_end_of, to_lf
 
@@ -43,6 +44,7 @@ class Cursor:
         prefix: Text before it, LF.
         suffix: Text after it, LF.
         path: Path in the repository, None when unknown.
+        file: The file itself, None for standard input and under a path that is not its own.
         line_end: The file's own line end.
     """
 
@@ -50,6 +52,7 @@ class Cursor:
     suffix: str
     path: str | None
     line_end: LineEnd
+    file: Path | None = None
 
 
 def parse_place(text: str) -> Place:
@@ -82,9 +85,13 @@ def read_cursor(place: Place, *, path: str | None = None) -> Cursor:
     raw = _decode(_read(place.file), name=name)
     text = to_lf(raw)
     at = offset_of(text, line=place.line, column=place.column, name=name)
+    file: Path | None = None
     if path is None and place.file != STDIN:
-        path = repository_path(Path(place.file))
-    return Cursor(prefix=text[:at], suffix=text[at:], path=path, line_end=line_end_of(raw))
+        file = Path(place.file)
+        path = repository_path(file)
+    return Cursor(
+        prefix=text[:at], suffix=text[at:], path=path, line_end=line_end_of(raw), file=file
+    )
 
 
 def offset_of(text: str, *, line: int, column: int, name: str = "the text") -> int:
@@ -103,9 +110,9 @@ def offset_of(text: str, *, line: int, column: int, name: str = "the text") -> i
 
 
 def repository_path(file: Path) -> str:
-    """Path of a file from the root of its git repository, else from the working folder."""
+    """Path of a file from the root of its repository, else from the working folder."""
     absolute = file.absolute()
-    root = next((folder for folder in absolute.parents if (folder / ".git").exists()), Path.cwd())
+    root = find_root(file) or Path.cwd()
     if absolute.is_relative_to(root):
         return absolute.relative_to(root).as_posix()
     return absolute.name

@@ -15,7 +15,7 @@ Differs: distances over `MAX_DISTANCE` count as infinite.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -30,18 +30,34 @@ MAX_DISTANCE: Final = 8
 _MAX_STEPS: Final = 5_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Graph:
-    """Which files of a repository import which, without cycles.
+class Weight(NamedTuple):
+    """What a file imports of another one.
 
     Args:
-        dependencies: The files that a file imports, sorted; files of no edge are not in it.
-        users: The files that import a file, sorted; the same edges.
+        names: How many names, at least 1.
+        is_eager: Whether any at the margin, not inside a function or a condition.
+    """
+
+    names: int
+    is_eager: bool
+
+
+Edges = Mapping[str, Mapping[str, Weight]]
+"""By importing file, the files that it imports."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """Which files of a repository import which.
+
+    Args:
+        dependencies: The files that a file imports; files of no edge are not in it.
+        users: The files that import a file; the same edges.
         dropped: Edges cut to break cycles, as (importing, imported), sorted.
     """
 
-    dependencies: Mapping[str, tuple[str, ...]]
-    users: Mapping[str, tuple[str, ...]]
+    dependencies: Mapping[str, Collection[str]]
+    users: Mapping[str, Collection[str]]
     dropped: tuple[tuple[str, str], ...] = ()
 
 
@@ -69,48 +85,64 @@ def imports_of(file: File) -> tuple[Import, ...]:
 def arrange(imports: Mapping[str, Sequence[Import]]) -> list[str]:
     """Put the files of a repository in the order in which they are packed.
 
-    First the files of the import graph in its order, then the others by path; a test that neither
-    imports nor is imported stands right behind what it tests.
-
-    Args:
-        imports: Imports by path, of every file.
-    """
-    linked = order(build(imports))
-    covered = set(linked)
-    tests = pair_tests(imports)
-    rest = [path for path in sorted(imports) if path not in covered and path not in tests]
-    return beside_tested([*linked, *rest], tests)
-
-
-def build(imports: Mapping[str, Sequence[Import]]) -> Graph:
-    """Find the edges of a repository and cut those that close a cycle with stronger ones.
-
     Args:
         imports: Imports by path, of every file.
     """
     resolver = Resolver(imports)
-    names: Counter[tuple[str, str]] = Counter()
-    eager: set[tuple[str, str]] = set()
-    for path in sorted(imports):
-        for wanted in imports[path]:
-            target = resolver.resolve(path, wanted)
-            if target is not None:
-                names[path, target] += 1
-                if wanted.is_eager:
-                    eager.add((path, target))
-    num_users = Counter(dependency for _, dependency in names)
-    edges = sorted(
+    edges = {path: link(path, imports[path], resolver=resolver) for path in sorted(imports)}
+    return arrange_linked(edges)
+
+
+def arrange_linked(edges: Edges) -> list[str]:
+    """Put files in order by their edges and names.
+
+    First the files of the import graph in its order, then the others by path; a test that neither
+    imports nor is imported stands right behind what it tests.
+
+    Args:
+        edges: Of every file, those without an edge too; edges lead to files among them.
+    """
+    linked = order(build(edges))
+    covered = set(linked)
+    tests = pair_tests(edges)
+    rest = [path for path in sorted(edges) if path not in covered and path not in tests]
+    return beside_tested([*linked, *rest], tests)
+
+
+def link(path: str, imports: Sequence[Import], *, resolver: Resolver) -> dict[str, Weight]:
+    """Find the files that a file imports."""
+    found: dict[str, Weight] = {}
+    for wanted in imports:
+        target = resolver.resolve(path, wanted)
+        if target is not None:
+            names, is_eager = found.get(target, (0, False))
+            found[target] = Weight(names + 1, is_eager or wanted.is_eager)
+    return found
+
+
+def build(edges: Edges) -> Graph:
+    """Cut the edges that close a cycle with stronger ones.
+
+    Args:
+        edges: Of every file.
+
+    Returns:
+        The graph without cycles, everything in it sorted.
+    """
+    num_users = Counter(dependency for weights in edges.values() for dependency in weights)
+    strongest_first = sorted(
         _Edge(
-            is_deferred=(user, dependency) not in eager,
-            minus_names=-count,
+            is_deferred=not weight.is_eager,
+            minus_names=-weight.names,
             is_far=user.rpartition("/")[0] != dependency.rpartition("/")[0],
             num_users=num_users[dependency],
             user=user,
             dependency=dependency,
         )
-        for (user, dependency), count in names.items()
+        for user, weights in edges.items()
+        for dependency, weight in weights.items()
     )
-    pairs = [(edge.user, edge.dependency) for edge in edges]
+    pairs = [(edge.user, edge.dependency) for edge in strongest_first]
     dropped = _weakest_of_cycles(pairs)
     kept = sorted(set(pairs) - dropped)
     return Graph(
@@ -121,7 +153,7 @@ def build(imports: Mapping[str, Sequence[Import]]) -> Graph:
 
 
 def order(graph: Graph) -> list[str]:
-    """Put the files of a graph in topological order, dependencies first.
+    """Put the files of a graph without cycles in topological order, dependencies first.
 
     Of the files whose dependencies are placed the one with the least distance to any file placed
     comes next, then the first by path.

@@ -36,6 +36,7 @@ PREFIX_FRACTION: Final = 0.75
 _NUM_FRAME: Final = 4  # <bos> and the three sentinels
 _STEP_FRACTION: Final = 16
 _CHARS_PER_TOKEN: Final = 4
+_BYTES_PER_TOKEN: Final = 3  # fewer than code has in any vocabulary of the released models' size
 
 
 class _Part(NamedTuple):
@@ -71,7 +72,7 @@ def fit_prompt(
         return prompt
     mode = info.mode if sampling.mode == "auto" else sampling.mode
     if prompt.suffix is not None and not prompt.tokens:
-        room = info.context_length - min(sampling.max_tokens, info.context_length // 2)
+        room = _room(sampling, info)
         return cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
     tokens = prompt.tokens or tuple(render_prompt(tokenizer, prompt, mode=mode))
     if len(tokens) >= info.context_length:
@@ -101,12 +102,55 @@ def keep_tail(
     if not isinstance(tokenizer, Tokenizer):
         return prompt
     tokens = render_prompt(tokenizer, prompt, mode="psm")
-    room = info.context_length - min(sampling.max_tokens, info.context_length // 2)
+    room = _room(sampling, info)
     if len(tokens) <= room:
         return replace(prompt, tokens=tuple(tokens))
     kept = tokens[len(tokens) - (room - 1) :]
     cut = Cut(prefix_chars=len(prompt.prefix) - _num_chars(tokenizer, kept))
     return replace(prompt, tokens=(BOS_ID, *kept), cut=cut)
+
+
+def spare_tokens(
+    prompt: Prompt, sampling: Sampling, *, tokenizer: TokenizerProtocol, info: CompleterInfo
+) -> int:
+    """Count the tokens that an infill prompt leaves for files to be put before it.
+
+    0 where the file under the cursor fills the context by itself: it comes first. Estimated for a
+    completer that tokenizes elsewhere.
+
+    Args:
+        prompt: Code with a suffix, without context files.
+        sampling: `max_tokens` and `mode` count.
+        tokenizer: The completer's.
+        info: What the completer is.
+
+    Raises:
+        ContextLengthError: The infill's path is too long.
+        InputError: The path holds a line break, or text a lone surrogate.
+    """
+    fitted = fit_prompt(prompt, sampling, tokenizer=tokenizer, info=info)
+    if fitted.cut is not None:
+        return 0
+    used = len(fitted.tokens)
+    if not fitted.tokens:
+        texts = (prompt.prefix, prompt.suffix or "", f"{prompt.path or ''}\n")
+        used = _NUM_FRAME + sum(count_tokens(text, tokenizer=tokenizer) for text in texts)
+    return max(0, _room(sampling, info) - used)
+
+
+def count_tokens(text: str, *, tokenizer: TokenizerProtocol) -> int:
+    """Count the tokens of a text; estimated where the tokenizer is elsewhere, a request away.
+
+    Raises:
+        InputError: The text holds a lone surrogate.
+    """
+    if isinstance(tokenizer, Tokenizer):
+        return len(tokenizer.encode(text))
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+
+
+def _room(sampling: Sampling, info: CompleterInfo) -> int:
+    return info.context_length - min(sampling.max_tokens, info.context_length // 2)
 
 
 def cut_around_cursor(
