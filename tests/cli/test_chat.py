@@ -165,3 +165,22 @@ def test_a_second_interrupt_ends_an_answer_that_does_not_stop():
     with pytest.raises(KeyboardInterrupt):
         interrupt_twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_server_with_an_instruction_model_holds_conversations(run, http):
+    def answer(asked):
+        said = [message["content"] for message in asked.body["messages"]]
+        events = [
+            {"choices": [{"delta": {"content": "/".join(said)}, "finish_reason": None}]},
+            {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        ]
+        return http.Reply(events=tuple(events))
+
+    script = http.ScriptedServer(answer)
+    script.models = {"data": [{"id": "codegemma-7b-it", "owned_by": "vllm"}]}
+    with http.serving(script):
+        ran = run("chat", "--model", f"remote:{script.url}", stdin=b"one\ntwo\n")
+
+    assert ran.status == 0, ran.err
+    assert "one/one/two\n" in ran.out
+    assert {asked.path for asked in script.drawn} == {"/v1/chat/completions"}

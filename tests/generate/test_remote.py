@@ -403,12 +403,14 @@ def test_continuations_are_scored_by_a_server_that_repeats_prompts(open_remote, 
 
     server.answer = answer
 
-    long, short = open_remote().loglikelihood([("a b", " ccc dd"), ("a b", " c")])
+    pairs = [("a b", " ccc dd"), ("a b", " c"), ("", "a bb")]
+    long, short, whole = open_remote().loglikelihood(pairs)
 
     assert (long.logprob, long.is_greedy, long.num_tokens) == (-5.0, False, 2)
     assert (short.logprob, short.is_greedy, short.num_tokens) == (-1.0, True, 1)
+    assert (whole.logprob, whole.num_tokens) == (-3.0, 2)
     prompts = sorted(asked.body["prompt"] for asked in server.drawn)
-    assert prompts == ["a b", "a b c", "a b ccc dd"]
+    assert prompts == ["a b", "a b c", "a b ccc dd", "a bb"]
 
 
 def test_a_server_that_repeats_nothing_refuses_likelihoods_by_name(open_remote, server, http):

@@ -3,6 +3,7 @@
 
 import importlib.util
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ import uvicorn
 from codegemma.serve.app import create_app
 
 
-def _load_fakes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).parents[1] / "fakes.py")
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
 
@@ -48,7 +50,13 @@ class Live(NamedTuple):
 
 @pytest.fixture(scope="session")
 def fakes() -> ModuleType:
-    return _load_fakes()
+    return _load("fakes")
+
+
+@pytest.fixture(scope="session")
+def http() -> ModuleType:
+    """The server that answers what it is told to: `ScriptedServer`, `Reply`, `pieces`."""
+    return _load("scripted_server")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate.load import load_completer, load_engine
+from codegemma.generate.named import open_named
 from codegemma.generate.remote import Remote
 from codegemma.text.budget import fit_prompt
 
@@ -327,6 +328,32 @@ def test_prompts_and_completions_are_never_logged(live, caplog):
         )
     assert "my-secret" not in caplog.text
     assert "return 42" not in caplog.text
+
+
+def test_our_protocols_stand_in_front_of_another_server(serving, http):
+    def answer(asked):
+        text = "return 42)" if "<fim_prefix>" in asked.body["prompt"] else "left to right"
+        return http.Reply(events=http.pieces(text, size=3))
+
+    script = http.ScriptedServer(answer)
+    script.models = {"data": [{"id": "starcoder2:3b", "owned_by": "library"}]}
+    with (
+        http.serving(script),
+        serving(lambda: open_named(f"remote:{script.url}")) as live,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{live.port}/v1", api_key="none") as client,
+    ):
+        infill = client.completions.create(model="", prompt="f(", suffix=") + 12345678")
+        plain = client.completions.create(model="", prompt="f(", stream=True)
+        texts = [choice.text for piece in plain for choice in piece.choices]
+        rendered = live.http.post(
+            "/v1/completions", json={"prompt": "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"}
+        )
+
+    assert infill.choices[0].text == "return 42"  # trimmed here: the bracket is there already
+    assert "".join(texts) == "left to right"
+    assert script.drawn[0].body["prompt"] == "<fim_prefix>f(<fim_suffix>) + 12345678<fim_middle>"
+    assert rendered.status_code == 503
+    assert "does not tokenize for others" in rendered.json()["error"]["message"]
 
 
 @pytest.mark.slow

@@ -246,20 +246,24 @@ class Remote:
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
         """Score continuations by having the server repeat prompts with log probabilities.
 
-        A context's tokens are taken to be the first of context and continuation together.
+        A context's tokens are taken to be the first of context and continuation together. Without a
+        context a server that puts no `<bos>` before a text cannot score its first token: it is
+        left out.
 
         Raises:
             RemoteError: The server gives no log probabilities of a prompt.
             ContextLengthError: A pair is too long for it.
         """
-        contexts = {context: self._link.submit(self._echo(context)) for context in dict(pairs)}
+        asked = dict.fromkeys(context for context, _ in pairs if context)
+        contexts = {context: self._link.submit(self._echo(context)) for context in asked}
         wholes = [self._link.submit(self._echo(context + more)) for context, more in pairs]
         try:
             found: list[Loglikelihood] = []
             for (context, _), whole in zip(pairs, wholes, strict=True):
-                count = prompt_length(contexts[context].result(), server=self._link.url)
-                answer = whole.result()
-                found.append(read_loglikelihood(answer, num_context=count, server=self._link.url))
+                count, server = 1, self._link.url
+                if context:
+                    count = prompt_length(contexts[context].result(), server=server)
+                found.append(read_loglikelihood(whole.result(), num_context=count, server=server))
             return found
         finally:
             _stop([*contexts.values(), *wholes])
