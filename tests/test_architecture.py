@@ -56,8 +56,9 @@ FLAGS = {
     "convert": "--dtype --max-shard-mb --quantize --to source target",
     "verify": "--json model",
     "prepare": (
-        "--decontaminate --each --executor --holdout-fraction --json --model --out --recipe --seed "
-        "--unknown-licenses --unlicensed --vocab-size --workers source"
+        "--decontaminate --each --executor --holdout-fraction --json --model --out "
+        "--recipe --remove --seed --unknown-licenses --unlicensed --unsafe-list --vocab-size "
+        "--workers source"
     ),
     "inspect": "--epoch --json --seed shard",
     "evaluate": (

@@ -239,3 +239,27 @@ def test_other_languages_are_taken_by_the_recipes_of_the_released_models(
         "go": 1,
         "python": 2,
     }
+
+
+def test_lists_of_the_user_are_honoured_and_part_of_the_settings(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    removed, unsafe = tmp_path / "removed", tmp_path / "unsafe"
+    removed.write_text("orders\n", encoding="utf-8")
+    unsafe.write_text("term:a square of this side\n", encoding="utf-8")
+    recipe = dataclasses.replace(NANO, heldout=())
+
+    manifest = pipeline.prepare(make(recipe=recipe, removals=(removed,)), out=tmp_path / "out")
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in manifest["repositories"]] == ["shapes"]
+    assert report["unsafe"]["warning"].startswith("NO LIST OF UNSAFE CONTENT WAS LOADED")
+    with pytest.raises(ConfigError, match="other settings"):
+        pipeline.prepare(make(recipe=recipe), out=tmp_path / "out")
+    with pytest.raises(InputError, match="no file passed the filters"):
+        pipeline.prepare(
+            make(recipe=recipe, removals=(removed,), unsafe_lists=(unsafe,)), out=tmp_path / "no"
+        )
+    removed.write_text("*\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the removal list covers every repository"):
+        pipeline.prepare(make(recipe=recipe, removals=(removed,)), out=tmp_path / "all")

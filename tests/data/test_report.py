@@ -79,3 +79,9 @@ def test_the_funnel_tells_what_each_stage_left_of_each_language() -> None:
         "go": {"read": [1, 50], "license": [1, 50], "copies": [0, 0]},
         "python": {"read": [3, 300], "license": [2, 200], "copies": [2, 200]},
     }
+
+
+def test_the_report_says_loudly_that_no_list_was_loaded() -> None:
+    assert report.unsafe(["bad.txt ab"]) == {"lists": ["bad.txt ab"], "warning": ""}
+    assert "NO LIST" in report.unsafe([])["warning"]
+    assert report.total_counts([{"key": 1}, {"email": 2, "key": 1}]) == {"email": 2, "key": 2}

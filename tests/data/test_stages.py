@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codegemma.data import read, recipes, stages
+from codegemma.data import dedup, read, recipes, stages
 from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
 from codegemma.data.document import File, Repository
+from codegemma.data.safety import Removals
 from codegemma.data.stages import Inspected, Measured
 
 NANO = recipes.nano()
@@ -14,7 +16,12 @@ BODY = "".join(f"def step_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i
 
 
 def inspect(
-    folder: Path, files: dict[str, str], benchmark: str = "", *, is_strict: bool = False
+    folder: Path,
+    files: dict[str, str],
+    benchmark: str = "",
+    *,
+    is_strict: bool = False,
+    **lists: Any,
 ) -> Inspected:
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -27,6 +34,7 @@ def inspect(
         benchmarks=BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)]),
         input_hash=stages.content_hash(repository),
         ledger=ledger,
+        **lists,
     )
 
 
@@ -136,7 +144,10 @@ def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int
 
 def measured(sizes: dict[str, int]) -> list[Measured]:
     files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
-    return [stages.measure(file, benchmarks=BenchmarkIndex([])) for file in files]
+    return [
+        stages.measure(file, digest=dedup.content_hash(file.text), benchmarks=BenchmarkIndex([]))
+        for file in files
+    ]
 
 
 def test_tests_are_cut_to_their_share_of_the_other_code() -> None:
@@ -184,3 +195,54 @@ def test_a_repository_without_a_licence_is_barred_or_kept_by_choice(tmp_path: Pa
         repository = Repository(name="r", licenses=(("", license),) if license else ())
         refused = stages.refused_license(File(path="a/b.py", text=BODY), repository, recipe=keep)
         assert (refused is None) is is_taken
+
+
+SECRET = "AKIA" + "QWERTZUIOPASDFGH"
+
+
+def test_secrets_are_replaced_after_copies_were_hashed_and_before_all_else(tmp_path: Path) -> None:
+    text = BODY + f"KEY = '{SECRET}'  # jane@doe.org\n"
+
+    found = inspect(tmp_path, {"a.py": text})
+    (file,) = found.repository.files
+
+    assert file.text == BODY + "KEY = 'REDACTED_KEY_1'  # user1@example.com\n"
+    assert found.files[0].digest == dedup.content_hash(text)
+    assert found.files[0].size_bytes == len(file.text)
+    assert found.redacted == {"email": 1, "key": 1}
+
+
+class Scanner:
+    def scan(self, text: str) -> str:
+        return "mine: term" if "wicked" in text else ""
+
+
+def test_unsafe_files_are_dropped_and_only_counted(tmp_path: Path) -> None:
+    files = {"a.py": BODY, "b.py": BODY + "wicked = 1\n", "jane@doe.org.py": BODY + "x = 1\n"}
+
+    found = inspect(tmp_path, files, scanner=Scanner())
+
+    assert paths(found) == ["a.py"]
+    assert found.ledgers["unsafe"].languages == {
+        "mine: term": {"python": [1, len(BODY) + 11]},
+        "person in path": {"python": [1, len(BODY) + 6]},
+    }
+    assert found.ledgers["unsafe"].samples == {}
+
+
+def test_a_repository_with_many_unsafe_files_is_dropped_whole(tmp_path: Path) -> None:
+    files = {f"{i}.py": BODY + f"wicked = {i}\n" for i in range(4)} | {"a.py": BODY}
+
+    found = inspect(tmp_path, files, scanner=Scanner())
+
+    assert paths(found) == []
+    assert found.ledgers["unsafe"].rows["repository with many hits"] == [1, len(BODY)]
+
+
+def test_files_whose_owners_asked_for_it_are_left_out(tmp_path: Path) -> None:
+    removals = Removals(patterns=(f"{tmp_path.name}/private/*",))
+
+    found = inspect(tmp_path, {"a.py": BODY, "private/x/b.py": BODY}, removals=removals)
+
+    assert paths(found) == ["a.py"]
+    assert found.ledgers["removed"].rows == {"asked for": [1, len(BODY)]}

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from codegemma.data.pipeline import Settings
+    from codegemma.data.recipes import DataRecipe
 
 
 def prepare(
@@ -40,20 +41,25 @@ def prepare(
     ] = False,
     unknown_licenses: Annotated[
         bool,
-        typer.Option(
-            "--unknown-licenses",
-            help="Keep code without a known licence; drop what is known and not permissive.",
-        ),
+        typer.Option("--unknown-licenses", help="Keep code without a known licence, too."),
     ] = False,
     holdout_fraction: Annotated[
         float | None,
-        typer.Option(
-            help="Share of repositories kept apart for testing; default the recipe's list, or 0.01."
-        ),
+        typer.Option(help="Share kept apart for testing; default the recipe's list, or 0.01."),
     ] = None,
     decontaminate: Annotated[
         list[Path] | None,
         typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
+    ] = None,
+    remove: Annotated[
+        list[Path] | None,
+        typer.Option(help="List of repositories and files whose owners asked to be left out."),
+    ] = None,
+    unsafe_list: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="List of unsafe content: term:, sha256: or url: a line. None is built in."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
@@ -66,23 +72,17 @@ def prepare(
 
     Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json.
     """
-    from codegemma.data import engine, pipeline, recipes
+    from codegemma.data import engine, pipeline
 
-    chosen = recipes.by_name(recipe)
-    changes: dict[str, Any] = {}
-    if holdout_fraction is not None:
-        changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
-    if unlicensed:
-        changes["permissive_only"] = False
-    if unknown_licenses:
-        changes["keep_unlicensed"] = True
     settings = pipeline.Settings(
         sources=tuple(source),
-        recipe=dataclasses.replace(chosen, **changes),
+        recipe=_chosen(recipe, holdout_fraction, unlicensed, unknown_licenses),
         tokenizer_file=None if vocab_size else _tokenizer_file(model),
         vocab_size=vocab_size,
         each=each,
         benchmarks=tuple(decontaminate) if decontaminate else _default_benchmarks(),
+        removals=tuple(remove or ()),
+        unsafe_lists=tuple(unsafe_list or ()),
         seed=seed,
         cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
     )
@@ -93,6 +93,20 @@ def prepare(
         _print_summary(manifest, out)
     for line in _warnings(manifest, settings):
         print(f"codegemma: {line}", file=sys.stderr)
+
+
+def _chosen(
+    name: str, holdout_fraction: float | None, unlicensed: bool, unknown_licenses: bool
+) -> "DataRecipe":
+    """Give the recipe of this name with what the options change in it."""
+    from codegemma.data import recipes
+
+    changes: dict[str, Any] = {"permissive_only": not unlicensed}
+    if holdout_fraction is not None:
+        changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
+    if unknown_licenses:
+        changes["keep_unlicensed"] = True
+    return dataclasses.replace(recipes.by_name(name), **changes)
 
 
 def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
@@ -173,6 +187,8 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from codegemma.data.report import NO_LIST
+
     console = Console()
     drops = Table(title="Dropped", title_justify="left")
     for column in ("stage", "rule", "files", "MB"):
@@ -194,4 +210,6 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
             f"{row['tokens']:,}",
         )
     console.print(kept)
+    if not manifest["settings"]["unsafe_lists"]:
+        console.print(NO_LIST, style="bold red", soft_wrap=True)
     console.print(f"{out / 'manifest.json'}", soft_wrap=True, highlight=False)

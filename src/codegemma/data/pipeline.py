@@ -26,6 +26,7 @@ from codegemma.data import (
     filters,
     read,
     report,
+    safety,
     shards,
     stages,
     steps,
@@ -43,7 +44,17 @@ from codegemma.text.tokenizer import FILE_NAMES, Tokenizer
 
 _SAMPLE_BYTES: Final = 24_000_000
 _RECORDS_PER_SHARD: Final = 4096
-STAGES: Final = ("read", "license", "filter", "copies", "contamination", "share", "pack")
+STAGES: Final = (
+    "read",
+    "removed",
+    "license",
+    "filter",
+    "unsafe",
+    "copies",
+    "contamination",
+    "share",
+    "pack",
+)
 """The stages that drop files, in their order."""
 _PACKAGES: Final = ("codegemma", "array-record", "sentencepiece", "tree-sitter-python")
 
@@ -59,6 +70,8 @@ class Settings:
         vocab_size: Size of the vocabulary to train, when there is no file.
         each: Take every child folder of a source as a repository.
         benchmarks: Files and folders of evaluation data to keep out.
+        removals: Lists of who asked to be left out, see `safety`.
+        unsafe_lists: Lists of unsafe content, see `safety`.
         seed: Seed of the held-out draw.
         cluster: Where the stages run; no byte depends on it.
     """
@@ -69,6 +82,8 @@ class Settings:
     vocab_size: int | None = None
     each: bool = False
     benchmarks: tuple[Path, ...] = ()
+    removals: tuple[Path, ...] = ()
+    unsafe_lists: tuple[Path, ...] = ()
     seed: int = 0
     cluster: Cluster = field(default_factory=Cluster)
 
@@ -96,6 +111,8 @@ class Settings:
             "tokenizer": tokenizer,
             "vocab_size": self.vocab_size,
             "thresholds": filters.THRESHOLDS_VERSION,
+            "removals": safety.fingerprint(self.removals),
+            "unsafe_lists": safety.fingerprint(self.unsafe_lists),
         }
 
 
@@ -118,7 +135,11 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     """
     if settings.tokenizer_file is not None:
         Tokenizer.from_file(settings.tokenizer_file)
-    locations = read.find_repositories(settings.sources, each=settings.each)
+    removals = safety.read_removals(settings.removals)
+    found = read.find_repositories(settings.sources, each=settings.each)
+    locations = [at for at in found if not removals.covers(at.name)]
+    if not locations:
+        raise InputError("nothing is left to train on: the removal list covers every repository")
     identity = settings.as_json() | {
         "repositories": [[at.name, at.version] for at in locations],
         "benchmarks": decontaminate.fingerprint(settings.benchmarks),
@@ -251,6 +272,8 @@ class _Run:
                 [found.repository.name, found.repository.version, found.repository.license]
                 for found in barred
             ],
+            "redacted": report.total_counts(found.redacted for found in inspected),
+            "unsafe": report.unsafe(identity["unsafe_lists"]),
             "funnel": report.funnel([found.input for found in everything], self._ledgers),
             "samples": {
                 stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
@@ -271,6 +294,11 @@ class _Run:
             benchmarks=BenchmarkIndex(decontaminate.read_benchmarks(settings.benchmarks)),
             benchmarks_hash=benchmarks_hash,
             locations=tuple(locations),
+            removals=safety.read_removals(settings.removals),
+            scanner=safety.read_unsafe_lists(settings.unsafe_lists),
+            lists_hash=json.dumps(
+                [settings.as_json()[key] for key in ("removals", "unsafe_lists")]
+            ),
             folder=self._folder,
         )
         extensions = settings.recipe.extensions

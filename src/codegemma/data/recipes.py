@@ -38,6 +38,7 @@ class DataRecipe:
         max_common_repositories: A word run found in more repositories is no contamination.
         permissive_only: Whether files without a known permissive licence are left out.
         keep_unlicensed: Whether, of those, the ones without any known licence are kept.
+        redact: Whether secrets and personal data are replaced.
         heldout: Repositories kept apart for testing, by name.
         holdout_fraction: Share of the repositories kept apart where none of `heldout` is among
             them, drawn by name.
@@ -63,6 +64,7 @@ class DataRecipe:
     max_common_repositories: int = 3
     permissive_only: bool = True
     keep_unlicensed: bool = False
+    redact: bool = True
     heldout: tuple[str, ...] = ()
     holdout_fraction: float = 0.01
 

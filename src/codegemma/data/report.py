@@ -2,6 +2,7 @@
 """What a run of the pipeline tells: one row per repository, sums per part, JSON on disk."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -80,6 +81,24 @@ def funnel(read: Iterable[Ledger], ledgers: Mapping[str, Ledger]) -> dict[str, A
         for language, row in left.items():
             table[language][stage] = list(row)
     return table
+
+
+def total_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counts by name."""
+    whole: Counter[str] = Counter()
+    for part in parts:
+        whole.update(part)
+    return dict(sorted(whole.items()))
+
+
+NO_LIST: Final = (
+    "NO LIST OF UNSAFE CONTENT WAS LOADED: nothing was looked for. Give lists with --unsafe-list."
+)
+
+
+def unsafe(lists: Sequence[str]) -> dict[str, Any]:
+    """Tell which lists of unsafe content were loaded, loudly when none was."""
+    return {"lists": list(lists), "warning": "" if lists else NO_LIST}
 
 
 def totals(rows: Sequence[dict[str, Any]], part: str) -> dict[str, int]:

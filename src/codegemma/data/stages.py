@@ -6,20 +6,23 @@ stage looks at one repository alone.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import decontaminate, dedup, filters, languages
+from codegemma.data import decontaminate, dedup, filters, languages, redact
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
+from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
+_NO_REMOVALS: Final = Removals()
 SIGNATURE_SIZE: Final = dedup.NUM_BANDS * dedup.NUM_ROWS
 
 
@@ -53,10 +56,11 @@ class Inspected:
         files: What is known of them, in the same order.
         input_hash: `content_hash` of what was read, before filters.
         input: What was read, by language (the rule is "read").
-        ledgers: What was dropped by the stages "read", "license" and "filter".
+        ledgers: What was dropped by "read", "removed", "license", "filter" and "unsafe".
         is_barred: Whether it has files and the licence of each keeps it out.
         signals: Of each file that a licence lets in: path, language, the rule that drops it or "",
             and what was measured; empty where only the outcome was read back.
+        redacted: How many values of each kind were replaced.
     """
 
     repository: Repository
@@ -66,6 +70,7 @@ class Inspected:
     ledgers: dict[str, Ledger]
     is_barred: bool = False
     signals: tuple[tuple[str, str, str, Signals], ...] = ()
+    redacted: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def content_hash(repository: Repository) -> str:
@@ -84,8 +89,10 @@ def inspect(
     benchmarks: BenchmarkIndex,
     input_hash: str,
     ledger: Ledger,
+    removals: Removals = _NO_REMOVALS,
+    scanner: UnsafeScanner | None = None,
 ) -> Inspected:
-    """Drop files by licence and rule, and measure what the later stages compare.
+    """Drop files by removal, licence, rule and list, redact, and measure what is compared later.
 
     Args:
         repository: As read.
@@ -93,8 +100,11 @@ def inspect(
         benchmarks: Evaluation texts to look for.
         input_hash: Its `content_hash`.
         ledger: What was left out when it was read.
+        removals: Files whose owners asked to be left out.
+        scanner: Looks for unsafe content; None looks for none.
     """
-    ledgers = {"read": ledger, "license": Ledger(), "filter": Ledger()}
+    ledgers = {stage: Ledger() for stage in ("removed", "license", "filter", "unsafe")}
+    ledgers["read"] = ledger
     read = Ledger()
     kept: list[File] = []
     measured: list[tuple[str, str, str, Signals]] = []
@@ -103,6 +113,9 @@ def inspect(
         language = languages.detect(file.path, file.text)
         read.add("read", file.size_bytes, language=language)
         where = f"{repository.name}/{file.path}"
+        if removals.covers(repository.name, file.path):
+            ledgers["removed"].add("asked for", file.size_bytes, language=language)
+            continue
         license = refused_license(file, repository, recipe=recipe)
         if license is not None:
             rule = f"license: {license or 'unknown'}"
@@ -116,25 +129,64 @@ def inspect(
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
             kept.append(file)
+    kept = _safe(kept, scanner, ledgers["unsafe"])
+    digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
+    redacted: Counter[str] = Counter()
+    if recipe.redact:
+        kept, redacted = redact.redact(kept)
     return Inspected(
         repository=with_files(repository, kept),
-        files=tuple(measure(file, benchmarks=benchmarks) for file in kept),
+        files=tuple(
+            measure(file, digest=digest, benchmarks=benchmarks)
+            for file, digest in zip(kept, digests, strict=True)
+        ),
         input_hash=input_hash,
         input=read,
         ledgers=ledgers,
         is_barred=bool(repository.files) and not num_licensed,
         signals=tuple(measured),
+        redacted=dict(sorted(redacted.items())),
     )
 
 
-def measure(file: File, *, benchmarks: BenchmarkIndex) -> Measured:
-    """Compute what the stages compare that look at all repositories."""
+def _safe(files: Sequence[File], scanner: UnsafeScanner | None, ledger: Ledger) -> list[File]:
+    """Leave out what the scanner finds, all files where it finds much, and paths that name people.
+
+    The ledger gets counts alone.
+    """
+    kept: list[File] = []
+    num_hits = 0
+    for file in files:
+        rule = scanner.scan(file.text) if scanner else ""
+        num_hits += bool(rule)
+        if not rule and redact.holds_personal_data(file.path):
+            rule = "person in path"
+        if rule:
+            ledger.add(rule, file.size_bytes, language=languages.detect(file.path, file.text))
+        else:
+            kept.append(file)
+    if num_hits <= MAX_UNSAFE_FILES:
+        return kept
+    for file in kept:
+        language = languages.detect(file.path, file.text)
+        ledger.add("repository with many hits", file.size_bytes, language=language)
+    return []
+
+
+def measure(file: File, *, digest: bytes, benchmarks: BenchmarkIndex) -> Measured:
+    """Compute what the stages compare that look at all repositories.
+
+    Args:
+        file: Redacted.
+        digest: `dedup.content_hash` of it before.
+        benchmarks: Evaluation texts to look for.
+    """
     body = filters.without_header(file.text)
     return Measured(
         path=file.path,
         size_bytes=file.size_bytes,
         language=languages.detect(file.path, file.text),
-        digest=dedup.content_hash(file.text),
+        digest=digest,
         signature=dedup.signature(body),
         hits=tuple(benchmarks.hits(body)),
     )

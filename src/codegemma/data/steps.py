@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +22,11 @@ from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Location, Repository
 from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
+from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
 from codegemma.text.tokenizer import Tokenizer
 
-_VERSION: Final = 6
+_VERSION: Final = 7
 """Raised when a stage's outcome changes for the same input, so that older results are not taken."""
 
 
@@ -37,6 +38,9 @@ class InspectJob:
         recipe: Data recipe.
         benchmarks: What to keep out.
         benchmarks_hash: Identity of the benchmarks.
+        removals: Files whose owners asked to be left out.
+        scanner: Looks for unsafe content.
+        lists_hash: Identity of both.
         locations: The repositories; a unit is one of them.
         folder: Where results are stored.
     """
@@ -45,6 +49,9 @@ class InspectJob:
     benchmarks: BenchmarkIndex
     benchmarks_hash: str
     locations: tuple[Location, ...]
+    removals: Removals = field(default_factory=Removals)
+    scanner: UnsafeScanner | None = None
+    lists_hash: str = ""
     folder: Path
 
 
@@ -96,12 +103,25 @@ def inspect(job: InspectJob, index: int) -> None:
     )
     digest = stages.content_hash(repository)
     path = _place(job.folder, "inspect", location.name)
-    facts = [digest, job.benchmarks_hash, _json_of(recipe), repository.licenses, ledger.as_json()]
+    facts = [
+        digest,
+        job.benchmarks_hash,
+        job.lists_hash,
+        _json_of(recipe),
+        repository.licenses,
+        ledger.as_json(),
+    ]
     key = _key(facts)
     if results.is_made(path, key=key):
         return
     inspected = stages.inspect(
-        repository, recipe=recipe, benchmarks=job.benchmarks, input_hash=digest, ledger=ledger
+        repository,
+        recipe=recipe,
+        benchmarks=job.benchmarks,
+        input_hash=digest,
+        ledger=ledger,
+        removals=job.removals,
+        scanner=job.scanner,
     )
     texts = json.dumps([file.text for file in inspected.repository.files]).encode()
     signed = [file.signature for file in inspected.files if file.signature is not None]
@@ -154,6 +174,7 @@ def read_inspected(folder: Path, name: str) -> Inspected:
         input=Ledger.from_json(head["input"]),
         ledgers={stage: Ledger.from_json(rows) for stage, rows in head["ledgers"].items()},
         is_barred=head["is_barred"],
+        redacted=head["redacted"],
     )
 
 
@@ -253,6 +274,7 @@ def _head_of(inspected: Inspected) -> dict[str, Any]:
         "input": inspected.input.as_json(),
         "ledgers": {stage: ledger.as_json() for stage, ledger in inspected.ledgers.items()},
         "is_barred": inspected.is_barred,
+        "redacted": inspected.redacted,
     }
 
 

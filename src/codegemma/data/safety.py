@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user names to be kept out: who asked to be removed, and lists of unsafe content.
+
+Reads text files, one entry a line, "#" for remarks. No list comes with the package: such lists are
+given out by those who keep them. A hit is counted under the name of its list; neither text nor
+entry is kept. Without a list nothing is looked for, and the report says so.
+
+Example of a removal list:
+    owner/name          a repository
+    owner/*             all of an owner's
+    name/path/*         files of a repository
+Example of a list of unsafe content:
+    term:some words     words side by side, in any case
+    sha256:9f86d0...    a file with line ends LF, in UTF-8
+    url:host.tld/path   an address that begins so, or any below the host
+"""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+
+from codegemma.data import shingles
+from codegemma.errors import InputError
+
+MAX_UNSAFE_FILES: Final = 3
+"""A repository with more hits is dropped whole."""
+
+_URL: Final = re.compile(r"https?://([\w.-]{1,255})(/[^\s\"'`<>]*)?", re.IGNORECASE)
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@runtime_checkable
+class UnsafeScanner(Protocol):
+    """Looks for unsafe content; picklable, since it is sent to workers."""
+
+    def scan(self, text: str) -> str:
+        """Give the name under which a file is dropped, "" when nothing was found."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListScanner:
+    """Looks for the terms, hashes and addresses of lists.
+
+    Args:
+        terms: Name of the list by words of a term.
+        hashes: Name of the list by sha256 in hexadecimal.
+        urls: Name of the list by host and beginning of the path.
+    """
+
+    terms: dict[tuple[str, ...], str]
+    hashes: dict[str, str]
+    urls: dict[tuple[str, str], str]
+
+    def scan(self, text: str) -> str:
+        """Give "LIST: term", "LIST: sha256" or "LIST: url" for the first hit, "" for none."""
+        if self.hashes:
+            name = self.hashes.get(hashlib.sha256(text.encode()).hexdigest())
+            if name:
+                return f"{name}: sha256"
+        return self._term(text) or self._url(text)
+
+    def _term(self, text: str) -> str:
+        if not self.terms:
+            return ""
+        longest = max(map(len, self.terms))
+        firsts = {term[0] for term in self.terms}
+        words = shingles.words(text)
+        for place, word in enumerate(words):
+            if word in firsts:
+                for size in range(1, longest + 1):
+                    name = self.terms.get(tuple(words[place : place + size]))
+                    if name:
+                        return f"{name}: term"
+        return ""
+
+    def _url(self, text: str) -> str:
+        for match in _URL.finditer(text) if self.urls else ():
+            labels = match[1].lower().strip(".").split(".")
+            for place in range(len(labels)):
+                host = ".".join(labels[place:])
+                for (listed, path), name in self.urls.items():
+                    if listed == host and (match[2] or "/").startswith(path):
+                        return f"{name}: url"
+        return ""
+
+
+def read_unsafe_lists(paths: Sequence[Path]) -> ListScanner:
+    """Read lists of unsafe content.
+
+    Raises:
+        InputError: A list cannot be read, or a line is no entry; the line is named, not shown.
+    """
+    scanner = ListScanner(terms={}, hashes={}, urls={})
+    for path in paths:
+        for number, line in _entries(path):
+            kind, _, value = line.partition(":")
+            value = value.strip()
+            words = tuple(shingles.words(value))
+            if kind == "term" and words:
+                scanner.terms[words] = path.name
+            elif kind == "sha256" and _SHA256.fullmatch(value):
+                scanner.hashes[value.lower()] = path.name
+            elif kind == "url" and value:
+                host, slash, rest = re.sub(r"\Ahttps?://", "", value).partition("/")
+                scanner.urls[host.lower(), slash + rest or "/"] = path.name
+            else:
+                raise InputError(
+                    f"line {number} of {path} is no entry: expected term:WORDS, sha256:64 "
+                    "hexadecimal digits, or url:HOST/PATH"
+                )
+    return scanner
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removals:
+    """Repositories and files whose owners asked to be left out, as patterns with "*"."""
+
+    patterns: tuple[str, ...] = ()
+
+    def covers(self, name: str, path: str = "") -> bool:
+        """Tell whether a repository, or a file of it, is to be left out."""
+        full = f"{name}/{path}" if path else name
+        return any(
+            fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(full, pattern)
+            for pattern in self.patterns
+        )
+
+
+def read_removals(paths: Sequence[Path]) -> Removals:
+    """Read removal lists.
+
+    Raises:
+        InputError: A list cannot be read.
+    """
+    lines = [line for path in paths for _, line in _entries(path)]
+    return Removals(patterns=tuple(sorted(set(lines))))
+
+
+def fingerprint(paths: Sequence[Path]) -> list[str]:
+    """Give name and sha256 of each list, for the manifest.
+
+    Raises:
+        InputError: One cannot be read.
+    """
+    found: list[str] = []
+    for path in paths:
+        data = "\n".join(line for _, line in _entries(path))
+        found.append(f"{path.name} {hashlib.sha256(data.encode()).hexdigest()}")
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"list {path} cannot be read: {reason}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            yield number, entry

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+import re
+import string
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import redact
+from codegemma.data.document import File
+from codegemma.text import syntax
+
+SOURCE = Path(__file__).parents[2] / "src" / "codegemma"
+LETTERS = string.ascii_letters + string.digits
+HEX = "0123456789abcdef"
+
+
+def draw(rng: random.Random, size: int, letters: str = LETTERS) -> str:
+    return "".join(rng.choice(letters) for _ in range(size))
+
+
+# 20 kinds of secrets: how the value looks, and the line it stands in.
+KINDS: dict[str, tuple[Callable[[random.Random], str], str]] = {
+    "aws id": (lambda r: "AKIA" + draw(r, 16, string.ascii_uppercase + "234567"), "x = '{}'"),
+    "aws key": (lambda r: draw(r, 40, LETTERS + "+/"), "aws_secret_access_key = '{}'"),
+    "github": (lambda r: "ghp_" + draw(r, 36), "headers['Authorization'] = 'token {}'"),
+    "github fine": (lambda r: "github_pat_" + draw(r, 22) + "_" + draw(r, 59), "x = ('{}')"),
+    "gitlab": (lambda r: "glpat-" + draw(r, 20), "# run with {}"),
+    "slack": (lambda r: f"xoxb-{draw(r, 12, string.digits)}-{draw(r, 24)}", 'x = "{}"'),
+    "slack hook": (
+        lambda r: f"T{draw(r, 8)}/B{draw(r, 8)}/{draw(r, 24)}",
+        "x = 'https://hooks.slack.com/services/{}'",
+    ),
+    "stripe": (lambda r: "sk_live_" + draw(r, 24), "stripe.api = '{}'"),
+    "google": (lambda r: "AIza" + draw(r, 35), "x = f('{}')"),
+    "jwt": (
+        lambda r: f"eyJ{draw(r, 20)}.eyJ{draw(r, 40)}.{draw(r, 43)}",
+        "cookies = {{'session': '{}'}}",
+    ),
+    "npm": (lambda r: "npm_" + draw(r, 36), "x = '//registry/:_auth={}'"),
+    "pypi": (lambda r: "pypi-AgEIcHlwaS5vcmc" + draw(r, 60), "x = '{}'"),
+    "openai": (lambda r: "sk-proj-" + draw(r, 44) + "7", "client = C('{}')"),
+    "sendgrid": (lambda r: f"SG.{draw(r, 22)}.{draw(r, 43)}", "x = '{}'"),
+    "twilio": (lambda r: "AC" + draw(r, 32, HEX), "x = '{}'"),
+    "azure": (lambda r: draw(r, 86, LETTERS + "+/") + "==", "x = 'Account=a;AccountKey={};B=c'"),
+    "hugging face": (lambda r: "hf_" + draw(r, 34), "login('{}')"),
+    "url": (lambda r: draw(r, 14), "x = 'postgres://admin:{}@db.internal:5432/prod'"),
+    "password": (lambda r: draw(r, 12) + "7!aK", "DB_PASSWORD = '{}'"),
+    "api key": (lambda r: draw(r, 32) + "4a", "config['apiKey'] = '{}'"),
+}
+
+
+def decoys(rng: random.Random) -> list[str]:
+    """Lines that look like secrets and are none."""
+    return [
+        f"commit = '{draw(rng, 40, HEX)}'",
+        f"SHA256 = '{draw(rng, 64, HEX)}'  # of the archive",
+        f"md5sum = '{draw(rng, 32, HEX)}'",
+        f"x = {{'integrity': 'sha512-{draw(rng, 86, LETTERS + '+/')}=='}}",
+        f"x = 'file.whl --hash=sha256:{draw(rng, 64, HEX)}'",
+        f"request_id = '{uuid.UUID(int=rng.getrandbits(128))}'",
+        f"password_hash = '$2b$12${draw(rng, 53)}'",
+        f"TOKEN_URL = 'https://login.host/{draw(rng, 20)}'",
+        f"secret_path = 'projects/p1/secrets/{draw(rng, 10)}/versions/1'",
+        "password = os.environ['DB_PASSWORD_2']",
+        "api_key = '<your-api-key-1>'",
+        "token = 'refresh_token_v2'",
+        "parser.add_argument('--password', help='Password 1 of 2')",
+        f"assert digest('abc') == '{draw(rng, 40, HEX)}'",
+        "token = '${GITHUB_TOKEN1}'",
+        "secret = 'EXAMPLE-KEY-1234567890'",
+        "AWS = 'AKIAIOSFODNN7EXAMPLE'",
+        "x = 'git@github.com:owner/repository.git'",
+        "version = '10.24.35.42'",
+        "x = weights@layer.transpose(1)",
+    ]
+
+
+def planted(rng: random.Random) -> tuple[list[File], dict[str, str]]:
+    """200 secrets and 200 decoys among the lines of this project's own code."""
+    paths = sorted((SOURCE / "data").glob("*.py")) + sorted((SOURCE / "evaluate").glob("*.py"))
+    values = {make(rng): kind for kind, (make, _) in KINDS.items() for _ in range(10)}
+    lines = [KINDS[kind][1].format(value) for value, kind in values.items()]
+    lines += [line for _ in range(10) for line in decoys(rng)]
+    rng.shuffle(lines)
+    files: list[File] = []
+    for index, path in enumerate(paths):
+        mine = lines[index :: len(paths)]
+        text = path.read_text(encoding="utf-8") + "\n\n" + "\n".join(mine) + "\n"
+        files.append(File(path=path.name, text=text))
+    return files, values
+
+
+def test_200_planted_secrets_are_found_and_no_decoy(record_property: Callable[..., None]) -> None:
+    files, values = planted(random.Random(20261128))
+
+    found = [file.text[f.start : f.end] for file in files for f in redact.find(file.text)]
+
+    missed = {kind for value, kind in values.items() if not any(value in x for x in found)}
+    invented = [x for x in found if not any(value in x for value in values)]
+    record_property("recall", 1 - len(missed) / len(values))
+    record_property("precision", 1 - len(invented) / len(found))
+    assert len(values) == 200
+    assert missed == set()
+    assert invented == []
+
+
+def test_text_that_parsed_still_parses_and_no_value_is_left() -> None:
+    files, values = planted(random.Random(7))
+    assert all(syntax.parses(file.text, "python") for file in files)
+
+    redacted, counts = redact.redact(files)
+
+    assert all(syntax.parses(file.text, "python") for file in redacted)
+    whole = "".join(file.text for file in redacted)
+    assert [kind for value, kind in values.items() if value in whole] == []
+    assert counts["key"] == 200
+
+
+def test_one_value_has_one_replacement_in_a_repository() -> None:
+    first, second = "AKIA" + "QWERTZUIOPASDFGH", "AKIA" + "YXCVBNMASDFGHJKL"
+    files = [
+        File(path="a.py", text=f"x = '{first}'\ny = '{second}'\n"),
+        File(path="b.py", text=f"z = '{second}'  # jane@doe.org, JANE@doe.org\n"),
+    ]
+
+    redacted, counts = redact.redact(files)
+
+    assert redacted[0].text == "x = 'REDACTED_KEY_1'\ny = 'REDACTED_KEY_2'\n"
+    assert redacted[1].text == "z = 'REDACTED_KEY_2'  # user1@example.com, user2@example.com\n"
+    assert counts == {"key": 3, "email": 2}
+
+
+def values(text: str, kind: str) -> list[str]:
+    return [text[f.start : f.end] for f in redact.find(text) if f.kind == kind]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("# mail jane.doe+x@mail.uni-a.de now", ["jane.doe+x@mail.uni-a.de"]),
+        ("Jane <jane@doe.co.uk>.", ["jane@doe.co.uk"]),
+        ("'me@example.com', 'a@test', 'b@x.invalid'", []),
+        ("git@github.com:a/b.git", []),
+        ("y = x@w.T + a@b.mean(0)", []),
+        ("icon@2x.png", []),
+        ("'lodash@4.17.21'", []),
+        ("@app.route('/')", []),
+        ("https://user@host.com/x", []),
+    ],
+)
+def test_addresses_of_people_are_told_from_what_looks_alike(text: str, found: list[str]) -> None:
+    assert values(text, "email") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("host = '52.95.110.1'", ["52.95.110.1"]),
+        ("'192.168.0.1', '10.1.2.3', '127.0.0.1', '0.0.0.0', '8.8.8.8'", []),
+        ("version = '52.95.110.1'", []),
+        ("Chrome/52.95.110.1", []),
+        ("oid 1.3.6.1.4.1.311", []),
+        ("'1.2.10.3'", []),
+        ("'300.95.110.1'", []),
+        ("listen('2a00:1450:4001:81b::200e')", ["2a00:1450:4001:81b::200e"]),
+        ("'fe80::1', '2001:db8::7', 'a::b', 'std::vector'", []),
+        ("'00:1b:44:11:3a:b7'", []),
+    ],
+)
+def test_public_addresses_are_told_from_versions(text: str, found: list[str]) -> None:
+    assert values(text, "ip") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (" * @author Jane Doe\n", ["Jane Doe"]),
+        ("__author__ = 'Jane M. Doe'\n", ["Jane M. Doe"]),
+        ("# Written by Jane Doe <jane@doe.org>\n", ["Jane Doe"]),
+        ("# Copyright 2020 Jane Doe\n", []),
+        ("author = get_author(Book, Name)\n", []),
+    ],
+)
+def test_names_are_found_where_a_mark_tells_them(text: str, found: list[str]) -> None:
+    assert values(text, "name") == found
+
+
+def test_the_body_of_a_private_key_is_replaced_line_by_line() -> None:
+    body = "\\n'\n    '".join(draw(random.Random(i), 64) for i in range(3))
+    text = f"KEY = ('-----BEGIN RSA PRIVATE KEY-----\\n'\n    '{body}\\n'\n    '-----END')\n"
+    assert syntax.parses(text, "python")
+
+    (redacted,), _ = redact.redact([File(path="k.py", text=text)])
+
+    assert syntax.parses(redacted.text, "python")
+    assert re.findall(r"[A-Za-z0-9]{30,}", redacted.text) == []
+    assert redacted.text.count("REDACTED_KEY_") == 3
+
+
+def test_large_data_in_a_uri_is_taken_out() -> None:
+    text = f"img = 'data:image/png;base64,{'QmFz' * 300}'\nsmall = 'data:image/png;base64,QmFz'\n"
+
+    (redacted,), counts = redact.redact([File(path="k.py", text=text)])
+
+    assert redacted.text == (
+        "img = 'data:image/png;base64,'\nsmall = 'data:image/png;base64,QmFz'\n"
+    )
+    assert counts == {"data_uri": 1}
+
+
+def test_a_path_that_names_a_person_is_told() -> None:
+    assert redact.holds_personal_data("home/jane@doe.org/a.py")
+    assert redact.holds_personal_data("home/jane@doe.org.py")
+    assert not redact.holds_personal_data("icons/logo@2x.py")
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "@", "a@", "1.", ":", "password", "-----BEGIN PRIVATE KEY-----", "A "]
+)
+def test_hostile_text_takes_linear_time(unit: str) -> None:
+    redact.find(unit * (400_000 // len(unit)))

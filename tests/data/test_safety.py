@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+import pickle
+from pathlib import Path
+
+import pytest
+
+from codegemma.data import safety
+from codegemma.errors import InputError
+
+FILE = "x = 'harmless'\n"
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.txt"
+    path.write_text(
+        "# remarks are no entries\n\nterm:Wicked Thing\nterm:vile\n"
+        "sha256:3BEC8B3F1C9A4A5F0D3A1A7A2B7E5D7E2C5B1D0F6E9A8C7B6A5D4C3B2A190807\n"
+        "url:https://evil.tld\nurl:host.tld/dark/\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (FILE, ""),
+        ("# a WICKED,\n# thing\n", "bad.txt: term"),
+        ("wicked_thing", ""),
+        ("wicked old thing", ""),
+        ("x = vile", "bad.txt: term"),
+        ("revile", ""),
+        ("see http://www.evil.tld/a", "bad.txt: url"),
+        ("see https://EVIL.tld.", "bad.txt: url"),
+        ("see https://notevil.tld/", ""),
+        ("see https://host.tld/dark/x", "bad.txt: url"),
+        ("see https://host.tld/light", ""),
+    ],
+)
+def test_terms_and_addresses_are_found_and_neither_entry_nor_text_is_told(
+    text: str, found: str, listed: Path
+) -> None:
+    assert safety.read_unsafe_lists([listed]).scan(text) == found
+
+
+def test_a_file_is_found_by_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "hashes"
+    # printf 'x = 1\n' | sha256sum
+    digest = "9e26bf369911c45c243c684147b23fc9e1dcfcf257d299a1c632016a6fcd33f4"
+    path.write_text(f"sha256:{digest}\n", encoding="utf-8")
+    scanner = pickle.loads(pickle.dumps(safety.read_unsafe_lists([path])))
+
+    assert scanner.scan("x = 1\n") == "hashes: sha256"
+    assert scanner.scan("x = 2\n") == ""
+
+
+@pytest.mark.parametrize("line", ["word", "sha256:12", "term:", "url:", "term:..."])
+def test_a_line_that_is_no_entry_is_named_and_not_shown(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad"
+    path.write_text(f"# one\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"line 2 of .*bad is no entry") as raised:
+        safety.read_unsafe_lists([path])
+    assert f" {line} " not in str(raised.value)
+
+
+def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        safety.read_unsafe_lists([tmp_path / "none"])
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="cannot be read: it is not UTF-8"):
+        safety.read_removals([tmp_path / "latin"])
+
+
+def test_removals_cover_repositories_owners_and_files(tmp_path: Path) -> None:
+    path = tmp_path / "removed"
+    path.write_text("jane/one\njoe/*\nlib/private/*\n# remark\n", encoding="utf-8")
+    removals = safety.read_removals([path])
+
+    assert removals.covers("jane/one")
+    assert removals.covers("jane/one", "a.py")
+    assert not removals.covers("jane/two")
+    assert removals.covers("joe/anything", "x/y.py")
+    assert removals.covers("lib", "private/a/b.py")
+    assert not removals.covers("lib", "public/a.py")
+    assert not safety.Removals().covers("x")
+
+
+def test_the_fingerprint_changes_with_an_entry_and_not_with_a_remark(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    path.write_text("a/b\n", encoding="utf-8")
+    first = safety.fingerprint([path])
+    path.write_text("# remark\na/b\n", encoding="utf-8")
+    second = safety.fingerprint([path])
+    path.write_text("a/c\n", encoding="utf-8")
+
+    assert first == second
+    assert safety.fingerprint([path]) != first
