@@ -42,6 +42,13 @@ def test_a_model_is_converted_in_layout_and_dtype(run, source, tmp_path):
     assert (tmp_path / "out" / "LICENSE").read_text() == "terms"
 
 
+def test_a_model_is_quantised(run, source, tmp_path):
+    ran = run("convert", str(source), str(tmp_path / "out"), "--quantize", "int4")
+    assert ran.status == 0, ran.err
+    assert open_checkpoint(tmp_path / "out").metadata.weights == "int4"
+    assert (tmp_path / "out" / "LICENSE").read_text() == "terms"
+
+
 def test_files_are_kept_to_the_size_asked_for(run, source, tmp_path):
     ran = run("convert", str(source), str(tmp_path / "out"), "--to", "hf", "--max-shard-mb", "1")
     assert ran.status == 0, ran.err
@@ -72,10 +79,12 @@ def test_a_model_becomes_a_gguf_file_once(run, source, tmp_path):
         (["--to", "hf"], "exists already; remove it or choose another name"),
         (["--to", "gguf"], "out: expected the name of a file that ends in .gguf"),
         (["--to", "onnx"], "'onnx' is not one of"),
-        (["--to", "hf", "--quantize", "int8"], "--quantize goes with --to gguf in this version"),
         (["--to", "hf", "--dtype", "float16"], "expected the dtype bfloat16 or float32"),
         (["--to", "hf", "--dtype", "int8"], "'int8' is not one of"),
-        ([], "Missing option '--to'"),
+        (["--quantize", "int2"], "'int2' is not one of"),
+        (["--quantize", "int8", "--to", "hf"], "no --to hf, no --dtype"),
+        (["--quantize", "int8", "--dtype", "float32"], "no --to hf, no --dtype"),
+        ([], "expected --to hf, native or gguf, or --quantize int8 or int4"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(run, source, tmp_path, words, message):

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 
 from codegemma.kernels import native
+from codegemma.kernels.formats import dequantise, quantise, to_channels
 from codegemma.kernels.product import multiply, take_rows
-from codegemma.kernels.weights import (
-    ChannelWeight,
-    QuantisedWeight,
-    dequantise,
-    quantise,
-    to_channels,
-)
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 
 PRODUCTS = Path(__file__).parents[1] / "golden" / "products.bin"
 ALL_PATHS = ("amx", "avx512", "avxvnni", "avx2", "neon", "portable")

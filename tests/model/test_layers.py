@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from codegemma.kernels.formats import quantise, to_channels
+from codegemma.kernels.weights import ChannelWeight
 from codegemma.model import layers
 
 FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -117,6 +119,32 @@ def test_far_positions_keep_exact_angles_whatever_the_activation_dtype():
         [-0.64639, -0.76301],
         atol=0.003,
     )
+
+
+def test_quantised_weights_are_multiplied_looked_up_and_unembedded():
+    # Whole numbers up to 127 of the largest are held exactly; so is x, whose largest is 127, too.
+    table = np.zeros((16, 32), np.float32)
+    table[3, :4] = [127, -5, 0, 2]
+    table[5, :2] = [1, 127]
+    q, scale = to_channels(*quantise(table, weights="int8"))
+    weight = ChannelWeight(q=jnp.asarray(q), scale=jnp.asarray(scale), shape=(32, 16))
+    x = jnp.zeros((1, 2, 32)).at[0, 1, :4].set(jnp.array([127.0, 1, 7, -2]))
+    product = layers.project(x, weight)
+    assert product.shape == (1, 2, 16)
+    assert product[0, 1, 3:6].tolist() == [16120, 0, 254]
+    assert layers.unembed(weight, x)[0, 1, 3].item() == 16120
+    rows = layers.embed(weight, jnp.array([[5, 3]]), dtype=jnp.float32)
+    np.testing.assert_allclose(rows[0, 1, :4], np.array([127, -5, 0, 2]) * 32**0.5, rtol=1e-6)
+
+
+def test_quantised_weights_of_one_input_share_a_call():
+    weight = ChannelWeight(
+        q=jnp.ones((32, 16), jnp.int8), scale=jnp.ones(16, jnp.float32), shape=(4, 8, 2, 8)
+    )
+    x = jnp.ones((1, 3, 4, 8), jnp.bfloat16)
+    first, second = layers.project_each(x, [weight, weight], num_dims=2)
+    assert (first.shape, first.dtype, second.shape) == ((1, 3, 2, 8), jnp.bfloat16, (1, 3, 2, 8))
+    assert set(first.reshape(-1).tolist()) == {32}
 
 
 def test_feed_forward_gates_with_the_tanh_form_of_gelu():

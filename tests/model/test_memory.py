@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 
+import numpy as np
 import pytest
 
 from codegemma.model import memory
@@ -28,6 +29,13 @@ def limit(folder, *, most, used, pages):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="/proc")
+@pytest.mark.parametrize("shape", [(3, 5), (1 << 21,), (0,)])
+def test_an_array_starts_where_jax_takes_it_as_it_is(shape):
+    made = memory.aligned_empty(shape, np.dtype(np.float16))
+    assert (made.shape, made.dtype, made.ctypes.data % 64) == (shape, np.float16, 0)
+    assert made.flags.c_contiguous
+
+
 def test_without_limits_it_is_what_the_machine_has(machine):
     assert memory.available_bytes() == 4 * GB
 

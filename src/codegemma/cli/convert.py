@@ -22,25 +22,28 @@ def convert(
         typer.Argument(metavar="DST", help="The folder or .gguf file to make.", show_default=False),
     ],
     to: Annotated[
-        Literal["hf", "native", "gguf"],
+        Literal["hf", "native", "gguf"] | None,
         typer.Option(
             help="hf: what transformers reads. native: that and our manifest. gguf: llama.cpp's.",
             show_default=False,
         ),
-    ],
+    ] = None,
     dtype: Annotated[
         Literal["bfloat16", "float32", "float16"] | None,
         typer.Option(help="Dtype of the weights; float16 in GGUF only.", show_default="as stored"),
     ] = None,
     quantize: Annotated[
         Literal["int8", "int4"] | None,
-        typer.Option(help="Quantise the matrices: Q8_0 or Q4_0 in GGUF.", show_default="no"),
+        typer.Option(
+            help="Quantise the weights to 8.5 or 4.5 bits each; Q8_0 or Q4_0 in GGUF.",
+            show_default="no",
+        ),
     ] = None,
     max_shard_mb: Annotated[
         int, typer.Option(help="Most megabytes of weights in one file.", min=1)
     ] = 5000,
 ) -> None:
-    """Write a model in another layout or dtype; licences and notices travel with it.
+    """Write a model in another layout or dtype, or quantised; licences and notices travel with it.
 
     DST appears when all of it is written; an interrupt leaves nothing. Takes a few megabytes of
     memory, however large the model.
@@ -50,9 +53,12 @@ def convert(
 
     from codegemma.model.export import convert_checkpoint, convert_to_gguf
     from codegemma.model.hub import resolve
+    from codegemma.model.quantise import quantise_checkpoint
 
-    if quantize and to != "gguf":
-        raise ConfigError(f"--quantize goes with --to gguf in this version, not with --to {to}")
+    if quantize is None and to is None:
+        raise ConfigError("expected --to hf, native or gguf, or --quantize int8 or int4")
+    if quantize is not None and to != "gguf" and (to == "hf" or dtype is not None):
+        raise ConfigError("--quantize writes layouts and dtypes of its own: no --to hf, no --dtype")
     folder = resolve(source)
     columns = (
         TextColumn("{task.description}"),
@@ -66,10 +72,15 @@ def convert(
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
+        max_bytes = max_shard_mb * 1_000_000
         if to == "gguf":
             convert_to_gguf(folder, target, dtype=dtype, quantize=quantize, progress=update)
+        elif quantize is not None:
+            quantise_checkpoint(
+                folder, target, weights=quantize, max_shard_bytes=max_bytes, progress=update
+            )
         else:
-            max_bytes = max_shard_mb * 1_000_000
+            assert to is not None
             convert_checkpoint(
                 folder, target, layout=to, dtype=dtype, max_shard_bytes=max_bytes, progress=update
             )

@@ -47,12 +47,14 @@ class Weights:
         params: Weights on the device.
         config: Sizes.
         dtype: Activation dtype.
+        cache_dtype: Dtype of the keys and values kept.
         lock: Held while the device works, so that requests take turns instead of competing.
     """
 
     params: Params
     config: ModelConfig
     dtype: Any
+    cache_dtype: Any
     lock: threading.Lock
 
 
@@ -414,7 +416,7 @@ def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
     length = cache_length(num_tokens, context_length=config.context_length)
     shape = (config.num_layers, num_rows, length, config.num_kv_heads, config.head_dim)
     # From numpy: an array made by jax would be one more program to compile.
-    zeros = np.zeros(shape, weights.dtype)
+    zeros = np.zeros(shape, weights.cache_dtype)
     return KVCache(
         jax.device_put(zeros), jax.device_put(zeros), jax.device_put(np.zeros(num_rows, np.int32))
     )

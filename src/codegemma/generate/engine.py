@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
@@ -33,6 +34,7 @@ from codegemma.generate.batch import (
     row_bucket,
 )
 from codegemma.generate.prefix_cache import Owner, PrefixCache
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, unstack_layers
 from codegemma.text.budget import fit_prompt
@@ -57,7 +59,8 @@ class Engine:
         config: Sizes.
         tokenizer: The model's vocabulary.
         info: What the completer says of itself; its `mode` is what "auto" stands for.
-        dtype: Activation dtype; weights are converted to it.
+        dtype: Activation dtype; weights are converted to it unless they are quantised. With
+            those, keys and values are kept in bfloat16.
         is_for_one: Whether the first prompt is read in pieces of one length, which spares a
             process that asks once a program, and rounds otherwise than later prompts are.
         prefix_cache_bytes: Most bytes of keys and values kept for later requests. With some, a
@@ -83,6 +86,7 @@ class Engine:
             params=_place(params, dtype=dtype, on_cpu=on_cpu),
             config=config,
             dtype=dtype,
+            cache_dtype=np.dtype(jnp.bfloat16) if _is_quantised(params) else dtype,
             lock=threading.Lock(),
         )
         self._was_asked = not is_for_one
@@ -281,7 +285,7 @@ class Engine:
         length = cache_length(num_tokens, context_length=config.context_length)
         row_bytes = (
             2 * config.num_layers * length * config.num_kv_heads * config.head_dim
-        ) * self._weights.dtype.itemsize
+        ) * self._weights.cache_dtype.itemsize
         return max(1, min(MAX_ROWS, _CACHE_BYTES // row_bytes))
 
     def _score_rows(
@@ -351,8 +355,14 @@ class Engine:
             )
 
 
+def _is_quantised(params: Params) -> bool:
+    return isinstance(params["embedding"], QuantisedWeight | ChannelWeight)
+
+
 def _place(params: Params, *, dtype: np.dtype, on_cpu: bool) -> Params:
     """Put weights on the device in `dtype`; on a CPU, layer by layer and without copying."""
+    if _is_quantised(params):
+        return params
     if not on_cpu:
         return jax.tree.map(lambda leaf: jax.device_put(leaf.astype(dtype)), params)
     host = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype, copy=False), params)

@@ -9,6 +9,7 @@ they get PSM, the documented one.
 """
 
 import hashlib
+import logging
 import os
 import platform
 from pathlib import Path
@@ -20,6 +21,7 @@ from codegemma.completion import Completer, CompleterInfo, Mode
 from codegemma.generate.engine import Engine
 from codegemma.generate.record import read_record
 from codegemma.generate.trimmed import Trimmed
+from codegemma.kernels import native
 from codegemma.model.checkpoint import Checkpoint, load_checkpoint
 from codegemma.model.config import ModelConfig
 from codegemma.model.folder import cache_folder, hub_revision
@@ -33,6 +35,7 @@ PREFIX_CACHE_BYTES: Final = 512 << 20
 """Most bytes of keys and values that a completer keeps for later requests."""
 
 _CACHE_SETTING: Final = "jax_compilation_cache_dir"
+_log = logging.getLogger(__name__)
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
@@ -46,7 +49,7 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
         name_or_path: Name of a model, its folder, or a GGUF file.
         dtype: "float32" or "bfloat16". None: on a CPU float32 for small models; otherwise what
             is stored. A large bfloat16 model stays bfloat16 on a CPU: float32 would take twice
-            the memory.
+            the memory. Quantised weights stay as they are, and are computed with in float32.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
@@ -85,7 +88,9 @@ def load_engine(
         return "float32" if dtype is None and is_small and device == "cpu" else dtype
 
     checkpoint = load_checkpoint(folder, dtype=choose)
-    chosen = checkpoint.params["embedding"].dtype
+    if checkpoint.metadata.weights and native.choose_path() is None:
+        _log.warning("%s: %s", name_or_path, native.describe())
+    chosen = checkpoint.params["final_norm"].dtype
     return Engine(
         checkpoint.params,
         config=checkpoint.config,
@@ -98,7 +103,7 @@ def load_engine(
             fingerprint=checkpoint.fingerprint,
             revision=hub_revision(folder),
             device=device,
-            dtype=str(chosen),
+            dtype=checkpoint.metadata.weights or str(chosen),
         ),
         dtype=chosen,
         is_for_one=is_for_one,

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from codegemma.kernels import native
-from codegemma.kernels.weights import LANES, ChannelWeight, QuantisedWeight
+from codegemma.kernels.formats import LANES
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 
 AnyQuantised: TypeAlias = QuantisedWeight | ChannelWeight
 

@@ -17,20 +17,20 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from codegemma.errors import CheckpointError
+from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert.hf import StoredTensor, stored_tensors
 from codegemma.model.export import MAX_SHARD_BYTES, write_checkpoint
-from codegemma.model.memory import available_bytes
+from codegemma.model.memory import aligned_empty, available_bytes
 from codegemma.model.metadata import Metadata
 from codegemma.model.params import Params, ParamSpec, param_specs
+from codegemma.model.quantised import read_quantised
 from codegemma.model.stored import StoredCheckpoint, open_checkpoint, parse_dtype
 from codegemma.text.tokenizer import Tokenizer
 
 # Fastest width of a strip when a matrix is copied transposed; measured, see `_copy_transposed`.
 _STRIP: Final = 16
-# jax uses a numpy array in place on a CPU only when it starts at a multiple of this.
-_ALIGNMENT: Final = 64
 _SPARE_BYTES: Final = 64 << 20
 
 
@@ -70,7 +70,7 @@ def load_checkpoint(
         folder: A folder of ours, one from Hugging Face, or a GGUF file.
         dtype: Dtype of the weights, bfloat16 or float32, by name or as numpy or jax know it;
             None keeps what is stored (float16 becomes float32). Or a function of the model's
-            configuration that gives one.
+            configuration that gives one. Quantised weights stay as they are.
         progress: Told the bytes of weights made so far and in all, from several threads.
 
     Raises:
@@ -82,8 +82,11 @@ def load_checkpoint(
         dtype = dtype(stored.config)
     wanted = stored.dtype if dtype is None else parse_dtype(dtype)
     specs = param_specs(stored.config)
-    _check_memory(stored.folder, specs, dtype=wanted)
-    params = _read_params(stored, specs, dtype=wanted, progress=progress)
+    if stored.metadata.weights:
+        params = read_quantised(stored, progress=progress)
+    else:
+        _check_memory(stored.folder, specs, dtype=wanted)
+        params = _read_params(stored, specs, dtype=wanted, progress=progress)
     stored.check_unchanged()
     return Checkpoint(
         config=stored.config,
@@ -123,6 +126,8 @@ def save_checkpoint(
         CheckpointError: The folder exists, the disk is full, or a weight is NaN or Inf.
         ConfigError: The dtype is unknown.
     """
+    if isinstance(params["embedding"], QuantisedWeight | ChannelWeight):
+        raise ConfigError("quantised weights are not saved; save floats, then quantise the folder")
     _check_shapes(params, config)
     wanted = parse_dtype(params["embedding"].dtype if dtype is None else dtype)
 
@@ -185,7 +190,7 @@ def _read_params(
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         try:
             for path, tensors in parts.items():
-                leaf = _aligned_empty(_leaf(specs, tensors[0]).shape, dtype)
+                leaf = aligned_empty(_leaf(specs, tensors[0]).shape, dtype)
                 for _ in pool.map(lambda tensor, leaf=leaf: fill(leaf, tensor), tensors):
                     pass
                 node = params["layers"] if path[0] == "layers" else params
@@ -250,10 +255,3 @@ def _copy_transposed(target: np.ndarray, source: np.ndarray) -> None:
     target, source = target.view(bits), source.view(bits)
     for start in range(0, len(source), _STRIP):
         target[:, start : start + _STRIP] = source[start : start + _STRIP].T
-
-
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    size_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size_bytes + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size_bytes].view(dtype).reshape(shape)

@@ -92,9 +92,49 @@ def write_checkpoint(
     Raises:
         CheckpointError: The folder exists, the disk is full, or a value is NaN or Inf.
     """
-    folder = Path(folder)
     tensors = {tensor.name: tensor for tensor in hf.stored_tensors(config)}
-    sizes = {name: math.prod(tensor.shape) * dtype.itemsize for name, tensor in tensors.items()}
+    write_folder(
+        Path(folder),
+        config=config,
+        metadata=metadata,
+        shapes={name: tensor.shape for name, tensor in tensors.items()},
+        dtypes=dict.fromkeys(tensors, dtype),
+        blocks=lambda name: blocks(tensors[name]),
+        dtype=dtype,
+        tokenizer_file=tokenizer_file,
+        licence_files=licence_files,
+        notices=notices or {},
+        layout=layout,
+        max_shard_bytes=max_shard_bytes,
+        replace=replace,
+    )
+
+
+def write_folder(
+    folder: Path,
+    *,
+    config: ModelConfig,
+    metadata: Metadata,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, np.dtype],
+    blocks: Callable[[str], Iterable[np.ndarray]],
+    dtype: np.dtype,
+    tokenizer_file: Path,
+    licence_files: Sequence[Path],
+    notices: Mapping[str, str],
+    layout: Layout,
+    max_shard_bytes: int,
+    replace: bool,
+) -> None:
+    """Write tensors of any names and dtypes, and what stands beside them in a model folder.
+
+    Args as of `write_checkpoint`, but shapes, dtypes and blocks go by the names in the files, and
+    `dtype` is only what `config.json` calls the weights.
+
+    Raises:
+        CheckpointError: The folder exists, the disk is full, or a value is NaN or Inf.
+    """
+    sizes = {name: math.prod(shape) * dtypes[name].itemsize for name, shape in shapes.items()}
     plan = hf.plan_shards(sizes, max_shard_bytes=max_shard_bytes)
     with atomic_folder(folder, replace=replace) as partial:
         _check_disk(partial, needed_bytes=sum(sizes.values()))
@@ -102,9 +142,9 @@ def write_checkpoint(
         for shard, names in plan.items():
             known[shard] = write_tensorfile(
                 partial / shard,
-                {name: tensors[name].shape for name in names},
-                dtype=dtype,
-                blocks=lambda name: blocks(tensors[name]),
+                {name: shapes[name] for name in names},
+                dtype=dtypes,
+                blocks=blocks,
             )
         if len(plan) > 1:
             places = {name: shard for shard, names in plan.items() for name in names}
@@ -117,7 +157,7 @@ def write_checkpoint(
             dtype=dtype,
             tokenizer_file=tokenizer_file,
             licence_files=licence_files,
-            notices=notices or {},
+            notices=notices,
         )
         if layout == "native":
             _write_json(partial / METADATA_NAME, metadata.raw)
@@ -151,9 +191,10 @@ def convert_checkpoint(
     kept = stored.dtype
     wanted = kept if dtype is None else parse_dtype(dtype)
     metadata = stored.metadata
-    if wanted != kept:
-        line = f"Converted the weights from {kept} to {wanted}."
-        metadata = dataclasses.replace(metadata, history=(*metadata.history, line))
+    if wanted != kept or metadata.weights:
+        line = f"Converted the weights from {metadata.weights or kept} to {wanted}."
+        history = (*metadata.history, line)
+        metadata = dataclasses.replace(metadata, weights=None, history=history)
     total = sum(math.prod(tensor.shape) for tensor in hf.stored_tensors(stored.config))
     done = 0
 
@@ -227,7 +268,8 @@ def convert_to_gguf(
                 progress(done * 4, total * 4)
 
     line = f"Written as GGUF with matrices of {kind}."
-    metadata = dataclasses.replace(stored.metadata, history=(*stored.metadata.history, line))
+    history = (*stored.metadata.history, line)
+    metadata = dataclasses.replace(stored.metadata, weights=None, history=history)
     with atomic_file(target) as partial:
         write_gguf(
             partial,
@@ -307,7 +349,11 @@ def _write_companions(
 ) -> None:
     """Write everything beside the weights: configuration, tokenizer, licences."""
     is_instruction = metadata.is_instruction
-    _write_json(folder / hf_config.CONFIG_NAME, hf_config.render_config(config, dtype=dtype.name))
+    is_quantised = metadata.weights is not None
+    _write_json(
+        folder / hf_config.CONFIG_NAME,
+        hf_config.render_config(config, dtype=dtype.name, is_quantised=is_quantised),
+    )
     _write_json(
         folder / hf_config.GENERATION_NAME,
         hf_config.render_generation_config(is_instruction=is_instruction),
@@ -335,7 +381,9 @@ def _write_companions(
 def _write_notice(path: Path, *, metadata: Metadata, dtype: np.dtype) -> None:
     """Add what the Gemma Terms of Use ask of a copy: their notice, and that it was modified."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    path.write_text(_add_notice(text, name=metadata.name, form=str(dtype)), encoding="utf-8")
+    path.write_text(
+        _add_notice(text, name=metadata.name, form=metadata.weights or str(dtype)), encoding="utf-8"
+    )
 
 
 def _add_notice(text: str, *, name: str, form: str) -> str:

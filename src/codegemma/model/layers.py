@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small pieces of a Gemma block: weight products, norm, rotary positions, feed-forward.
 
-Every product with a weight goes through `project`, `embed` or `unembed`, so that another form of
-weight (quantised, or with an adapter beside it) has three places to be known in, and no more.
+Every product with a weight goes through `project_each`, `embed` or `unembed`, so that another form
+of weight (quantised, or with an adapter beside it) has three places to be known in, and no more.
 
 Source: gemma_pytorch's reference implementation; where its order of rounding matters it is kept.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,13 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from codegemma.kernels.product import AnyQuantised, multiply, take_rows
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.products import sum_products
 
 DType = jnp.dtype | type
 _FLOAT32 = jnp.float32
 
 
-def project(x: Float[Array, "..."], weight: Float[Array, "..."], *, num_dims: int = 1) -> Array:
+def project(
+    x: Float[Array, "..."], weight: Float[Array, "..."] | AnyQuantised, *, num_dims: int = 1
+) -> Array:
     """Multiply the last `num_dims` axes of `x` with the first axes of `weight`.
 
     The work is one 2-D product: batch and time are one axis to it, which a CPU runs faster than
@@ -30,6 +35,33 @@ def project(x: Float[Array, "..."], weight: Float[Array, "..."], *, num_dims: in
 
     Example: `[B T N H] x [N H D] -> [B T D]` with `num_dims=2`.
     """
+    return project_each(x, [weight], num_dims=num_dims)[0]
+
+
+def project_each(
+    x: Float[Array, "..."],
+    weights: Sequence[Float[Array, "..."] | AnyQuantised],
+    *,
+    num_dims: int = 1,
+) -> list[Array]:
+    """Multiply with several weights of the same inputs, as `project` does with one.
+
+    Quantised ones share the rounding of `x` and one call of the kernel; they have no gradient.
+    """
+    quantised = [w for w in weights if isinstance(w, QuantisedWeight | ChannelWeight)]
+    if not quantised:
+        return [_project(x, weight, num_dims=num_dims) for weight in weights]
+    rows = x.reshape(-1, math.prod(quantised[0].shape[:num_dims]))
+    batch_shape = x.shape[: x.ndim - num_dims]
+    return [
+        product.astype(x.dtype).reshape(*batch_shape, *weight.shape[num_dims:])
+        for product, weight in zip(
+            multiply(rows, quantised, num_dims=num_dims), quantised, strict=True
+        )
+    ]
+
+
+def _project(x: Array, weight: Any, *, num_dims: int) -> Array:
     batch_shape, out_shape = x.shape[: x.ndim - num_dims], weight.shape[num_dims:]
     inputs = math.prod(weight.shape[:num_dims])
     product = _product(x.reshape(-1, inputs), weight.reshape(inputs, -1))
@@ -57,19 +89,27 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def embed(
-    table: Float[Array, "V D"], tokens: Int[Array, "B T"], *, dtype: DType
+    table: Float[Array, "V D"] | AnyQuantised, tokens: Int[Array, "B T"], *, dtype: DType
 ) -> Float[Array, "B T D"]:
     """Look tokens up and multiply by the square root of the width.
 
     The factor is rounded to `dtype` first (45.25 for the 2B in bfloat16, not 45.2548), as in the
     released models' training.
     """
+    if isinstance(table, QuantisedWeight | ChannelWeight):
+        scale = jnp.asarray(math.sqrt(table.shape[0]), dtype)
+        return take_rows(table, tokens).astype(dtype) * scale
     scale = jnp.asarray(math.sqrt(table.shape[1]), dtype)
     return table[tokens].astype(dtype) * scale
 
 
-def unembed(table: Float[Array, "V D"], hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
+def unembed(
+    table: Float[Array, "V D"] | AnyQuantised, hidden: Float[Array, "... D"]
+) -> Float[Array, "... V"]:
     """Logits in float32: products with the rows of the unscaled embedding table."""
+    if isinstance(table, QuantisedWeight | ChannelWeight):
+        [logits] = multiply(hidden.reshape(-1, hidden.shape[-1]), [table])
+        return logits.reshape(*hidden.shape[:-1], -1)
     rows = hidden.reshape(-1, table.shape[1])
     logits = sum_products(rows, table.astype(hidden.dtype), axes=(1, 1))
     return logits.reshape(*hidden.shape[:-1], table.shape[0])
@@ -107,5 +147,6 @@ def rotate(
 def feed_forward(x: Float[Array, "B T D"], layer: dict[str, Any]) -> Float[Array, "B T D"]:
     """GeGLU: `down(gelu(gate(x)) * up(x))`, GELU in its tanh form whatever a file may call it."""
     # In float32: a CPU would round to bfloat16 and back between all the steps of a GELU.
-    gate, up = (project(x, layer[name]).astype(_FLOAT32) for name in ("gate", "up"))
+    products = project_each(x, [layer["gate"], layer["up"]])
+    gate, up = (product.astype(_FLOAT32) for product in products)
     return project((jax.nn.gelu(gate, approximate=True) * up).astype(x.dtype), layer["down"])

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 
 from codegemma.completion import Mode
 from codegemma.errors import CheckpointError
+from codegemma.kernels.formats import WeightFormat
 from codegemma.model.folder import hub_cache_root, read_json_object
 
 METADATA_NAME: Final = "codegemma.json"
@@ -35,6 +36,7 @@ class Metadata:
         licence: SPDX expression, or "gemma" for the Gemma Terms of Use; None when unknown.
         training: How it came about (recipe, data, seed, versions); JSON values.
         history: What was done to the files since, in order, one sentence each.
+        weights: Format of quantised weights; None where they are floats.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Metadata:
     licence: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[str, ...] = ()
+    weights: WeightFormat | None = None
 
     @property
     def raw(self) -> dict[str, Any]:
@@ -55,6 +58,7 @@ class Metadata:
             "licence": self.licence,
             "training": dict(self.training),
             "history": list(self.history),
+            **({"weights": self.weights} if self.weights else {}),
         }
 
 
@@ -90,6 +94,12 @@ def parse_metadata(raw: Mapping[str, Any], *, place: str) -> Metadata:
             "training": dict(training),
             "history": [*history],
         } if all(isinstance(line, str) for line in history):
+            weights = raw.get("weights")
+            if weights not in (None, "int8", "int4"):
+                raise CheckpointError(
+                    f"{place}: expected weights to be int8 or int4 where they are quantised, "
+                    f"found {weights!r}; a newer version may have written it"
+                )
             return Metadata(
                 name=name,
                 is_instruction=is_instruction,
@@ -97,6 +107,7 @@ def parse_metadata(raw: Mapping[str, Any], *, place: str) -> Metadata:
                 licence=licence,
                 training=training,
                 history=tuple(history),
+                weights=weights,
             )
     modes = ", ".join(get_args(Mode)[1:])
     raise CheckpointError(

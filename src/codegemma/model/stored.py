@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels.formats import LANES, dequantise
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
@@ -64,13 +65,15 @@ class StoredCheckpoint:
         """bfloat16 when all of it is, else float32, which holds every value exactly.
 
         Of a GGUF file, bfloat16 when the matrices are: norms are float32 there. Quantised ones
-        count as such, since float32 would take four to eight times what the file does.
+        count as such, since float32 would take four to eight times what the file does. Of a
+        quantised folder, float32.
         """
+        if self.metadata.weights:
+            return _DTYPES["float32"]
         kinds: set[str] = set()
         for tensor in hf.stored_tensors(self.config):
             source = self.weights[tensor.name]
-            is_norm = len(tensor.shape) == 1
-            if not (is_norm and isinstance(source, gguf.GgufWeights)):
+            if tensor.is_matrix or not isinstance(source, gguf.GgufWeights):
                 kinds.add(source.entries[tensor.name].dtype)
         return _DTYPES["float32" if kinds & {"F32", "F16"} else "bfloat16"]
 
@@ -80,6 +83,10 @@ class StoredCheckpoint:
         Raises:
             CheckpointError: A value is not finite, the file changed, or `dtype` cannot hold it.
         """
+        if self.metadata.weights and tensor.is_matrix:
+            for q, scale in self.quantised_blocks(tensor):
+                yield dequantise(q, scale).astype(dtype, copy=False)
+            return
         file = self.weights[tensor.name]
         for block in file.blocks(tensor.name, num_rows=tensor.shape[0]):
             values = block.astype(dtype, copy=False)
@@ -88,6 +95,28 @@ class StoredCheckpoint:
                     f"{file.path}: the tensor {tensor.name} holds a value too large for {dtype}"
                 )
             yield values
+
+    def quantised_blocks(self, tensor: StoredTensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield q and scale of a quantised matrix, a few of its blocks of outputs at a time.
+
+        Raises:
+            CheckpointError: A value is none of the format's, or the file changed.
+        """
+        assert self.metadata.weights is not None
+        parts = hf.stored_parts(tensor, weights=self.metadata.weights)
+        q_name, scale_name = (part.name for part in parts)
+        files = self.weights[q_name], self.weights[scale_name]
+        scales = np.concatenate([block.copy() for block in files[1].blocks(scale_name)])
+        start = 0
+        for q in files[0].blocks(q_name):
+            if q.dtype == np.int8 and (q == -128).any():
+                raise CheckpointError(
+                    f"{files[0].path}: expected values from -127 to 127 in the tensor {q_name}, "
+                    "found -128"
+                )
+            scale = scales[start : start + len(q)].reshape(len(q), -1, LANES)
+            yield q.reshape(*scale.shape[:2], -1), scale
+            start += len(q)
 
     def check_unchanged(self) -> None:
         """Refuse the folder if a file of weights is no longer what it was when opened.
@@ -164,6 +193,7 @@ def open_checkpoint(
         config=config,
         num_padding_rows=num_padding_rows,
         is_tied=raw.get("tie_word_embeddings") is not False,
+        weight_format=metadata.weights,
     )
     if num_padding_rows:
         line = f"Dropped {num_padding_rows} rows of padding from the embedding table."

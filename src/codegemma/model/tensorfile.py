@@ -29,8 +29,13 @@ DTYPES: Final = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
 }
 """Dtypes whose values can be read; the header of any other tensor can."""
+
+FLOATS: Final = ("BF16", "F32", "F16")
+"""Those of weights that are not quantised."""
 
 BLOCK_BYTES: Final = 4 << 20
 """About how much one block holds."""
@@ -130,7 +135,7 @@ class TensorFile:
             file and tensor.
     """
 
-    readable: ClassVar[Collection[str]] = DTYPES.keys()
+    readable: ClassVar[Collection[str]] = FLOATS
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -195,10 +200,12 @@ class TensorFile:
 
 
 def is_finite(values: np.ndarray) -> bool:
-    """Whether no value of a contiguous BF16, F16 or F32 array is NaN or Inf.
+    """Whether no value of a contiguous array of a dtype in `DTYPES` is NaN or Inf.
 
-    Works on the bits, in pieces that stay in the processor's cache.
+    Works on the bits, in pieces that stay in the processor's cache; whole numbers always are.
     """
+    if values.dtype.kind in "iu":
+        return True
     name = next(name for name, dtype in DTYPES.items() if dtype == values.dtype)
     bits = values.reshape(-1).view(np.dtype(f"u{values.itemsize}"))
     scratch = np.empty(min(_FINITE_CHECK_ITEMS, bits.size), bits.dtype)
@@ -214,7 +221,7 @@ def write_tensorfile(
     path: Path,
     tensors: Mapping[str, tuple[int, ...]],
     *,
-    dtype: np.dtype,
+    dtype: np.dtype | Mapping[str, np.dtype],
     blocks: Callable[[str], Iterable[np.ndarray]],
 ) -> str:
     """Write a safetensors file, tensor by tensor.
@@ -222,8 +229,8 @@ def write_tensorfile(
     Args:
         path: The file, which is overwritten.
         tensors: Shape of each tensor by name, in the order of their bytes.
-        dtype: Dtype of all of them, one of `DTYPES`.
-        blocks: Gives a tensor's values as contiguous blocks of this dtype, in order.
+        dtype: Dtype of all of them, or of each by name; of those in `DTYPES`.
+        blocks: Gives a tensor's values as contiguous blocks of its dtype, in order.
 
     Returns:
         sha256 of the file, in hexadecimal.
@@ -231,12 +238,17 @@ def write_tensorfile(
     Raises:
         CheckpointError: A value is NaN or Inf.
     """
-    kind = next(name for name, known in DTYPES.items() if known == dtype)
+    dtypes = dtype if isinstance(dtype, Mapping) else dict.fromkeys(tensors, dtype)
+    kinds = {known: kind for kind, known in DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in tensors.items():
-        start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+        start, end = end, end + math.prod(shape) * dtypes[name].itemsize
+        header[name] = {
+            "dtype": kinds[dtypes[name]],
+            "shape": list(shape),
+            "data_offsets": [start, end],
+        }
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     digest = hashlib.sha256()
@@ -246,7 +258,7 @@ def write_tensorfile(
             file.write(part)
         for name in tensors:
             for block in blocks(name):
-                assert block.dtype == dtype, (name, block.dtype)
+                assert block.dtype == dtypes[name], (name, block.dtype)
                 if not is_finite(block):
                     raise CheckpointError(
                         f"refused to write {path.name}: the tensor {name} holds NaN or Inf"

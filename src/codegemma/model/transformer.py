@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from codegemma.kernels.weights import QuantisedWeight
 from codegemma.model import cache as kv_cache
 from codegemma.model import layers
 from codegemma.model.attention import attention
@@ -115,16 +116,25 @@ def forward_cached(
         for index, layer in enumerate(params["layers"]):
             carry, _ = traced_once(carry, (layer, jnp.asarray(index, jnp.int32)))
     else:
+        # Quantised weights stay whole, the kernel takes the layer's index; others are cut.
+        whole, cut = _part(params["layers"])
+
+        def numbered(carry: tuple[Array, Array, Array], inputs: tuple[Any, Array]) -> Any:
+            layer, index = inputs
+            chosen = {name: weight.of_layer(index) for name, weight in whole.items()}
+            return block(carry, (layer | chosen, index))
+
         indices = jnp.arange(config.num_layers)
-        carry, _ = jax.lax.scan(
-            block,
-            carry,
-            (params["layers"], indices),
-            unroll=config.num_layers if unroll else 1,
-        )
+        unrolled = config.num_layers if unroll else 1
+        carry, _ = jax.lax.scan(numbered, carry, (cut, indices), unroll=unrolled)
     x, all_k, all_v = carry
     hidden = layers.rms_norm(x, params["final_norm"], eps=config.norm_eps)
     return hidden, KVCache(all_k, all_v, cache.length + num_tokens)
+
+
+def _part(layer: dict[str, Any]) -> tuple[dict[str, QuantisedWeight], dict[str, Any]]:
+    whole = {name: w for name, w in layer.items() if isinstance(w, QuantisedWeight)}
+    return whole, {name: w for name, w in layer.items() if name not in whole}
 
 
 def _angles(positions: Int[Array, "B T"], config: ModelConfig) -> Angles:
@@ -135,9 +145,8 @@ def _queries_keys_values(
     x: Float[Array, "B T D"], layer: dict[str, Any], angles: Angles, config: ModelConfig
 ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]]:
     normed = layers.rms_norm(x, layer["attn_norm"], eps=config.norm_eps)
-    q = layers.rotate(layers.project(normed, layer["q"]), angles) * config.head_dim**-0.5
-    k = layers.rotate(layers.project(normed, layer["k"]), angles)
-    return q, k, layers.project(normed, layer["v"])
+    q, k, v = layers.project_each(normed, [layer["q"], layer["k"], layer["v"]])
+    return layers.rotate(q, angles) * config.head_dim**-0.5, layers.rotate(k, angles), v
 
 
 def _feed_forward(

@@ -9,15 +9,17 @@ no values: `checkpoint.py` does.
 Source: the conversion script and modelling code of transformers for Gemma.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from codegemma.errors import CheckpointError
+from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels.formats import WeightFormat, quantised_shapes
 from codegemma.model.config import ModelConfig
 from codegemma.model.folder import contained_file, read_json_object
-from codegemma.model.tensorfile import TensorFile, TensorSource
+from codegemma.model.tensorfile import FLOATS, TensorFile, TensorSource
 
 WEIGHTS_NAME: Final = "model.safetensors"
 INDEX_NAME: Final = "model.safetensors.index.json"
@@ -48,6 +50,11 @@ class StoredTensor:
     leaf: tuple[str, ...]
     layer: int | None
     is_product: bool
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it has two axes, as all but the norms; those may be quantised."""
+        return len(self.shape) == 2
 
 
 def stored_tensors(config: ModelConfig) -> Iterator[StoredTensor]:
@@ -91,6 +98,47 @@ def stored_tensors(config: ModelConfig) -> Iterator[StoredTensor]:
     yield single("model.norm.weight", "final_norm", width)
 
 
+class StoredPart(NamedTuple):
+    """A tensor of a file: its name, its shape, and the dtypes it may have there."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtypes: tuple[str, ...]
+
+
+def stored_parts(tensor: StoredTensor, *, weights: WeightFormat | None) -> tuple[StoredPart, ...]:
+    """Give the tensors of the files that a weight is stored as.
+
+    Floats are one. A quantised matrix is two, its values `NAME.q` and their scales `NAME.scale`,
+    with a row for each block of outputs; of int4 weights, the embedding is int8.
+
+    Raises:
+        ConfigError: The matrix has sizes that are not quantised.
+    """
+    if weights is None or not tensor.is_matrix:
+        return (StoredPart(tensor.name, tensor.shape, FLOATS),)
+    kind = part_format(tensor, weights=weights)
+    outputs, inputs = tensor.shape
+    try:
+        shapes = quantised_shapes(outputs, inputs, weights=kind)
+    except ConfigError as error:
+        raise ConfigError(f"{tensor.name}: {error}") from error
+    (blocks, groups, size_bytes), (_, _, lanes) = shapes
+    return (
+        StoredPart(
+            f"{tensor.name}.q",
+            (blocks, groups * size_bytes),
+            ("I8",) if kind == "int8" else ("U8",),
+        ),
+        StoredPart(f"{tensor.name}.scale", (blocks, groups * lanes), ("F16",)),
+    )
+
+
+def part_format(tensor: StoredTensor, *, weights: WeightFormat) -> WeightFormat:
+    """Format of one matrix of a quantised model: the embedding, also the output, is int8."""
+    return "int8" if tensor.name == EMBEDDING_NAME else weights
+
+
 def find_weights(folder: Path) -> dict[str, TensorFile]:
     """Find the file of every tensor in a folder, in one file or in shards with an index.
 
@@ -118,6 +166,7 @@ def match_weights(
     config: ModelConfig,
     num_padding_rows: int,
     is_tied: bool,
+    weight_format: WeightFormat | None = None,
 ) -> None:
     """Check that the tensors found are exactly those of `config`.
 
@@ -126,6 +175,7 @@ def match_weights(
         config: The model they should make.
         num_padding_rows: Rows of the embedding table beyond the vocabulary.
         is_tied: Whether the output may share the embedding; otherwise it must be stored, too.
+        weight_format: That of quantised weights; None where they are floats.
 
     Raises:
         CheckpointError: A tensor is missing, too many, of another shape or of a dtype that is not
@@ -135,22 +185,23 @@ def match_weights(
     is_one = len(set(paths)) == 1 and paths[0].suffix != ".safetensors"
     place = (paths[0] if is_one else paths[0].parent) if paths else "the folder"
     expected: set[str] = set()
-    for tensor in stored_tensors(config):
-        expected.add(tensor.name)
-        if tensor.name not in weights:
-            raise CheckpointError(f"{place}: the tensor {tensor.name} is missing")
-        file = weights[tensor.name]
-        entry = file.entries[tensor.name]
-        rows, *columns = tensor.shape
-        padding = num_padding_rows if tensor.name == EMBEDDING_NAME else 0
+    parts = (stored_parts(tensor, weights=weight_format) for tensor in stored_tensors(config))
+    for name, (rows, *columns), dtypes in itertools.chain.from_iterable(parts):
+        expected.add(name)
+        if name not in weights:
+            raise CheckpointError(f"{place}: the tensor {name} is missing")
+        file = weights[name]
+        entry = file.entries[name]
+        padding = num_padding_rows if name == EMBEDDING_NAME else 0
         if entry.shape != (rows + padding, *columns):
             raise CheckpointError(
-                f"{file.path}: expected the tensor {tensor.name} of shape "
+                f"{file.path}: expected the tensor {name} of shape "
                 f"{[rows + padding, *columns]}, found {list(entry.shape)}"
             )
-        if entry.dtype not in file.readable:
+        readable = file.readable if dtypes == FLOATS else dtypes
+        if entry.dtype not in readable:
             raise CheckpointError(
-                f"{file.path}: expected the tensor {tensor.name} as {', '.join(file.readable)}, "
+                f"{file.path}: expected the tensor {name} as {', '.join(readable)}, "
                 f"found {entry.dtype}"
             )
     if HEAD_NAME in weights:

@@ -19,6 +19,9 @@ CONFIG_NAME: Final = "config.json"
 GENERATION_NAME: Final = "generation_config.json"
 TOKENIZER_CONFIG_NAME: Final = "tokenizer_config.json"
 
+QUANTISED: Final = {"quant_method": "codegemma"}
+"""What says of our quantised weights that others cannot read them."""
+
 _SIZES: Final = {
     "vocab_size": "vocab_size",
     "width": "hidden_size",
@@ -92,7 +95,7 @@ def parse_config(raw: dict[str, Any], *, name: str, place: str) -> ModelConfig:
     faults += [
         f"{key} is set, which Gemma 1 does not have"
         for key in ("attention_bias", "quantization_config")
-        if raw.get(key)
+        if raw.get(key) and raw[key] != QUANTISED
     ]
     if not isinstance(rope, dict) or _rope_type(rope) != "default":
         faults.append(f"the rotary positions are scaled ({rope!r}), which Gemma 1 does not do")
@@ -118,7 +121,7 @@ def parse_config(raw: dict[str, Any], *, name: str, place: str) -> ModelConfig:
         raise CheckpointError(f"{place}: {error}") from error
 
 
-def render_config(config: ModelConfig, *, dtype: str) -> dict[str, Any]:
+def render_config(config: ModelConfig, *, dtype: str, is_quantised: bool = False) -> dict[str, Any]:
     """Give the config.json of a model; old and new spellings of a setting stand side by side."""
     return {
         "architectures": ["GemmaForCausalLM"],
@@ -140,6 +143,7 @@ def render_config(config: ModelConfig, *, dtype: str) -> dict[str, Any]:
         "bos_token_id": t.BOS_ID,
         "torch_dtype": dtype,
         "dtype": dtype,
+        **({"quantization_config": QUANTISED} if is_quantised else {}),
     }
 
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels import native
+from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
+from codegemma.model import quantised
+from codegemma.model.cache import init_cache
+from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
+from codegemma.model.export import convert_checkpoint
+from codegemma.model.manifest import write_manifest
+from codegemma.model.quantise import quantise_checkpoint
+from codegemma.model.stored import open_checkpoint
+from codegemma.model.transformer import forward_cached, unembed
+
+Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
+FORMATS = pytest.mark.parametrize("name", ["int8", "int4"])
+
+
+@pytest.fixture
+def folder(hf_folder, tmp_path, name):
+    quantise_checkpoint(hf_folder, tmp_path / name, weights=name)
+    return tmp_path / name
+
+
+@pytest.fixture
+def kernels():
+    if native.choose_path() is None:
+        pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
+
+
+def tensors_of(folder):
+    return safetensors.numpy.load_file(folder / "model.safetensors")
+
+
+def rewrite(folder, tensors):
+    """Put other tensors into a folder, its manifest made anew."""
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+    write_manifest(folder, known={})
+
+
+@FORMATS
+def test_it_loads_in_place_stacked_for_the_kernels(kernels, folder, name, config):
+    params = load_checkpoint(folder).params
+    q = params["layers"]["q"]
+    assert isinstance(q, QuantisedWeight)
+    assert (q.q.shape[:3], q.scale.shape, q.shape) == ((2, 4, 1), (2, 4, 1, 16), (32, 4, 16))
+    assert (q.q[1].reshape(4, -1) == tensors_of(folder)[f"{Q_PROJ}.q"]).all()
+    assert params["embedding"].shape == (32, config.vocab_size)
+    assert params["layers"]["attn_norm"].dtype == np.float32
+
+
+@FORMATS
+@pytest.mark.parametrize("kernel", ["native", "none"])
+def test_a_quantised_model_predicts_what_its_weights_in_float32_do(
+    kernel, folder, name, config, monkeypatch, tmp_path
+):
+    if kernel == "none":
+        monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    elif native.choose_path() is None:
+        pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
+    convert_checkpoint(folder, tmp_path / "wide", layout="native")
+    tokens = jnp.asarray([[2, 5, 900, 41, 300]])
+
+    def logits(path):
+        params = load_checkpoint(path).params
+        kind = ChannelWeight if kernel == "none" else QuantisedWeight
+        assert isinstance(params["embedding"], kind) == (path == folder)
+        cache = init_cache(config, batch=1, length=16, dtype=jnp.float32)
+        found = []
+        for piece in (tokens[:, :4], tokens[:, 4:]):
+            hidden, cache = forward_cached(
+                params, piece, cache, config=config, num_tokens=jnp.asarray([piece.shape[1]])
+            )
+            found.append(unembed(params, hidden))
+        return np.concatenate(found, axis=1)
+
+    exact = logits(tmp_path / "wide")
+    found = logits(folder)
+    # Activations rounded to int8: a few percent of the logits' spread after two layers. Weights in
+    # channels are one rounding more.
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 0.05 * exact.std()
+
+
+@FORMATS
+def test_a_broken_folder_is_refused_by_the_name_of_the_tensor(folder, name):
+    sound = tensors_of(folder)
+    scale, q = f"{Q_PROJ}.scale", f"{Q_PROJ}.q"
+    breaches = {
+        f"the tensor {scale} is missing": {scale: None},
+        f"the tensor {Q_PROJ} is none of this model's": {Q_PROJ: np.zeros((64, 32), np.float32)},
+        f"expected the tensor {q} of shape": {q: sound[q][:3]},
+        f"expected the tensor {q} as": {q: sound[q].astype(np.int16)},
+        f"expected finite values, found NaN or Inf in the tensor {scale}": {
+            scale: np.full_like(sound[scale], np.nan)
+        },
+    }
+    if name == "int8":
+        message = f"expected values from -127 to 127 in the tensor {q}, found -128"
+        breaches[message] = {q: np.full_like(sound[q], -128)}
+    for message, change in breaches.items():
+        changed = {key: value for key, value in (sound | change).items() if value is not None}
+        rewrite(folder, changed)
+        with pytest.raises(CheckpointError) as refusal:
+            load_checkpoint(folder)
+        assert message in str(refusal.value)
+
+
+@FORMATS
+def test_a_folder_of_floats_that_calls_itself_quantised_is_refused(hf_folder, tmp_path, name):
+    convert_checkpoint(hf_folder, tmp_path / "out", layout="native")
+    raw = json.loads((tmp_path / "out" / "codegemma.json").read_text())
+    (tmp_path / "out" / "codegemma.json").write_text(json.dumps(raw | {"weights": name}))
+    write_manifest(tmp_path / "out", known={})
+    with pytest.raises(CheckpointError, match=r"weight\.q is missing"):
+        open_checkpoint(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["int8"])
+def test_what_needs_more_memory_than_there_is_is_refused_unread(folder, name, monkeypatch):
+    monkeypatch.setattr(quantised, "available_bytes", lambda: 1000)
+    with pytest.raises(
+        CheckpointError, match=r"as int8 need 0\.07 GB of memory, 0\.00 GB are free"
+    ):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["int8"])
+def test_quantised_weights_are_not_saved_again(folder, name, config, tmp_path):
+    loaded = load_checkpoint(folder)
+    with pytest.raises(ConfigError, match="quantised weights are not saved"):
+        save_checkpoint(
+            tmp_path / "again",
+            config=config,
+            params=loaded.params,
+            tokenizer_file=loaded.tokenizer_file,
+            metadata=loaded.metadata,
+        )
+
+
+@pytest.mark.parametrize("name", ["int8"])
+def test_layers_of_channels_lie_apart(folder, name, monkeypatch):
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    layers = load_checkpoint(folder).params["layers"]
+    assert isinstance(layers, tuple)
+    assert layers[1]["down"].q.shape == (64, 32)
+    assert len(jax.tree.leaves(layers[0])) == 16
