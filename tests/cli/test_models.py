@@ -103,3 +103,9 @@ def test_the_table_is_for_reading(run, machine):
     assert lines["codegemma-1.1-2b"][1:6] == ["2.51", "B", "psm", "gemma", "-"]
     assert lines["codegemma-7b"][5] == "partly"
     assert lines["codegemma-2b"][5:7] == ["0.2", "MB"]
+
+
+def test_the_last_line_says_what_multiplies_quantised_weights(run, machine, monkeypatch):
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    assert run("models").out.splitlines()[-1].startswith("no native kernels, as CODEGEMMA_KERNEL")
+    assert isinstance(json.loads(run("models", "--json").out)["kernels"], list)

@@ -34,13 +34,13 @@ def test_the_environment_names_another_path(monkeypatch):
 
 def test_without_the_library_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(native, "_FILE_NAME", "absent.so")
-    native.load_library.cache_clear()
+    native._open_library.cache_clear()
     try:
         assert native.paths() == ()
         assert native.choose_path() is None
         assert "install a C++ compiler and CMake" in native.describe()
     finally:
-        native.load_library.cache_clear()
+        native._open_library.cache_clear()
 
 
 def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):

@@ -16,13 +16,15 @@ def models(as_json: options.Json = False) -> None:
     Any other model is named by its folder. Nothing is asked of the network.
     """
     from codegemma.cli.output import write_json
+    from codegemma.kernels import native
     from codegemma.model.hub import MODELS
 
     rows = [_describe(model) for model in MODELS]
     if as_json:
-        write_json({"models": rows})
+        write_json({"models": rows, "kernels": native.paths()})
         return
     _print_table(rows)
+    print(native.describe())
 
 
 def _describe(model: "KnownModel") -> dict[str, Any]:

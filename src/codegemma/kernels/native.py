@@ -3,7 +3,7 @@
 
 `pip install` builds it where there is a C++ compiler (`cpp/CMakeLists.txt`). A path is what one
 instruction set can do; the best one the processor has is taken, unless `CODEGEMMA_KERNEL` names
-another, or "none". Nothing is loaded at import.
+another, or "none". Nothing is loaded at import, not even jax.
 """
 
 import ctypes
@@ -12,8 +12,6 @@ import os
 import sysconfig
 from pathlib import Path
 from typing import Final
-
-import jax
 
 from codegemma.errors import ConfigError
 
@@ -28,8 +26,8 @@ _NONE: Final = "none"
 
 
 @functools.cache
-def load_library() -> ctypes.CDLL | None:
-    """Load the library and make its calls known to XLA; None where it was not built."""
+def _open_library() -> ctypes.CDLL | None:
+    """Open the library; None where it was not built."""
     # An editable installation leaves it among the installed packages, apart from its source.
     installed = Path(sysconfig.get_path("platlib")) / "codegemma" / "kernels"
     found = (folder / _FILE_NAME for folder in (Path(__file__).parent, installed))
@@ -38,14 +36,21 @@ def load_library() -> ctypes.CDLL | None:
         return None
     library = ctypes.CDLL(str(path))
     library.codegemma_paths.restype = ctypes.c_char_p
+    return library
+
+
+@functools.cache
+def _make_known(library: ctypes.CDLL) -> None:
+    """Make the library's calls known to XLA."""
+    import jax
+
     target = jax.ffi.pycapsule(library.codegemma_multiply)
     jax.ffi.register_ffi_target(MULTIPLY, target, platform="cpu")
-    return library
 
 
 def paths() -> tuple[str, ...]:
     """Names of the paths this processor can take, best first; empty without the library."""
-    library = load_library()
+    library = _open_library()
     return () if library is None else tuple(library.codegemma_paths().decode().split(","))
 
 
@@ -55,8 +60,36 @@ def choose_path() -> str | None:
     Raises:
         ConfigError: The environment names a path that this processor or installation lacks.
     """
+    import jax
+
+    library = _open_library()
+    path = _path_on_cpu()
+    if path is None or library is None or jax.default_backend() != "cpu":
+        return None
+    _make_known(library)
+    return path
+
+
+def describe() -> str:
+    """Say in one line what multiplies quantised weights on a CPU, and how to have it faster.
+
+    Raises:
+        ConfigError: As of `choose_path`.
+    """
+    path = _path_on_cpu()
+    if path is not None:
+        return f"native kernels for int8 and int4 weights: {path}"
+    if os.environ.get(SETTING) == _NONE:
+        return f"no native kernels, as {SETTING}={_NONE} asks: XLA multiplies int8 and int4 weights"
+    return (
+        "no native kernels: int8 and int4 weights work, several times slower; install a C++ "
+        "compiler and CMake (Debian: g++ cmake), then codegemma again"
+    )
+
+
+def _path_on_cpu() -> str | None:
     wanted = os.environ.get(SETTING, "")
-    if wanted == _NONE or jax.default_backend() != "cpu":
+    if wanted == _NONE:
         return None
     found = paths()
     if wanted and wanted not in found:
@@ -65,18 +98,3 @@ def choose_path() -> str | None:
             f"({', '.join(found) or 'there are none'})"
         )
     return wanted or next(iter(found), None)
-
-
-def describe() -> str:
-    """Say in one line what multiplies quantised weights here, and how to have it faster."""
-    path = choose_path()
-    if path is not None:
-        return f"native kernels for int8 and int4 weights: {path}"
-    if jax.default_backend() != "cpu":
-        return f"int8 and int4 weights are multiplied by XLA on the {jax.default_backend()}"
-    if os.environ.get(SETTING) == _NONE:
-        return f"no native kernels, as {SETTING}={_NONE} asks: XLA multiplies int8 and int4 weights"
-    return (
-        "no native kernels: int8 and int4 weights work, several times slower; install a C++ "
-        "compiler and CMake (Debian: g++ cmake), then codegemma again"
-    )
