@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import jax.numpy as jnp
+import numpy as np
 
 from codegemma.model import config as configs
-from codegemma.model.cache import free_slots, init_cache, write
+from codegemma.model.cache import BFLOAT16_BITS, free_slots, init_cache, to_floats, write
 
 
 def test_an_empty_cache_has_room_for_each_row_and_layer():
@@ -32,3 +33,12 @@ def test_a_write_beyond_the_last_slot_is_left_out():
     new = jnp.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
     after = write(stored, new, layer=0, slots=jnp.array([[3, 4, 5]]))
     assert after[0, 0, :, 0, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_bfloat16_is_kept_as_its_bits():
+    stored = jnp.zeros((1, 1, 4, 1, 2), BFLOAT16_BITS)
+    new = jnp.array([[[[1.5, -2.0]]]])
+    written = write(stored, new, layer=0, slots=jnp.array([[2]]))
+    assert written.dtype == np.uint16
+    assert written[0, 0, :, 0].tolist() == [[0, 0], [0, 0], [0x3FC0, 0xC000], [0, 0]]
+    assert to_floats(written[0, 0, 2]).tolist() == [[1.5, -2.0]]

@@ -17,6 +17,7 @@ from codegemma.errors import CheckpointError, ConfigError
 from codegemma.model import checkpoint as checkpoints
 from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.config import tiny
+from codegemma.model.memory import aligned_empty
 from codegemma.model.metadata import Metadata
 from codegemma.model.params import param_specs
 
@@ -287,7 +288,7 @@ def test_progress_ends_at_the_size_of_the_weights(hf_folder):
 
 
 def test_weights_on_a_cpu_are_used_where_they_were_read(config):
-    array = checkpoints._aligned_empty((3, 1000), BF16)
+    array = aligned_empty((3, 1000), BF16)
     array[:] = 1
     held = jax.device_put(array, jax.devices("cpu")[0], may_alias=True)
     assert held.unsafe_buffer_pointer() == array.ctypes.data

@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
@@ -35,6 +34,7 @@ from codegemma.generate.batch import (
 )
 from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
+from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params, unstack_layers
 from codegemma.text.budget import fit_prompt
@@ -86,7 +86,7 @@ class Engine:
             params=_place(params, dtype=dtype, on_cpu=on_cpu),
             config=config,
             dtype=dtype,
-            cache_dtype=np.dtype(jnp.bfloat16) if _is_quantised(params) else dtype,
+            cache_dtype=BFLOAT16_BITS if _is_quantised(params) else dtype,
             lock=threading.Lock(),
         )
         self._was_asked = not is_for_one

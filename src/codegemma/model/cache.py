@@ -5,19 +5,28 @@ Row b holds its tokens in slots 0 to `length[b] - 1`; rows may have different le
 slots hold is never read.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from codegemma.model.config import ModelConfig
+
+BFLOAT16_BITS: Final = np.dtype(np.uint16)
+"""Dtype of a cache that holds the bits of bfloat16 numbers.
+
+XLA on a CPU has no update of bfloat16 in place: it converts the whole cache to float32 and back at
+every step, in every layer.
+"""
 
 
 class KVCache(NamedTuple):
     """Keys and values of every layer, and how many tokens each row holds."""
 
-    k: Float[Array, "L B S K H"]
-    v: Float[Array, "L B S K H"]
+    k: Shaped[Array, "L B S K H"]
+    v: Shaped[Array, "L B S K H"]
     length: Int[Array, " B"]
 
 
@@ -30,15 +39,24 @@ def init_cache(
 
 
 def write(
-    stored: Float[Array, "L B S K H"],
+    stored: Shaped[Array, "L B S K H"],
     new: Float[Array, "B T K H"],
     *,
     layer: int | Int[Array, ""],
     slots: Int[Array, "B T"],
-) -> Float[Array, "L B S K H"]:
+) -> Shaped[Array, "L B S K H"]:
     """Put `new` into `slots` of `layer`; a slot at or beyond S is left out, never wrapped."""
     rows = jnp.arange(slots.shape[0])[:, None]
-    return stored.at[layer, rows, slots].set(new.astype(stored.dtype), mode="drop")
+    values = new.astype(stored.dtype)
+    if stored.dtype == BFLOAT16_BITS:
+        values = jax.lax.bitcast_convert_type(new.astype(jnp.bfloat16), BFLOAT16_BITS)
+    return stored.at[layer, rows, slots].set(values, mode="drop")
+
+
+def to_floats(values: Shaped[Array, "..."]) -> Float[Array, "..."]:
+    """Give a part of what is stored as floats."""
+    is_bits = values.dtype == BFLOAT16_BITS
+    return jax.lax.bitcast_convert_type(values, jnp.bfloat16) if is_bits else values
 
 
 def free_slots(

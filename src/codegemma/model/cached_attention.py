@@ -11,7 +11,9 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
+
+from codegemma.model.cache import to_floats
 
 BLOCK: Final = 128
 """Slots read at a time; a cache whose length is no multiple of it is read in one block."""
@@ -22,8 +24,8 @@ _MASKED: Final = -2.3819763e38  # gemma_pytorch's value: near the lowest float32
 
 def attend_cache(
     q: Float[Array, "B T N H"],
-    k: Float[Array, "L B S K H"],
-    v: Float[Array, "L B S K H"],
+    k: Shaped[Array, "L B S K H"],
+    v: Shaped[Array, "L B S K H"],
     *,
     layer: int | Int[Array, ""],
     query_slots: Int[Array, "B T"],
@@ -51,7 +53,7 @@ def attend_cache(
         zero = jnp.zeros_like(start)
         index = (jnp.asarray(layer, start.dtype), zero, start, zero, zero)
         sizes = (1, batch, block, num_kv_heads, head_dim)
-        return jax.lax.dynamic_slice(stored, index, sizes)[0].astype(q.dtype)
+        return to_floats(jax.lax.dynamic_slice(stored, index, sizes)[0]).astype(q.dtype)
 
     def add_block(index: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, out = state
