@@ -225,6 +225,7 @@ def _open_transformers(
     device = "cpu" if info.device == "cpu" else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise PrerequisiteError(f"torch does not see the {info.device} that ours runs on")
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, info.dtype), local_files_only=True
     ).to(device)
