@@ -34,7 +34,10 @@ class Engine:
 
 @pytest.fixture
 def run(write_run):
-    (run,) = read_runs([write_run("one", [1.0, 0.0], task=TASK, sampling={"max_tokens": 128})])
+    path = write_run("one", [1.0, 0.0], task=TASK, sampling={"max_tokens": 128})
+    samples = path / TASK / "samples.jsonl"
+    samples.write_text(samples.read_text().replace("[2, 10]", "[2, 10, 0]"))
+    (run,) = read_runs([path])
     return run
 
 
@@ -67,8 +70,8 @@ def test_both_engines_complete_the_same_prompts_one_at_a_time(run, peer, tmp_pat
 
     (found,), told = measure(run, engine, tmp_path)
 
-    # The longest prompt once to warm up, then each in order.
-    assert engine.asked == [((2, 10), 128), ((2, 10), 128), ((2, 11), 128)]
+    # One as long as the longest to warm up, and turned about; then each in order.
+    assert engine.asked == [((2, 0, 10), 128), ((2, 10, 0), 128), ((2, 11), 128)]
     assert (found.n, found.tokens, found.peer_tokens, found.same_texts) == (2, 2, 4, 1)
     assert (found.peer, found.dtype, found.device) == ("transformers 5.0", "float32", "cpu")
     assert [now[1:] for now in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]

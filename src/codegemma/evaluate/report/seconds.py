@@ -258,8 +258,13 @@ def _timed(
     *,
     tell: Callable[[int], None],
 ) -> _Timed:
-    """Draw the longest prompt once untimed, which loads and compiles, then all in order."""
-    draw(max(prompts, key=len), max_tokens)
+    """Draw once untimed, which loads and compiles, then all prompts in order.
+
+    The first is as long as the longest prompt and like none of them, so that no engine has read
+    any before its time is taken.
+    """
+    start, *rest = max(prompts, key=len)
+    draw((start, *reversed(rest)), max_tokens)
     total, texts = 0.0, list[list[int]]()
     for prompt in prompts:
         began = time.monotonic()
