@@ -128,6 +128,7 @@ def test_parts_are_merged(run, fakes, data, one_sandbox, tmp_path):
         (("humaneval", "--mode", "x"), "--mode must be one of auto"),
         (("humaneval", "--n", "2", "--temperature", "0"), "2 samples need a temperature above 0"),
         (("humaneval", "--limit", "0"), "--limit"),
+        (("humaneval", "--gate", "pass@1"), "a gate is METRIC<=FRACTION"),
         (("mbpp",), "mbpp/mbpp.jsonl.gz is not in"),
     ],
 )
@@ -142,6 +143,40 @@ def test_mistakes_are_one_line_before_anything_is_loaded(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("gate", "status"),
+    [("pass@1<=0.25", 0), ("pass@1>=0.25", 0), ("pass@1.high<=0.25", 3), ("pass@1>=0.5", 3)],
+)
+def test_gate_decides_the_exit_status(run, fakes, data, one_sandbox, tmp_path, gate, status):
+    words = ("evaluate", "humaneval", "--out", str(tmp_path / "out"), "--gate", gate)
+
+    shown = run(*words, completer=fakes.ScriptedCompleter(_answer))
+
+    assert shown.status == status
+    assert shown.out.startswith("humaneval\n  pass@1")
+    assert shown.err.count("\n") == (status == 3)
+    assert status == 0 or f"humaneval: the gate {gate} is not kept, with 0." in shown.err
+
+
+def test_gate_about_what_was_not_run_is_a_mistake(run, fakes, data, one_sandbox, tmp_path):
+    words = ("evaluate", "humaneval", "--out", str(tmp_path / "out"), "--gate", "exact<=0.1")
+
+    shown = run(*words, completer=fakes.ScriptedCompleter(_answer))
+
+    assert shown.status == 2
+    assert "no task that was run has what the gate exact<=0.1 is about" in shown.err
+
+
+def test_prepared_data_is_read_where_a_task_asks_for_it(run, data, one_sandbox, tmp_path):
+    words = ("evaluate", "memorization:train", "--out", str(tmp_path / "out"))
+
+    assert "memorization:train reads training data" in run(*words).err
+    shown = run(*words, "--data", str(tmp_path / "gone"))
+
+    assert shown.status == 2
+    assert "gone holds no tokenizer" in shown.err
 
 
 def test_unnamed_data_folder_is_asked_for(run, one_sandbox, tmp_path, monkeypatch):

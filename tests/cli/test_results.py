@@ -33,13 +33,19 @@ def test_page_shows_value_interval_and_what_it_rests_on():
 
 
 def test_page_shows_parts_of_a_task_below_the_whole():
-    groups = {"algebra": {"exact-match": _metric(0.5, 0.1, 0.9, 2, 2.0)}}
+    groups = {
+        "algebra": {"exact-match": _metric(0.5, 0.1, 0.9, 2, 2.0)},
+        "logic": {"exact-match": _metric(0.25, 0.2, 0.3, 200, 200.0)},
+    }
 
     assert results.page(RESULT | {"group": groups}).splitlines()[1:] == [
         "  pass@1                 2.6 %  (1.7 to 3.7)  n 1033, worth 101",
         "  exact-match          100.0 %  (99.8 to 100.0)  n 164",
         "  exact-match algebra   50.0 %  (10.0 to 90.0)  n 2",
+        "  exact-match logic     25.0 %  (20.0 to 30.0)  n 200",
     ]
+    alone = {"logic": groups["logic"]}
+    assert results.page(RESULT | {"group": alone}) == results.page(RESULT)
 
 
 def test_page_says_what_is_missing_refused_and_cut():

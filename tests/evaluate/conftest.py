@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -61,3 +61,40 @@ def few_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "human-eval" / "HumanEval.jsonl").write_text(lines)
     monkeypatch.setenv("CODEGEMMA_BENCHMARKS", str(folder))
     return folder
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Callable[..., Path]:
+    """Write prepared data of given documents, a record each, under the golden vocabulary."""
+    pytest.importorskip("array_record", reason="array-record is not installed")
+    from codegemma.data.shards import PARTS, Record, RecordFile, pack_record, write_shards
+
+    def write(*, train: Sequence[str], heldout: Sequence[str] = ()) -> Path:
+        folder = tmp_path / "prepared"
+        (folder / "shards").mkdir(parents=True)
+        shards = {}
+        for part, texts in zip(PARTS, (train, heldout), strict=True):
+            packed = [
+                pack_record(
+                    Record(
+                        files=(
+                            RecordFile(
+                                path=f"{part}{n}.py", text=text, suffix_starts=(), origin="a@1:1"
+                            ),
+                        ),
+                        max_tokens=1024,
+                    )
+                )
+                for n, text in enumerate(texts)
+            ]
+            shards[part] = (
+                write_shards(folder / "shards", part, packed, records_per_shard=100)
+                if packed
+                else []
+            )
+        manifest = {"format": 1, "shards": shards}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        shutil.copy(ROOT / "tests" / "golden" / "tokenizer" / "tokenizer.model", folder)
+        return folder
+
+    return write

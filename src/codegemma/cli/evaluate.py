@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`codegemma evaluate TASK...`: measure a model on benchmarks; run again to go on."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,14 @@ Temperature = Annotated[
         min=0.0,
         max=100.0,
     ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Prepared data, whose documents memorization looks for."),
+]
+Gates = Annotated[
+    list[str] | None,
+    typer.Option("--gate", help="Exit with 3 unless METRIC<=FRACTION (or >=); may be given again."),
 ]
 MaxTokens = Annotated[
     int | None, typer.Option(help="Most tokens of a sample; default is the task's own.", min=1)
@@ -63,6 +72,8 @@ def evaluate(
         int, typer.Option(help="Prompts given to the model together; 1 for parity.", min=1)
     ] = 16,
     isolation: options.Isolation = "bubblewrap",
+    data: Data = None,
+    gate: Gates = None,
     no_score: Annotated[
         bool, typer.Option("--no-score", help="Draw alone; run again without it to score.")
     ] = False,
@@ -70,11 +81,12 @@ def evaluate(
 ) -> None:
     """Complete the problems of benchmarks, run what came out in a sandbox, and count what passes.
 
-    Data is read below $CODEGEMMA_BENCHMARKS. OUT/TASK gets samples, scores, settings and result;
-    what is there already is neither drawn nor scored again.
+    Benchmark data is read below $CODEGEMMA_BENCHMARKS. OUT/TASK gets samples, scores, settings and
+    result; what is there already is neither drawn nor scored again.
     """
     from codegemma.evaluate.drawing import DrawSettings
     from codegemma.evaluate.folder import Shard
+    from codegemma.evaluate.gate import Gate
     from codegemma.evaluate.registry import find_tasks
     from codegemma.evaluate.runner import RunSettings
 
@@ -94,16 +106,32 @@ def evaluate(
         limit=limit,
         shard=Shard.parse(shard),
     )
+    gates = [Gate.parse(text) for text in gate or ()]
     chosen = [task for name in tasks for task in find_tasks(name)]
     with results.sandbox(isolation, is_wanted=not no_score) as sandbox:
         runs = _run_each(
-            chosen, out=out, model=model, sandbox=sandbox, settings=settings, merge=merge or ()
+            chosen,
+            out=out,
+            model=model,
+            sandbox=sandbox,
+            settings=settings,
+            merge=merge or (),
+            prepared=data,
         )
-        for result in runs:
-            if as_json:
-                output.write_json(result)
-            else:
-                output.write_text(results.page(result))
+        found = [_shown(result, as_json=as_json) for result in runs]
+    breaches = [words for each in gates for words in each.breaches(found)]
+    if breaches:
+        print(f"codegemma: {'; '.join(breaches)}", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+def _shown(result: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    """Print a result as soon as it is there, and give it."""
+    if as_json:
+        output.write_json(result)
+    else:
+        output.write_text(results.page(result))
+    return result
 
 
 def _run_each(
@@ -114,6 +142,7 @@ def _run_each(
     sandbox: "Sandbox | None",
     settings: "RunSettings",
     merge: "Sequence[Path]",
+    prepared: Path | None,
 ) -> "Iterator[dict[str, Any]]":
     """Yield the results of tasks.
 
@@ -135,6 +164,7 @@ def _run_each(
                     sandbox=sandbox,
                     settings=settings,
                     merge=merge,
+                    prepared=prepared,
                     listener=listener,
                 )
         except PrerequisiteError as error:

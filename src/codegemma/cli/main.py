@@ -3,7 +3,8 @@
 
 A verb is one function in a module of its own name, imported when it is asked for: the page of
 `codegemma --help` is drawn from the table below alone. Exit status: 0; 2 with one line on stderr
-for the user's mistake; 1 with a traceback for ours; 130 for an interrupt.
+for the user's mistake; 1 with a traceback for ours; 3 for a gate that was not kept; 130 for an
+interrupt.
 """
 
 import importlib

@@ -58,7 +58,8 @@ def progress() -> "Generator[Listener]":
 def page(result: dict[str, Any]) -> str:
     """Lay a result out for a person, a metric a line."""
     rows = list(result["metric"].items())
-    for group, metric in result.get("group", {}).items():
+    groups = result.get("group", {})
+    for group, metric in groups.items() if len(groups) > 1 else ():
         rows += [(f"{name} {group}", found) for name, found in metric.items()]
     lines = [f"{result['task']}"]
     width = max((len(name) for name, _ in rows), default=0)

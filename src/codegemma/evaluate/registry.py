@@ -31,6 +31,7 @@ MODULES: Final[Mapping[str, str]] = {
     "winogrande": "language",
     "gsm8k": "language",
     "math": "language",
+    "memorization": "memorization",
 }
 """The module of each name."""
 

@@ -14,11 +14,17 @@ from typing import Any
 
 from codegemma.completion import Completer
 from codegemma.errors import ConfigError
-from codegemma.evaluate.benchmark import benchmark_folder
 from codegemma.evaluate.drawing import DrawSettings, draw_samples
 from codegemma.evaluate.folder import RunFolder, Shard, write_json
 from codegemma.evaluate.provenance import program_versions, session, shared_settings
-from codegemma.evaluate.scoring import GROUP, Listener, Progress, Scorer, check_sandbox
+from codegemma.evaluate.scoring import (
+    GROUP,
+    Listener,
+    Progress,
+    Scorer,
+    check_sandbox,
+    data_folder,
+)
 from codegemma.evaluate.store import LineFile, hash_prompt, write_sample
 from codegemma.evaluate.summary import summarize
 from codegemma.evaluate.task import Problem, Sample, Task
@@ -58,6 +64,7 @@ def run_task(
     sandbox: Sandbox | None,
     settings: RunSettings | None = None,
     merge: Iterable[Path] = (),
+    prepared: Path | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Draw and score what is missing in a folder, and write the result there.
@@ -70,6 +77,7 @@ def run_task(
         sandbox: Runs programs; None draws alone.
         settings: What is run; None takes every default.
         merge: Folders of runs of the same settings whose samples and scores are taken over.
+        prepared: Folder of prepared data, for tasks that read it.
         listener: Told of every step.
 
     Returns:
@@ -79,7 +87,7 @@ def run_task(
         CodegemmaError: The data, the model, the sandbox or the folder is not as it should be.
     """
     settings = settings or RunSettings()
-    data = benchmark_folder(task.files)
+    data = data_folder(task, prepared)
     problems = settings.choose(task.problems(data))
     if not problems:
         raise ConfigError(
@@ -103,6 +111,8 @@ def run_task(
             scorer.score(list(samples.values()), listener=listener)
         if len(samples) < total or model not in folder.models():
             completer = open_completer()
+            if task.check_model is not None:
+                task.check_model(completer, data)
             fixed = shared_settings(task, data, settings.draw, info=completer.info)
             about = session(settings.draw, model=model, device=completer.info.device)
             folder.record(fixed, session=about)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from codegemma.errors import InputError
+from codegemma.errors import ConfigError, InputError
 from codegemma.evaluate.benchmark import benchmark_folder
 from codegemma.evaluate.judge import Judge, variants_of
 from codegemma.evaluate.provenance import program_versions
@@ -141,7 +141,7 @@ def score_samples(
     """
     if not file.is_file():
         raise InputError(f"there is no file {file}")
-    problems = list(task.problems(benchmark_folder(task.files)))
+    problems = list(task.problems(data_folder(task, None)))
     samples = _with_ids(read_samples(file), problems, task, file)
     for sample in samples:
         variants_of(task, sample)  # refuses before anything runs
@@ -153,6 +153,27 @@ def score_samples(
         scorer.score(samples, listener=listener)
     result = summarize(task, problems, samples, scorer.scores_of(samples))
     return result | {"file": str(file), "scoring": program_versions(task)}
+
+
+def data_folder(task: Task, prepared: Path | None) -> Path:
+    """Give the folder that a task's problems are read from.
+
+    Args:
+        task: The task.
+        prepared: What the user gave for tasks that read prepared data, None if nothing.
+
+    Raises:
+        ConfigError: Prepared data is needed and was not given.
+        PrerequisiteError: The benchmark folder is not there.
+    """
+    if not task.reads_prepared:
+        return benchmark_folder(task.files)
+    if prepared is None:
+        raise ConfigError(
+            f"{task.name} reads training data: codegemma evaluate {task.name} --data FOLDER, a "
+            "folder that codegemma prepare wrote"
+        )
+    return prepared
 
 
 def check_sandbox(task: Task, sandbox: Sandbox) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codegemma.completion import FinishReason, Prompt, Sampling, Timings
+from codegemma.completion import Completer, FinishReason, Prompt, Sampling, Timings
 from codegemma.errors import ConfigError
 from codegemma.evaluate.benchmark import BenchmarkFile
 from codegemma.sandbox.program import Language, Limits, Outcome, Program
@@ -86,6 +86,9 @@ class Task:
         language: Language of its programs; None: it runs none, and needs no sandbox.
         limits: Bounds of each program.
         keeps_tail: Whether a prompt that is too long loses its start instead of being refused.
+        reads_prepared: Whether `problems` and `files` are of a folder that `codegemma prepare`
+            wrote, rather than of the benchmark folder.
+        check_model: Refuses a model that cannot be asked these problems, read from that folder.
         packages: What its prompts and scores are made with, whose versions a run keeps.
     """
 
@@ -99,6 +102,8 @@ class Task:
     language: Language | None = "python"
     limits: Limits = field(default_factory=Limits)
     keeps_tail: bool = False
+    reads_prepared: bool = False
+    check_model: Callable[[Completer, Path], None] | None = None
     packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
