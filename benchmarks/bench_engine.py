@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure decoding and reading prompts with quantised weights, beside llama.cpp on the same bits.
+
+Both run in processes of their own and take turns sample by sample; before and after each sample the
+read bandwidth of plain memory is probed. llama.cpp is driven through its library by the bindings of
+llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
+set. Prompts are random ids; what a model says of them is of no interest. A machine that others use
+too gives ratios at best: the load average stands in each row's note.
+
+Example:
+    python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
+    codegemma convert /tmp/2b /tmp/2b-int8 --quantize int8
+    codegemma convert /tmp/2b /tmp/2b-int8.gguf --to gguf --quantize int8
+    python benchmarks/bench_engine.py /tmp/2b-int8 --paths amx avx2 --gguf /tmp/2b-int8.gguf \
+        --bindings /tmp/llama_cpp_python-0.3.36/llama_cpp --library native=/tmp/llama/native/bin
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from results import Row, cpu_name, write_rows
+
+_STEPS = 12
+_PROBE_BYTES = 1 << 29
+
+
+class Ours:
+    """The programs of generation on a checkpoint, with a cache filled as far as asked."""
+
+    def __init__(self, folder: str, *, context: int) -> None:
+        import jax
+
+        from codegemma.generate import programs
+        from codegemma.generate.load import load_engine
+        from codegemma.kernels import native
+
+        self._jax, self._programs = jax, programs
+        self._weights = load_engine(folder)._weights
+        self._context = context
+        self.path = native.choose_path()
+
+    def decode(self, length: int) -> float:
+        """Seconds a token, after `length` tokens."""
+        drawn = {
+            "is_done": np.zeros(1, bool),
+            "stop_ids": np.full((1, 8), -1, np.int32),
+            "controls": None,
+            "uniforms": np.zeros((1, 64), np.float32),
+            "num_steps": np.int32(_STEPS),
+        }
+        cache = self._cache(length, room=64)
+        return self._run(self._programs.decode, np.array([5], np.int32), cache, drawn) / _STEPS
+
+    def prefill(self, length: int) -> float:
+        """Seconds to read `length` tokens, in pieces of up to 256, and draw one."""
+        cache, total = self._cache(0, room=length), 0.0
+        size = min(length, 256)
+        for start in range(0, length, size):
+            settings = {
+                "num_tokens": np.array([size], np.int32),
+                "is_end": np.bool_(start + size >= length),
+                "controls": None,
+                "uniforms": np.zeros((1, 1), np.float32),
+            }
+            tokens = np.random.default_rng(start).integers(200, 4000, (1, size)).astype(np.int32)
+            total += self._run(self._programs.prefill, tokens, cache, settings)
+            cache = self._last
+        return total
+
+    def _cache(self, length: int, *, room: int) -> Any:
+        from codegemma.generate.batch import empty_cache
+
+        cache = empty_cache(self._weights, num_rows=1, num_tokens=max(length + room, 1))
+        return cache._replace(length=self._jax.device_put(np.array([length], np.int32)))
+
+    def _run(self, program: Any, tokens: np.ndarray, cache: Any, settings: dict[str, Any]) -> float:
+        start = time.perf_counter()
+        drawn, self._last = program(
+            self._weights.params,
+            tokens,
+            cache,
+            config=self._weights.config,
+            dtype=self._weights.dtype,
+            num_top=0,
+            **settings,
+        )
+        np.asarray(drawn.tokens)
+        return time.perf_counter() - start
+
+
+class LlamaCpp:
+    """llama.cpp's library on a GGUF file; a context is read once and trimmed back after use."""
+
+    def __init__(
+        self, file: str, *, context: int, bindings: str, threads: int, repack: bool
+    ) -> None:
+        package = types.ModuleType("llama_cpp")
+        package.__path__ = [bindings]
+        sys.modules["llama_cpp"] = package
+        import llama_cpp.llama_cpp as library
+
+        self._lib, self.path = library, None
+        library.llama_backend_init()
+        model_settings = library.llama_model_default_params()
+        model_settings.use_extra_bufts = repack
+        model = library.llama_model_load_from_file(file.encode(), model_settings)
+        settings = library.llama_context_default_params()
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, 4096, 512
+        settings.n_threads = settings.n_threads_batch = threads
+        self._llama = library.llama_init_from_model(model, settings)
+        self._memory = library.llama_get_memory(self._llama)
+        self._held = 0
+
+    def decode(self, length: int) -> float:
+        """Seconds a token, after `length` tokens."""
+        self._fill(length)
+        start = time.perf_counter()
+        for _ in range(_STEPS):
+            self._read(1)
+            logits = self._lib.llama_get_logits_ith(self._llama, -1)
+            np.ctypeslib.as_array(logits, (256_000,)).argmax()
+        return (time.perf_counter() - start) / _STEPS
+
+    def prefill(self, length: int) -> float:
+        """Seconds to read `length` tokens and give what follows."""
+        self._fill(0)
+        start = time.perf_counter()
+        self._read(length)
+        self._lib.llama_get_logits_ith(self._llama, -1)
+        return time.perf_counter() - start
+
+    def _fill(self, length: int) -> None:
+        if self._held > length:
+            self._lib.llama_memory_seq_rm(self._memory, 0, length, -1)
+            self._held = length
+        if self._held < length:
+            self._read(length - self._held)
+
+    def _read(self, count: int) -> None:
+        ids = np.random.default_rng(count).integers(200, 4000, count).astype(np.int32)
+        pointer = (self._lib.llama_token * count)(*ids.tolist())
+        status = self._lib.llama_decode(self._llama, self._lib.llama_batch_get_one(pointer, count))
+        assert status == 0, status
+        self._lib.llama_synchronize(self._llama)
+        self._held += count
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Load, then answer lines `WHAT LENGTH` with seconds."""
+    start = time.perf_counter()
+    if arguments.worker == "ours":
+        engine: Ours | LlamaCpp = Ours(arguments.folder, context=arguments.context)
+    else:
+        engine = LlamaCpp(
+            arguments.gguf,
+            context=arguments.context,
+            bindings=arguments.bindings,
+            threads=arguments.threads,
+            repack=arguments.repack,
+        )
+    memory = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if line.startswith("VmRSS")
+    )
+    print(json.dumps({"load_s": time.perf_counter() - start, "bytes": memory}), flush=True)
+    for line in sys.stdin:
+        what, length = line.split()
+        seconds = getattr(engine, what)(int(length))
+        print(json.dumps({"s": seconds}), flush=True)
+
+
+class Worker:
+    """An engine in a process of its own."""
+
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | environment,
+            text=True,
+        )
+        self.loaded = self._answer()
+
+    def ask(self, what: str, length: int) -> float | None:
+        """Seconds that the engine took; None when its process ended, now or before."""
+        assert self._process.stdin is not None
+        if self._process.poll() is not None:
+            return None
+        self._process.stdin.write(f"{what} {length}\n")
+        self._process.stdin.flush()
+        found = self._answer()
+        return found.get("s")
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.terminate()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            print("a worker ended:", *self._process.args, file=sys.stderr)
+            return {}
+        return json.loads(line)
+
+
+def probe_bandwidth(values: np.ndarray, *, threads: int) -> float:
+    """Bytes a second that so many threads read together from memory."""
+    parts = np.array_split(values, threads)
+    workers = [threading.Thread(target=np.bitwise_or.reduce, args=(part,)) for part in parts]
+    start = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return values.nbytes / (time.perf_counter() - start)
+
+
+def measure(
+    workers: dict[str, Worker], work: list[tuple[str, int]], *, repeats: int, threads: int
+) -> tuple[dict[tuple[str, str, int], list[float]], list[float]]:
+    """Seconds of every worker at every piece of work, in turn, and the bandwidth around them."""
+    values = np.ones(_PROBE_BYTES // 8, np.uint64)
+    found: dict[tuple[str, str, int], list[float]] = {}
+    bandwidth: list[float] = []
+    for what, length in work:
+        for worker in workers.values():
+            worker.ask(what, length)  # compiles, or reads the context
+        for _ in range(repeats):
+            for name, worker in workers.items():
+                bandwidth.append(probe_bandwidth(values, threads=threads))
+                seconds = worker.ask(what, length)
+                if seconds is not None:
+                    found.setdefault((name, what, length), []).append(seconds)
+    bandwidth.append(probe_bandwidth(values, threads=threads))
+    return found, bandwidth
+
+
+def make_rows(
+    found: dict[tuple[str, str, int], list[float]], *, weights: str, paths: list[str], note: str
+) -> list[Row]:
+    """Rates of our paths, each beside the fastest llama.cpp, or the one named as the path."""
+    rates = {
+        key: sorted((1 if key[1] == "decode" else key[2]) / seconds for seconds in samples)
+        for key, samples in found.items()
+    }
+    rows: list[Row] = []
+    for (name, what, length), samples in rates.items():
+        if name not in paths:
+            continue
+        peers = {
+            other: statistics.median(values)
+            for (other, *rest), values in rates.items()
+            if rest == [what, length] and other.startswith("llama.cpp")
+        }
+        same = {other: rate for other, rate in peers.items() if other.endswith(f" {name}")}
+        wide = {other: rate for other, rate in peers.items() if not other.endswith(" avx2")}
+        peer = max(chosen, key=chosen.__getitem__) if (chosen := same or wide) else None
+        value = statistics.median(samples)
+        rows.append(
+            Row(
+                name=f"{what}-{weights}-{'ctx' if what == 'decode' else ''}{length}-{name}",
+                value=value,
+                unit="tokens/s",
+                n=len(samples),
+                low=samples[0],
+                high=samples[-1],
+                peer=peer,
+                peer_value=peers[peer] if peer else None,
+                ratio=value / peers[peer] if peer else None,
+                note=note,
+            )
+        )
+    return rows
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="a quantised checkpoint")
+    parser.add_argument("--paths", nargs="+", default=["avx512"], help="kernels to measure")
+    parser.add_argument("--gguf", help="the same weights for llama.cpp")
+    parser.add_argument("--bindings", help="the folder llama_cpp of llama-cpp-python's source")
+    parser.add_argument("--library", nargs="*", default=[], help="NAME=FOLDER of built libraries")
+    parser.add_argument("--contexts", nargs="*", type=int, default=[0, 500, 2000])
+    parser.add_argument("--prompts", nargs="*", type=int, default=[16, 128, 512])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repack", action="store_true", help="let llama.cpp reorder its weights")
+    parser.add_argument("--worker", choices=["ours", "llama"], help=argparse.SUPPRESS)
+    parser.add_argument("--context", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.worker:
+        serve(arguments)
+        return 0
+    longest = max([*arguments.contexts, *arguments.prompts]) + 64
+    shared = ["--context", str(longest), "--threads", str(arguments.threads)]
+    workers: dict[str, Worker] = {}
+    for path in arguments.paths:
+        words = [arguments.folder, "--worker", "ours", *shared]
+        workers[path] = Worker(words, {"CODEGEMMA_KERNEL": path})
+    for library in arguments.library:
+        name, _, folder = library.partition("=")
+        words = [arguments.folder, "--worker", "llama", "--gguf", arguments.gguf, *shared]
+        words += ["--bindings", arguments.bindings, *(["--repack"] if arguments.repack else [])]
+        workers[f"llama.cpp {name}"] = Worker(
+            words, {"LLAMA_CPP_LIB_PATH": folder, "LD_LIBRARY_PATH": folder}
+        )
+    work = [("decode", length) for length in arguments.contexts]
+    work += [("prefill", length) for length in arguments.prompts]
+    found, bandwidth = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
+    weights = json.loads((Path(arguments.folder) / "codegemma.json").read_text())["weights"]
+    size = sum(file.stat().st_size for file in Path(arguments.folder).glob("*.safetensors"))
+    spread = f"{min(bandwidth) / 1e9:.1f} to {max(bandwidth) / 1e9:.1f} GB/s"
+    note = f"{size / 1e9:.2f} GB of weights, probed read bandwidth {spread}, {arguments.threads} "
+    note += f"threads, load average {os.getloadavg()[0]:.1f}"
+    rows = make_rows(found, weights=weights, paths=arguments.paths, note=note)
+    for name, worker in workers.items():
+        for what, unit in (("load_s", "s"), ("bytes", "bytes")):
+            value = worker.loaded.get(what, 0.0)
+            label = "load" if what == "load_s" else "memory"
+            rows.append(Row(name=f"{label}-{weights}-{name}", value=value, unit=unit, n=1))
+        worker.close()
+    print(write_rows(f"engine-{weights}", rows, device=cpu_name()))
+    for row in rows:
+        peer = f"  {row.peer} {row.peer_value:.1f}, ratio {row.ratio:.2f}" if row.peer else ""
+        print(f"{row.name:36} {row.value:14.2f} {row.unit}{peer}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
