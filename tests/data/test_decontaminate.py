@@ -112,3 +112,56 @@ def test_a_missing_path_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(InputError, match=r"bad\.jsonl\.gz cannot be read"):
         list(decontaminate.read_benchmarks([tmp_path]))
+
+
+SHORT = "return sum(outer - inner for outer, inner in zipped)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"def f(zipped):\n    {SHORT}\n",
+        "x=1\n" + SHORT.replace(" ", "") + "\n",
+        "def f(zipped):\n    return sum(\n        outer - inner\n"
+        "        for outer, inner in zipped)\n",
+    ],
+    ids=["verbatim", "without blanks", "broken up"],
+)
+def test_a_text_shorter_than_ten_words_is_found_whole_whatever_its_white_space(text: str) -> None:
+    index = BenchmarkIndex(
+        [BenchmarkText(item="short#1", text=SHORT), BenchmarkText(item="tiny#2", text="return x")]
+    )
+
+    assert [hit.item for hit in index.hits(text)] == ["short#1"]
+    assert index.hits("return sum(outer + inner for outer, inner in zipped)") == []
+    assert index.hits("return x") == []
+
+
+def test_comments_of_c_like_languages_are_no_disguise(tmp_path: Path) -> None:
+    code = (
+        "int add_all(int first, int second) {\n  // adds them up\n  int total = first + second;\n"
+    )
+    code += "  /* the end */\n  return total * factor_of(first) - offset_of(second);\n}\n"
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps({"solution": code}) + "\n", encoding="utf-8")
+    index = BenchmarkIndex(decontaminate.read_benchmarks([path]))
+    bare = code.replace("  // adds them up\n", "").replace("  /* the end */\n", "")
+
+    assert index.hits(code)
+    assert index.hits("\t" + bare.replace("\n", "\n\t"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_benchmark"),
+    [
+        ("openai/human-eval", True),
+        ("HumanEval_infilling", False),
+        ("someone/human_eval-infilling", True),
+        ("lm-eval", True),
+        ("MultiPL-E-main", True),
+        ("someone/apps", False),
+        ("rich", False),
+    ],
+)
+def test_benchmark_repositories_are_known_by_name(name: str, is_benchmark: bool) -> None:
+    assert decontaminate.is_benchmark_repository(name) is is_benchmark

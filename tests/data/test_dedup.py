@@ -109,3 +109,21 @@ def test_signatures_are_the_same_on_every_machine() -> None:
     assert signature.dtype == np.uint32
     assert signature.shape == (250,)
     assert signature[:2].tolist() == [512312596, 917434491]
+
+
+def test_bands_that_nobody_shares_change_no_answer_and_are_not_remembered() -> None:
+    rng = random.Random(3)
+    originals = [document(rng) for _ in range(30)]
+    texts = [*originals, *(edited(rng, words, 4) for words in originals[:10])]
+    signatures = [dedup.signature(" ".join(words)) for words in texts]
+    signed = [signature for signature in signatures if signature is not None]
+    shared = dedup.shared_bands(signed)
+    plain, thrifty = dedup.CopyIndex(threshold=0.7), dedup.CopyIndex(threshold=0.7)
+
+    for number, signature in enumerate(signed):
+        digest = str(number).encode()
+        expected = plain.add(f"{number}", digest, signature)
+        assert thrifty.add(f"{number}", digest, signature, shared=shared[number]) == expected
+        assert expected == (None if number < 30 else ("near_copy", f"{number - 30}"))
+    assert len(thrifty._signatures) == 10
+    assert dedup.shared_bands([]).shape == (0, 25)

@@ -26,3 +26,14 @@ def test_the_order_of_words_counts() -> None:
 
 def test_hashes_are_the_same_on_every_machine() -> None:
     assert shingles.ngram_hashes(["def", "main"], n=2).tolist() == [8570206639086097032]
+
+
+def test_windows_hash_alike_where_their_bytes_are_alike() -> None:
+    one = bytes(range(100))
+    hashes = shingles.window_hashes(b"xyz" + one + b"!")
+
+    assert len(hashes) == 104 - 40 + 1
+    assert hashes[3:64].tolist() == shingles.window_hashes(one).tolist()
+    assert len(set(hashes.tolist())) == len(hashes)
+    assert len(shingles.window_hashes(one[:39])) == 0
+    assert len(shingles.window_hashes(one[:40])) == 1

@@ -246,3 +246,36 @@ def test_files_whose_owners_asked_for_it_are_left_out(tmp_path: Path) -> None:
 
     assert paths(found) == ["a.py"]
     assert found.ledgers["removed"].rows == {"asked for": [1, len(BODY)]}
+
+
+def modules(count: int, word: str) -> dict[str, str]:
+    """Files that have nothing in common but their form."""
+    return {
+        f"{word}{i}.py": "".join(
+            f"def {word}_{i}_{j}(value_{i}_{j}):\n    return {word}{i * j} + value_{i}_{j}\n\n"
+            for j in range(9)
+        )
+        for i in range(count)
+    }
+
+
+def test_of_a_repository_and_its_fork_the_one_with_more_files_stays(tmp_path: Path) -> None:
+    own = modules(10, "own")
+    fork = dict(list(own.items())[:9]) | modules(1, "more")
+    old = inspect(tmp_path / "old", fork)
+    new = inspect(tmp_path / "new", own | modules(3, "late"))
+    other = inspect(tmp_path / "other", modules(8, "other"))
+
+    rules = stages.copies([old, other, new], threshold=0.7)
+    protected = stages.copies([old, other, new], threshold=0.7, heldout={"old"})
+
+    assert [set(found.values()) for found in rules] == [{"repository_copy"}, set(), set()]
+    assert [len(found) for found in rules] == [10, 0, 0]
+    assert [len(found) for found in protected] == [0, 0, 9]
+
+
+def test_a_benchmark_repository_is_left_out_whole(tmp_path: Path) -> None:
+    found = inspect(tmp_path / "human-eval", {"a.py": BODY})
+
+    assert paths(found) == []
+    assert found.ledgers["contamination"].rows == {"benchmark repository": [1, len(BODY)]}

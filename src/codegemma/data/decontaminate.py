@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find training files that contain text of an evaluation set: any common run of ten words.
 
+Texts too short for that are looked for whole, white space left out; repositories that are
+benchmarks are known by name.
+
 Reads the strings of JSON and JSONL benchmark files (gzip or plain) or any strings a caller gives.
 Word runs that say nothing about a benchmark (licence headers, number rows, phrases common to many
 repositories) are not hits. Copies without the docstrings and comments are found; renamed or
@@ -31,6 +34,42 @@ _PROGRAM: Final = ("prompt", "canonical_solution")
 """Fields that make up one program, docstring between signature and body."""
 _COMMENT: Final = re.compile(r'"""[^"]*"""|\'\'\'[^\']*\'\'\'|#[^\n]*')
 """Docstrings and comments; each text is looked for without them, too."""
+_C_COMMENT: Final = re.compile(r"//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
+_MIN_SQUEEZED: Final = shingles.WINDOW
+"""Least bytes, white space left out, of a short text that is looked for whole."""
+
+_REPOSITORIES: Final = frozenset(
+    {
+        "ai2-arc",
+        "babelcode",
+        "bigcode-evaluation-harness",
+        "bigcodebench",
+        "cceval",
+        "code-contests",
+        "codereval",
+        "crosscodeeval",
+        "cruxeval",
+        "ds-1000",
+        "evalplus",
+        "grade-school-math",
+        "human-eval",
+        "human-eval-infilling",
+        "humaneval",
+        "humaneval-x",
+        "humanevalpack",
+        "livecodebench",
+        "lm-eval",
+        "lm-evaluation-harness",
+        "mbpp",
+        "multipl-e",
+        "mxeval",
+        "repobench",
+        "safim",
+        "swe-bench",
+    }
+)
+"""Repositories and packages that hold evaluation sets, by the last part of their name."""
+
 _SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
@@ -100,9 +139,9 @@ def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
         for string in _strings(row):
             item = f"{name}#{index}"
             yield BenchmarkText(item=item, text=string)
-            bare = _COMMENT.sub(" ", string)
-            if bare != string:
-                yield BenchmarkText(item=item, text=bare)
+            for bare in (_COMMENT.sub(" ", string), _C_COMMENT.sub(" ", string)):
+                if bare != string:
+                    yield BenchmarkText(item=item, text=bare)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -129,6 +168,7 @@ class BenchmarkIndex:
 
     def __init__(self, texts: Iterable[BenchmarkText]) -> None:
         self._items: list[str] = []
+        self._short: dict[bytes, tuple[bytes, str]] = {}
         grams: list[NDArray[np.uint64]] = []
         owners: list[NDArray[np.int32]] = []
         seen: set[str] = set()
@@ -136,12 +176,19 @@ class BenchmarkIndex:
             if text.text in seen:
                 continue
             seen.add(text.text)
-            hashes = shingles.ngram_hashes(shingles.words(text.text), n=NGRAM)
+            words = shingles.words(text.text)
+            hashes = shingles.ngram_hashes(words, n=NGRAM)
+            squeezed = b"".join(text.text.encode().split())
+            if not len(hashes) and len(squeezed) >= _MIN_SQUEEZED and _is_telling(words):
+                self._short.setdefault(squeezed[:_MIN_SQUEEZED], (squeezed, text.item))
             if len(hashes):
                 if not self._items or self._items[-1] != text.item:
                     self._items.append(text.item)
                 grams.append(hashes)
                 owners.append(np.full(len(hashes), len(self._items) - 1, np.int32))
+        self._marked = np.zeros(1 << 16, np.bool_)  # where a short text's window may begin
+        for begin in self._short:
+            self._marked[shingles.window_hashes(begin) >> np.uint64(48)] = True
         joined = np.concatenate(grams) if grams else np.zeros(0, np.uint64)
         self._grams, first = np.unique(joined, return_index=True)
         self._owners = np.concatenate(owners)[first] if owners else np.zeros(0, np.int32)
@@ -151,7 +198,23 @@ class BenchmarkIndex:
         return len(self._grams)
 
     def hits(self, text: str) -> list[Hit]:
-        """List the telling 10-grams that a file shares with the benchmarks, in file order."""
+        """List the telling 10-grams that a file shares with the benchmarks, then short texts."""
+        return [*self._long_hits(text), *self._short_hits(text)]
+
+    def _short_hits(self, text: str) -> list[Hit]:
+        if not self._short:
+            return []
+        squeezed = b"".join(text.encode().split())
+        windows = shingles.window_hashes(squeezed)
+        found: dict[str, Hit] = {}
+        for place in np.flatnonzero(self._marked[windows >> np.uint64(48)]).tolist():
+            needle, item = self._short.get(squeezed[place : place + _MIN_SQUEEZED], (b"", ""))
+            if needle and squeezed.startswith(needle, place):
+                number = int.from_bytes(hashlib.blake2b(needle, digest_size=7).digest(), "little")
+                found[item] = Hit(item=item, words=needle.decode(), ngram=number)
+        return list(found.values())
+
+    def _long_hits(self, text: str) -> list[Hit]:
         words = shingles.words(text)
         grams = shingles.ngram_hashes(words, n=NGRAM)
         if not len(grams) or not len(self._grams):
@@ -164,6 +227,12 @@ class BenchmarkIndex:
                 owner = self._items[int(self._owners[places[position]])]
                 found.append(Hit(item=owner, words=" ".join(run), ngram=int(grams[position])))
         return found
+
+
+def is_benchmark_repository(name: str) -> bool:
+    """Tell by the last part of its name whether a repository is an evaluation set."""
+    last = re.sub(r"[-_.]+", "-", name.rpartition("/")[2].lower())
+    return last.removesuffix("-main").removesuffix("-master") in _REPOSITORIES
 
 
 def _is_telling(run: list[str]) -> bool:

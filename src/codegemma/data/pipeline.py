@@ -240,7 +240,7 @@ class _Run:
         # Held-out repositories first: of two copies the held-out one stays, training loses its own.
         inspected.sort(key=lambda found: found.repository.name not in heldout)
         self._progress("copies", 0, 1)
-        dropped, hits = self._select(inspected)
+        dropped, hits = self._select(inspected, heldout)
         kept = [
             [file for file in found.files if file.path not in paths]
             for found, paths in zip(inspected, dropped, strict=True)
@@ -343,11 +343,11 @@ class _Run:
         )
 
     def _select(
-        self, inspected: Sequence[Inspected]
+        self, inspected: Sequence[Inspected], heldout: Collection[str]
     ) -> tuple[list[set[str]], list[dict[str, str]]]:
         """Apply the stages that compare repositories: give the paths to drop of each, and hits."""
         recipe, ledgers = self._settings.recipe, self._ledgers
-        copied = stages.copies(inspected, threshold=recipe.near_copy_threshold)
+        copied = stages.copies(inspected, threshold=recipe.near_copy_threshold, heldout=heldout)
         hits = stages.contaminated(inspected, max_repositories=recipe.max_common_repositories)
         dropped: list[set[str]] = []
         found_hits: list[dict[str, str]] = []

@@ -36,3 +36,27 @@ def ngram_hashes(words: list[str], *, n: int) -> NDArray[np.uint64]:
         grams = grams * _FACTOR + hashes[offset : offset + len(grams)]
     grams ^= grams >> np.uint64(29)
     return grams * np.uint64(0xBF58476D1CE4E5B9)
+
+
+WINDOW = 40
+
+
+def window_hashes(data: bytes) -> NDArray[np.uint64]:
+    """Hash every run of `WINDOW` bytes; position i covers bytes i to i+39, less data gives none."""
+    if len(data) < WINDOW:
+        return np.zeros(0, np.uint64)
+    hashes = np.frombuffer(data, np.uint8).astype(np.uint64) + np.uint64(1)
+    power = int(_FACTOR)
+    factor = _FACTOR
+    eight = eight_factor = None
+    for size in (1, 2, 4, 8, 16):  # doubled: the hash of 2n bytes from two of n
+        if size == 8:
+            eight, eight_factor = hashes, factor
+        hashes = hashes[:-size] * factor + hashes[size:]
+        power = power * power % 2**64
+        factor = np.uint64(power)
+    assert eight is not None
+    assert eight_factor is not None
+    count = len(data) - WINDOW + 1
+    whole = hashes[:count] * eight_factor + eight[32 : 32 + count]
+    return whole * np.uint64(0xBF58476D1CE4E5B9)

@@ -22,6 +22,12 @@ from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
+_STAGES: Final = ("removed", "license", "filter", "unsafe", "contamination")
+_MIN_REPOSITORY_FILES: Final = 5
+_COPY_FRACTION: Final = 0.8
+_MAX_OWNERS: Final = 50
+"""A file in more repositories than this says nothing about which is whose copy."""
+
 _NO_REMOVALS: Final = Removals()
 SIGNATURE_SIZE: Final = dedup.NUM_BANDS * dedup.NUM_ROWS
 
@@ -103,7 +109,8 @@ def inspect(
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content; None looks for none.
     """
-    ledgers = {stage: Ledger() for stage in ("removed", "license", "filter", "unsafe")}
+    ledgers = {stage: Ledger() for stage in _STAGES}
+    is_benchmark = decontaminate.is_benchmark_repository(repository.name)
     ledgers["read"] = ledger
     read = Ledger()
     kept: list[File] = []
@@ -122,6 +129,11 @@ def inspect(
             ledgers["license"].add(rule, file.size_bytes, language=language, sample=where)
             continue
         num_licensed += 1
+        if is_benchmark:
+            ledgers["contamination"].add(
+                "benchmark repository", file.size_bytes, language=language, sample=where
+            )
+            continue
         signals = filters.measure(file.text, language=language)
         rule = filters.dropping_rule(file.path, file.text, signals, language=language)
         measured.append((file.path, language, rule, signals))
@@ -234,19 +246,62 @@ def choose_heldout(names: Collection[str], *, recipe: DataRecipe, seed: int) -> 
     return frozenset(drawn)
 
 
-def copies(repositories: Sequence[Inspected], *, threshold: float) -> list[dict[str, str]]:
-    """Find copies among all files; an earlier repository's files stay.
+def repository_copies(repositories: Sequence[Inspected], *, heldout: Collection[str]) -> set[int]:
+    """Find repositories most of whose files are another's, such as forks and older releases.
+
+    The one with more files stays, of two alike the earlier; one held out always does.
+
+    Returns:
+        Numbers of those to drop.
+    """
+    owners: dict[bytes, list[int]] = {}
+    for number, inspected in enumerate(repositories):
+        for digest in {file.digest for file in inspected.files}:
+            owners.setdefault(digest, []).append(number)
+    common: Counter[tuple[int, int]] = Counter()
+    for found in owners.values():
+        if len(found) <= _MAX_OWNERS:
+            common.update((a, b) for a in found for b in found if a < b)
+    sizes = [len({file.digest for file in inspected.files}) for inspected in repositories]
+    dropped: set[int] = set()
+    for (a, b), count in sorted(common.items()):
+        small, large = (a, b) if sizes[a] < sizes[b] else (b, a)
+        if repositories[small].repository.name in heldout:
+            small, large = large, small
+        enough = sizes[small] >= _MIN_REPOSITORY_FILES and count >= _COPY_FRACTION * sizes[small]
+        is_free = repositories[small].repository.name not in heldout
+        if enough and is_free and not dropped & {small, large}:
+            dropped.add(small)
+    return dropped
+
+
+def copies(
+    repositories: Sequence[Inspected], *, threshold: float, heldout: Collection[str] = ()
+) -> list[dict[str, str]]:
+    """Find copies among all files; an earlier repository's files stay, a copied one's do not.
 
     Returns:
         For each repository, the rule by path of the files to drop.
     """
+    whole = repository_copies(repositories, heldout=heldout)
+    signed = [
+        file.signature
+        for inspected in repositories
+        for file in inspected.files
+        if file.signature is not None
+    ]
+    shared = iter(dedup.shared_bands(signed))
     index = dedup.CopyIndex(threshold=threshold)
     dropped: list[dict[str, str]] = []
-    for inspected in repositories:
+    for number, inspected in enumerate(repositories):
         rules: dict[str, str] = {}
         for file in inspected.files:
+            bands = next(shared) if file.signature is not None else None
+            if number in whole:
+                rules[file.path] = "repository_copy"
+                continue
             name = f"{inspected.repository.name}/{file.path}"
-            found = index.add(name, file.digest, file.signature)
+            found = index.add(name, file.digest, file.signature, shared=bands)
             if found:
                 rules[file.path] = found[0]
         dropped.append(rules)

@@ -26,7 +26,7 @@ from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
 from codegemma.text.tokenizer import Tokenizer
 
-_VERSION: Final = 7
+_VERSION: Final = 8
 """Raised when a stage's outcome changes for the same input, so that older results are not taken."""
 
 
