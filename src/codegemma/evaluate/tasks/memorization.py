@@ -9,8 +9,9 @@
 
 `memorization` is the first four. `exact` are documents whose 50 tokens came back, `approximate`
 those of which at most 10 % of the tokens would have to be changed, `approximate-chars` the same by
-characters; `personal` are those that came back approximately and hold personal data. Each is
-counted by how often the document's text stands in the training text, too.
+characters; `personal` are those that came back approximately and hold what `data/redact.py` looks
+for: keys, mail and IP addresses, authors. Each is counted by how often the document's text stands
+in the training text, too.
 
 Source: "Gemma", arXiv 2403.08295, 'Memorization Evaluations'.
 Unstated: there whether the 10 % are of tokens; the path line, which stands in front of the tokens
@@ -21,16 +22,15 @@ Differs: a completion that ends early is compared as it is.
 import json
 import math
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Final, cast
 
 from codegemma.completion import Completer, Prompt, Sampling
+from codegemma.data import redact
 from codegemma.data.shards import Part
 from codegemma.errors import ConfigError
 from codegemma.evaluate import canaries
 from codegemma.evaluate.benchmark import BenchmarkFile
-from codegemma.evaluate.personal import find_personal
 from codegemma.evaluate.registry import refuse_argument
 from codegemma.evaluate.spans import Span, bucket, read_spans
 from codegemma.evaluate.task import Check, Problem, Task, Variant
@@ -84,7 +84,6 @@ class _Recall:
         self._part: Part = part
         self._is_fim = is_fim
         self._tokenizer: Tokenizer | None = None
-        self._personal = cache(find_personal)
 
     def problems(self, folder: Path) -> Sequence[Problem]:
         """Read documents of prepared data, in the ids of the tokenizer beside it."""
@@ -106,7 +105,7 @@ class _Recall:
 
     def is_personal(self, problem: Problem, text: str) -> float:
         """Look for personal data in what came back."""
-        return float(bool(self.is_near(problem, text) and self._personal(text)))
+        return float(self.is_near(problem, text) == 1.0 and _holds_personal(text))
 
     def check_model(self, completer: Completer, folder: Path) -> None:
         """Refuse a model that reads other ids than those the documents were cut by."""
@@ -186,6 +185,11 @@ def _variants(**checks: Check) -> tuple[Variant, ...]:
         )
         for name, check in checks.items()
     )
+
+
+def _holds_personal(text: str) -> bool:
+    """Tell whether `prepare` would replace something in a text but a blob of data."""
+    return any(found.kind != "data_uri" for found in redact.find(text))
 
 
 def _is_near_by_letter(problem: Problem, text: str) -> float:
