@@ -24,7 +24,8 @@ class Reply:
     Args:
         status: HTTP status.
         body: JSON, or bytes as they are.
-        events: Events of a stream instead; each JSON, or bytes as they are. A number waits.
+        events: Events of a stream instead; each JSON, or bytes as they are. A number waits, a
+            function is called.
         headers: More headers.
         is_cut: Whether the connection breaks within the body, or before a stream's mark.
     """
@@ -128,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         for event in reply.events or ():
             if isinstance(event, int | float):
                 time.sleep(event)
+            elif callable(event):
+                event()
             else:
                 shown = event if isinstance(event, bytes) else b"data: " + _json(event)
                 self._chunk(shown + b"\n\n")
@@ -142,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
     script: ScriptedServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -162,7 +162,7 @@ def test_a_loading_server_is_waited_for_and_one_that_is_not_there_is_not(open_re
     began = time.monotonic()
     with pytest.raises(RemoteError, match=r"cannot reach http://127\.0\.0\.1:1/v1"):
         Remote("remote:http://127.0.0.1:1")
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 10  # further tries would take 15 s
 
 
 # Completing
@@ -175,12 +175,10 @@ def test_prompts_are_completed_side_by_side_in_their_order(open_remote, server, 
 
     server.answer = answer
     prompts = [Prompt(prefix=str(number), suffix="") for number in range(8)]
-    began = time.monotonic()
 
     found = open_remote(max_concurrent=4).complete(prompts, Sampling())
 
     assert [completion.text for (completion,) in found] == [f"n{number}" for number in range(8)]
-    assert time.monotonic() - began < 5
     assert 2 <= server.most_running <= 4
 
 
@@ -225,7 +223,7 @@ def test_a_lost_request_is_drawn_anew(open_remote, server, http):
         http.Reply(events=http.pieces("43")),
     ]
     server.answer = lambda asked: replies.pop(0)
-    remote = open_remote()
+    remote = open_remote(delays_s=(0.0,) * 5)
 
     texts = [remote.complete([MIDDLE], Sampling())[0][0].text for _ in range(2)]
 
@@ -236,7 +234,7 @@ def test_one_failure_ends_all_and_is_told(open_remote, server, http):
     def answer(asked):
         if "bad" in asked.body["prompt"]:
             return http.Reply(status=400, body={"error": {"message": "no such thing"}})
-        return http.Reply(events=(*[{"choices": []}, 0.02] * 200,))
+        return http.Reply(events=(*[{"choices": []}, 0.02] * 2000,))
 
     server.answer = answer
     began = time.monotonic()
@@ -244,7 +242,7 @@ def test_one_failure_ends_all_and_is_told(open_remote, server, http):
     with pytest.raises(RemoteError, match="400: no such thing"):
         open_remote().complete([MIDDLE, Prompt(prefix="bad", suffix="")], Sampling())
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     _wait_for(lambda: server.num_hung_up == 1)
 
 
@@ -257,21 +255,21 @@ def test_a_truncated_stream_is_an_error_in_the_end(open_remote, server, http):
 
 
 def test_a_cancelled_request_ends_at_once_with_what_there_is(open_remote, server, http):
-    server.answer = lambda asked: http.Reply(events=(*http.pieces("ab", reason=None), 5, *"x"))
     cancel = threading.Event()
-    threading.Timer(0.3, cancel.set).start()
+    events = (*http.pieces("ab", reason=None), 1.0, cancel.set, 30)
+    server.answer = lambda asked: http.Reply(events=events)
     began = time.monotonic()
 
     ((found,),) = open_remote().complete([MIDDLE], Sampling(), cancel)
 
     assert (found.text, found.finish_reason) == ("ab", "cancelled")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_a_budget_ends_a_request_with_what_there_is(open_remote, server, http):
-    server.answer = lambda asked: http.Reply(events=(*http.pieces("ab", reason=None), 5, *"x"))
+    server.answer = lambda asked: http.Reply(events=(*http.pieces("ab", reason=None), 30))
 
-    ((found,),) = open_remote().complete([MIDDLE], Sampling(budget_ms=300.0))
+    ((found,),) = open_remote().complete([MIDDLE], Sampling(budget_ms=2000.0))
 
     assert (found.text, found.finish_reason) == ("ab", "deadline")
 
@@ -358,7 +356,7 @@ def test_leaving_a_stream_ends_its_request(open_remote, server, http):
 
 
 def test_a_cancelled_stream_ends_with_what_was_given(open_remote, server, http):
-    server.answer = lambda asked: http.Reply(events=(*http.pieces("ab", reason=None), 5))
+    server.answer = lambda asked: http.Reply(events=(*http.pieces("ab", reason=None), 30))
     cancel = threading.Event()
     given = ""
     for delta in open_remote().stream(MIDDLE, Sampling(), cancel):
@@ -457,7 +455,7 @@ def test_an_answer_without_tokens_is_named(open_remote, server, http):
         open_remote().tokenizer.encode("a")
 
 
-def _wait_for(is_so, timeout_s=5.0):
+def _wait_for(is_so, timeout_s=30.0):
     deadline = time.monotonic() + timeout_s
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -71,6 +71,11 @@ class Row:
         """Whether a stop string was found; what the server sends then is of no use."""
         return self._ending.is_stopped
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether some of the text was given out, which is not taken back."""
+        return self._num_taken > 0
+
     def restart(self, cut: Cut | None = None) -> None:
         """Forget what was drawn, for another try.
 

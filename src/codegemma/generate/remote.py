@@ -297,26 +297,20 @@ class Remote:
                 has_logprobs=sampling.logprobs is not None,
                 news=news,
             )
-            rows[self._link.submit(self._draw(prompt, sampling, index, row, news))] = row
+            future = self._link.submit(self._draw(prompt, sampling, index, row))
+            if news is not None:
+                future.add_done_callback(lambda _: news.set())
+            rows[future] = row
         return rows
 
-    async def _draw(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        index: int,
-        row: Row,
-        news: threading.Event | None,
-    ) -> None:
+    async def _draw(self, prompt: Prompt, sampling: Sampling, index: int, row: Row) -> None:
         """Draw one sample into its row, in as many tries as it takes.
 
         Args:
             prompt: Its prompt.
             sampling: How.
             index: Its number among the prompt's samples.
-            row: Takes what comes.
-            news: Set at the end; None where text is not given out as it comes, so that a lost
-                request can begin anew at any time.
+            row: Takes what comes. Nothing begins anew once text was taken from it.
         """
         request = self._requests.make(prompt, sampling, index=index)
 
@@ -330,22 +324,18 @@ class Remote:
             row.finish()
 
         def may_retry(_: TransientError) -> bool:
-            return news is None or not row.text
+            return not row.is_taken
 
-        try:
-            sizes = self._requests.sizes(prompt, sampling)
-            while True:
-                try:
-                    return await self._link.retry(attempt, may_retry=may_retry)
-                except ContextLengthError:
-                    size = next(sizes, None)
-                    if size is None:
-                        raise
-                    shorter = shorten(prompt, max_chars=size)
-                    request = self._requests.make(shorter, sampling, index=index)
-        finally:
-            if news is not None:
-                news.set()
+        sizes = self._requests.sizes(prompt, sampling)
+        while True:
+            try:
+                return await self._link.retry(attempt, may_retry=may_retry)
+            except ContextLengthError:
+                size = next(sizes, None)
+                if size is None:
+                    raise
+                shorter = shorten(prompt, max_chars=size)
+                request = self._requests.make(shorter, sampling, index=index)
 
 
 class RemoteTokenizer:
