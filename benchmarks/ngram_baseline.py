@@ -51,7 +51,7 @@ class Baseline:
         self._tokenizer = tokenizer
         self._bytes = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
         self._starts: dict[bytes, Bool[np.ndarray, " V"]] = {}
-        self._model = _load_or_count(reader, tokenizer)
+        self._model = load_or_count(reader, tokenizer)
         records = [reader[index] for index in range(min(len(reader), _END_RECORDS))]
         self._ends = end_probabilities(records, tokenizer=tokenizer, data=data)
 
@@ -130,7 +130,7 @@ def end_probabilities(
     return (last + 10 * mean) / (seen + 10)
 
 
-def _load_or_count(reader: ShardReader, tokenizer: Tokenizer) -> NgramModel:
+def load_or_count(reader: ShardReader, tokenizer: Tokenizer) -> NgramModel:
     shards = "".join(entry["sha256"] for entry in reader.manifest["shards"]["train"])
     identity = f"{shards}/{tokenizer.fingerprint}/{ORDER}/{MAX_TOKENS}"
     root = cache_folder() / "ngram"

@@ -62,8 +62,8 @@ FLAGS = {
     ),
     "inspect": "--epoch --json --seed shard",
     "evaluate": (
-        "--batch --data --gate --isolation --json --limit --max-tokens --merge --mode --model --n "
-        "--no-score --out --path --seed --shard --temperature --top-p -m tasks"
+        "--batch --data --env --gate --isolation --json --limit --max-tokens --merge --mode "
+        "--model --n --no-score --out --path --seed --shard --temperature --test --top-p -m tasks"
     ),
     "score": "--isolation --json --out --task file",
     "report": "--beside --html --json --limit runs",

@@ -284,3 +284,22 @@ def test_a_server_that_fails_midway_loses_nothing(run, http, data, one_sandbox, 
     assert "400: no more" in failed.err
     assert shown.status == 0, shown.err
     assert sorted(asked) == ["def f2():\n", "def f3():\n"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("repo:.", "repo:PATH needs --test CMD, such as --test 'python -m pytest -q'"),
+        ("humaneval --test pytest", "--test and --env are for repo:PATH"),
+        ("repo:gone --test pytest", "gone is no git repository with a commit"),
+        ("repo:. --test pytest --env gone", "gone has no bin/python"),
+    ],
+)
+def test_a_repository_needs_a_commit_a_command_and_an_environment(
+    run, fakes, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    ran = run("evaluate", *words.split(), "--out", "o", completer=fakes.ScriptedCompleter())
+    assert ran.status == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1

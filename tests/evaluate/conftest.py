@@ -42,6 +42,18 @@ def fakes() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def repository_files() -> ModuleType:
+    """A small git repository under test."""
+    path = ROOT / "tests" / "evaluate" / "repository_files.py"
+    spec = importlib.util.spec_from_file_location("repository_files", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def few_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A benchmark folder with twelve problems in HumanEval's form; `return N` answers number N."""

@@ -3,8 +3,9 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def sandbox(isolation: "Isolation", *, is_wanted: bool) -> "Generator[Sandbox | None]":
+def sandbox(
+    isolation: "Isolation", *, is_wanted: bool, binds: "Iterable[Path]" = ()
+) -> "Generator[Sandbox | None]":
     """Open a sandbox that uses every processor, or give None where none is wanted."""
     if not is_wanted:
         yield None
@@ -23,7 +26,9 @@ def sandbox(isolation: "Isolation", *, is_wanted: bool) -> "Generator[Sandbox | 
 
     prepared = cache_folder() / "compilers"
     workers = os.cpu_count() or 1
-    with Sandbox(num_workers=workers, isolation=isolation, prepared=prepared) as opened:
+    with Sandbox(
+        num_workers=workers, isolation=isolation, prepared=prepared, binds=binds
+    ) as opened:
         yield opened
 
 

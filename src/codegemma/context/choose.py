@@ -71,7 +71,7 @@ class _Candidate(NamedTuple):
 
 
 def choose(
-    index: RepositoryIndex, path: str, *, tokenizer: TokenizerProtocol, max_tokens: int
+    index: RepositoryIndex, path: str, *, tokenizer: TokenizerProtocol | None, max_tokens: int
 ) -> tuple[Shown, ...]:
     """Choose the files to show beside a file, in the order in which the model reads them.
 
@@ -80,7 +80,7 @@ def choose(
     Args:
         index: The repository, as of its last `refresh`.
         path: The file under the cursor, from the repository's root; it need not be indexed.
-        tokenizer: Counts tokens; one of another machine's is not asked, the count is estimated.
+        tokenizer: Counts tokens; estimated without one, or where it is another machine's.
         max_tokens: Most tokens of all files with their path lines and separators.
     """
     left = max_tokens
@@ -114,7 +114,7 @@ def choose(
 
 
 def _show(
-    text: str, candidate: "_Candidate", tokenizer: TokenizerProtocol, *, is_whole: bool
+    text: str, candidate: "_Candidate", tokenizer: TokenizerProtocol | None, *, is_whole: bool
 ) -> Shown:
     tokens = sum(count_tokens(t, tokenizer=tokenizer) for t in (candidate.path + "\n", text))
     return Shown(
@@ -172,7 +172,7 @@ def _related(index: RepositoryIndex, path: str) -> Iterator[tuple[int, Reason, M
 
 
 def _window(
-    text: str, path: str, names: list[str], tokenizer: TokenizerProtocol, max_tokens: int
+    text: str, path: str, names: list[str], tokenizer: TokenizerProtocol | None, max_tokens: int
 ) -> str:
     """Cut a window of a long file from the first definition of a name, else from its start."""
     start = 0

@@ -32,6 +32,7 @@ MODULES: Final[Mapping[str, str]] = {
     "gsm8k": "language",
     "math": "language",
     "memorization": "memorization",
+    "repo": "repo",
 }
 """The module of each name."""
 

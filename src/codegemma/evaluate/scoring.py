@@ -46,7 +46,7 @@ class Progress(NamedTuple):
     """
 
     task: str
-    stage: Literal["drawing", "scoring"]
+    stage: Literal["looking for functions", "drawing", "scoring"]
     done: int
     total: int
     num_passed: int
@@ -167,7 +167,7 @@ def data_folder(task: Task, prepared: Path | None) -> Path:
         PrerequisiteError: The benchmark folder is not there.
     """
     if not task.reads_prepared:
-        return benchmark_folder(task.files)
+        return benchmark_folder(task.files) if task.files else Path()
     if prepared is None:
         raise ConfigError(
             f"{task.name} reads training data: codegemma evaluate {task.name} --data FOLDER, a "

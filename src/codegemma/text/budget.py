@@ -138,8 +138,8 @@ def spare_tokens(
     return max(0, _room(sampling, info) - used)
 
 
-def count_tokens(text: str, *, tokenizer: TokenizerProtocol) -> int:
-    """Count the tokens of a text; estimated where the tokenizer is elsewhere, a request away.
+def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
+    """Count the tokens of a text; estimated without a tokenizer, or where it is a request away.
 
     Raises:
         InputError: The text holds a lone surrogate.

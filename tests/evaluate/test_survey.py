@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from codegemma.errors import ConfigError, DataError, InputError
+from codegemma.evaluate.repository import Command, Repository
+from codegemma.evaluate.survey import survey
+from codegemma.sandbox.run import Sandbox
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, repository_files) -> Path:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed: apt-get install git")
+    return repository_files.make_repository(tmp_path_factory.mktemp("git") / "shop")
+
+
+@pytest.fixture(scope="module")
+def checked(root: Path) -> Iterator[Repository]:
+    command = Command.parse("python check.py", environment=None)
+    with Repository(root, test=command) as repository:
+        yield repository
+
+
+@pytest.fixture(scope="module")
+def box(checked: Repository) -> Iterator[Sandbox]:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
+    with Sandbox(num_workers=2, binds=checked.binds) as box:
+        yield box
+
+
+def test_without_pytest_a_function_counts_if_the_tests_fail_without_its_body(
+    checked: Repository, box: Sandbox, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    found = survey(
+        checked,
+        sandbox=box,
+        file=tmp_path / "survey.json",
+        max_functions=5,
+        told=lambda done, total: told.append((done, total)),
+    )
+
+    assert [(one.path, one.name, one.tests) for one in found] == [("shop/cart.py", "total", ())]
+    assert [span.kind for span in found[0].spans] == ["line", "block", "body"]
+    assert told == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_what_was_found_is_kept_and_holds_for_that_commit_and_command_alone(
+    root: Path, checked: Repository, box: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "survey.json"
+    found = survey(checked, sandbox=box, file=file, max_functions=1)
+
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"functions": kept["functions"] * 2}))
+    assert survey(checked, sandbox=box, file=file, max_functions=1) == found * 2
+    with pytest.raises(ConfigError, match="max_functions was 1 and is 2"):
+        survey(checked, sandbox=box, file=file, max_functions=2)
+    other = Command.parse("python check.py -x", environment=None)
+    with (
+        Repository(root, test=other) as repository,
+        pytest.raises(ConfigError, match="test was"),
+    ):
+        survey(repository, sandbox=box, file=file, max_functions=1)
+    file.write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        survey(checked, sandbox=box, file=file, max_functions=1)
+
+
+def test_tests_that_do_not_pass_as_they_are_are_refused(
+    root: Path, box: Sandbox, tmp_path: Path
+) -> None:
+    command = Command.parse("python gone.py", environment=None)
+    with (
+        Repository(root, test=command) as repository,
+        Sandbox(binds=repository.binds) as sandbox,
+        pytest.raises(InputError, match="do not pass in the sandbox as they are"),
+    ):
+        survey(repository, sandbox=sandbox, file=tmp_path / "survey.json", max_functions=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_coverage_tells_which_tests_run_a_function(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("coverage", reason="coverage is not installed: pip install coverage")
+    command = Command.parse("pytest -q tests", environment=None)
+    with Repository(root, test=command) as repository, Sandbox(binds=repository.binds) as sandbox:
+        found = survey(repository, sandbox=sandbox, file=tmp_path / "survey.json", max_functions=5)
+
+    # test_red runs it too but fails; test_hollow does not notice that a body is gone.
+    assert [(one.name, one.tests) for one in found] == [
+        ("total", ("tests/test_cart.py::test_total",))
+    ]
