@@ -67,6 +67,7 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
         *,
         dtype: str = "float32",
         is_for_one: bool = True,
+        is_speculative: bool = False,
         prefix_cache_bytes: int = 0,
         **info: object,
     ) -> Engine:
@@ -78,6 +79,7 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
             info=CompleterInfo(**fields),
             dtype=dtype,
             is_for_one=is_for_one,
+            is_speculative=is_speculative,
             prefix_cache_bytes=prefix_cache_bytes,
         )
 

@@ -20,6 +20,7 @@ from codegemma.generate import programs
 from codegemma.generate.prefix_cache import NOBODY, Owner, PrefixCache
 from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
 from codegemma.generate.sampling import controls_of, draw_uniforms
+from codegemma.generate.speculation import PLACES, Drafter
 from codegemma.generate.stop import RowText
 from codegemma.model.cache import KVCache
 from codegemma.model.cached_attention import BLOCK
@@ -118,6 +119,7 @@ class Batch:
         is_watched: Whether text is wanted as it is drawn.
         piece_lengths: Lengths of the pieces in which prompts are read, from `PIECE_LENGTHS`.
         kept: Rows of earlier requests; a batch of one request starts from one and leaves its own.
+        drafter: Guesses tokens; for a batch of one row.
     """
 
     def __init__(
@@ -133,9 +135,11 @@ class Batch:
         is_watched: bool = False,
         piece_lengths: Sequence[int] = PIECE_LENGTHS,
         kept: PrefixCache | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self._weights = weights
         self._kept = kept if kept and len(requests) == 1 else None
+        self._drafter = drafter if len(requests) == sampling.n == 1 else None
         self._cache: Any = None  # a KVCache, except while a program uses it up
         self._num_cached = self._num_held = 0
         self._requests = requests
@@ -267,6 +271,9 @@ class Batch:
             if (reason := self._interruption()) is not None:
                 yield from self._end(rows, reason)
                 break
+            if guess := self._guess(rows[0]):
+                yield from self._verify(rows[0], guess)
+                continue
             token = np.zeros(num_rows, np.int32)
             is_done = np.ones(num_rows, bool)
             uniforms = np.zeros((num_rows, MAX_STEPS), np.float32)
@@ -278,6 +285,8 @@ class Batch:
                 uniforms[index, : len(part)] = part
             left = max(r.asked.max_tokens - len(r.text.tokens) for r in rows if not r.is_done)
             steps = self._pace.next_steps(left, seconds_left=self._seconds_left())
+            if self._drafter is not None:
+                steps = min(steps, self._drafter.patience)
             begin = time.perf_counter()
             drawn = self._call(
                 programs.decode,
@@ -297,6 +306,39 @@ class Batch:
             self._num_held = len(self._requests[0].tokens) + len(rows[0].text.tokens) - 1
         if self._sampling.n > 1:
             self._cache, self._num_held = prompts, len(self._requests[0].tokens)
+
+    def _guess(self, row: _Row) -> list[int]:
+        if self._drafter is None:
+            return []
+        left = row.asked.max_tokens - len(row.text.tokens)
+        return self._drafter.propose(row.text.tokens, max_tokens=left - 1)
+
+    def _verify(self, row: _Row, guess: list[int]) -> Iterator[Piece]:
+        """Draw as many tokens as were guessed right, and one more, in one pass."""
+        assert self._drafter is not None
+        num_places = next(places for places in PLACES if len(guess) < places)
+        num_drawn = len(row.text.tokens)
+        tokens = np.zeros((1, num_places), np.int32)
+        tokens[0, : len(guess) + 1] = [row.text.tokens[-1], *guess]
+        uniforms = np.zeros((1, num_places), np.float32)
+        part = row.uniforms[num_drawn : num_drawn + num_places]
+        uniforms[0, : len(part)] = part
+        drawn = self._call(
+            programs.verify,
+            tokens,
+            num_tokens=np.full(1, len(guess) + 1, np.int32),
+            controls=self._controls(1),
+            uniforms=uniforms,
+        )
+        found = drawn.tokens[0].tolist()
+        num_right = next((i for i, one in enumerate(guess) if one != found[i]), len(guess))
+        self._drafter.record(len(guess), num_right)
+        self._num_held = len(row.asked.tokens) + num_drawn + num_right
+        length = jax.device_put(np.full(1, self._num_held, np.int32))
+        self._cache = self._cache._replace(length=length)
+        for place in range(num_right + 1):
+            if not row.is_done:
+                yield from self._take(row, drawn, 0, place)
 
     def _call(self, program: Any, tokens: np.ndarray, **arguments: Any) -> Any:
         """Run a program on the cache, which it uses up, and bring what it drew to the host."""

@@ -24,6 +24,7 @@ from codegemma.generate import programs
 from codegemma.generate.batch import (
     PIECE_LENGTHS,
     Batch,
+    Piece,
     Request,
     Weights,
     cache_length,
@@ -33,6 +34,7 @@ from codegemma.generate.batch import (
     row_bucket,
 )
 from codegemma.generate.prefix_cache import Owner, PrefixCache
+from codegemma.generate.speculation import NUM_AROUND, Drafter, Recent, prefix_tokens
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.model.config import ModelConfig
@@ -63,6 +65,8 @@ class Engine:
             those, keys and values are kept in bfloat16.
         is_for_one: Whether the first prompt is read in pieces of one length, which spares a
             process that asks once a program, and rounds otherwise than later prompts are.
+        is_speculative: Whether single completions are drawn several tokens at a time where they
+            repeat what is known; the text is the same, up to rounding.
         prefix_cache_bytes: Most bytes of keys and values kept for later requests. With some, a
             text may depend on the requests before it by rounding, which a measurement excludes.
     """
@@ -76,6 +80,7 @@ class Engine:
         info: CompleterInfo,
         dtype: Any = np.float32,
         is_for_one: bool = True,
+        is_speculative: bool = False,
         prefix_cache_bytes: int = 0,
     ) -> None:
         dtype = np.dtype(dtype)
@@ -91,6 +96,7 @@ class Engine:
         )
         self._was_asked = not is_for_one
         self._kept = PrefixCache(max_bytes=prefix_cache_bytes)
+        self._recent = Recent() if is_speculative else None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -132,7 +138,7 @@ class Engine:
         for group in self._groups(requests, sampling.n):
             chosen = [requests[index] for index in group]
             batch = self._batch(chosen, sampling, seed=seed, cancel=cancel)
-            for piece in batch.run():
+            for piece in self._run(batch, chosen):
                 if piece.completion is not None:
                     found[group[piece.request], piece.sample] = piece.completion
         samples = range(sampling.n)
@@ -150,8 +156,9 @@ class Engine:
             InputError: The prompt cannot be rendered, or is a conversation and the model takes
                 none.
         """
+        request = self._request(prompt, sampling)
         batch = self._batch(
-            [self._request(prompt, sampling)],
+            [request],
             sampling,
             seed=_seed(sampling),
             cancel=cancel,
@@ -159,7 +166,7 @@ class Engine:
         )
         return (
             Delta(text=piece.text, index=piece.sample, completion=piece.completion)
-            for piece in batch.run()
+            for piece in self._run(batch, [request])
         )
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
@@ -252,6 +259,10 @@ class Engine:
         is_watched: bool = False,
     ) -> Batch:
         longest = max(len(request.tokens) + request.max_tokens for request in requests)
+        drafter = None
+        if self._recent is not None and self._was_asked and len(requests) == 1:
+            (request,) = requests
+            drafter = Drafter(request.tokens, self._recent.of(request.owner.namespace))
         # A process that asks once has one program less to load if all pieces have one length.
         only = only_length(max(len(request.tokens) for request in requests))
         piece_lengths = PIECE_LENGTHS if self._was_asked else (only,)
@@ -267,7 +278,17 @@ class Engine:
             is_watched=is_watched,
             piece_lengths=piece_lengths,
             kept=self._kept if self._kept.max_bytes else None,
+            drafter=drafter,
         )
+
+    def _run(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Piece]:
+        """Draw a batch, and remember what was drawn for the guesses of later ones."""
+        for piece in batch.run():
+            yield piece
+            if piece.completion is not None and self._recent is not None:
+                request = requests[piece.request]
+                text = [*prefix_tokens(request.tokens)[-NUM_AROUND:], *piece.completion.tokens]
+                self._recent.put(text, namespace=request.owner.namespace)
 
     def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:
         """Divide requests into batches of similar length, as many as fit in the cache."""

@@ -56,7 +56,11 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
     """
     return Trimmed(
         load_engine(
-            name_or_path, dtype=dtype, is_for_one=True, prefix_cache_bytes=PREFIX_CACHE_BYTES
+            name_or_path,
+            dtype=dtype,
+            is_for_one=True,
+            is_speculative=True,
+            prefix_cache_bytes=PREFIX_CACHE_BYTES,
         )
     )
 
@@ -66,6 +70,7 @@ def load_engine(
     *,
     dtype: Any = None,
     is_for_one: bool = False,
+    is_speculative: bool = False,
     prefix_cache_bytes: int = 0,
 ) -> Engine:
     """Load a model as the engine itself, as `load_completer` does; for measuring.
@@ -74,6 +79,7 @@ def load_engine(
         name_or_path: Name of a model, its folder, or a GGUF file.
         dtype: As for `load_completer`.
         is_for_one: As of `Engine`; without it no answer depends on which was the first.
+        is_speculative: As of `Engine`.
         prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it.
 
     Raises:
@@ -107,6 +113,7 @@ def load_engine(
         ),
         dtype=chosen,
         is_for_one=is_for_one,
+        is_speculative=is_speculative,
         prefix_cache_bytes=prefix_cache_bytes,
     )
 

@@ -174,6 +174,47 @@ def decode(
     return drawn, cache
 
 
+@_jit_draw
+def verify(
+    params: Params,
+    tokens: Int[Array, "B T"],
+    cache: KVCache,
+    *,
+    num_tokens: Int[Array, " B"],
+    controls: Controls | None,
+    uniforms: Float[Array, "B T"],
+    config: ModelConfig,
+    dtype: Any,
+    num_top: int,
+) -> tuple[Drawn, KVCache]:
+    """Read guessed tokens and draw the token after each of them, all in one pass.
+
+    Where the guesses are what is drawn, this is what `decode` draws one by one with the same
+    uniform numbers; what follows the first other token means nothing, and the caller sets the
+    cache's length back to it.
+
+    Args:
+        params: Weights.
+        tokens: The last drawn token of each row, which the cache does not hold yet, and guesses
+            of those after it, padded on the right.
+        cache: What was read before; its arrays are used up.
+        num_tokens: How many of each row's tokens count.
+        controls: Settings of the draw; None is greedy.
+        uniforms: One number per row and place.
+        config: Sizes.
+        dtype: Activation dtype.
+        num_top: Alternatives to report.
+    """
+    num_rows, num_places = tokens.shape
+    hidden, cache = forward_cached(
+        params, tokens, cache, config=config, num_tokens=num_tokens, dtype=dtype
+    )
+    logits = unembed(params, hidden).reshape(num_rows * num_places, -1)
+    spread = jax.tree.map(lambda setting: jnp.repeat(setting, num_places), controls)
+    drawn = _draw(logits, spread, uniforms.reshape(-1, 1), num_top=num_top)
+    return jax.tree.map(lambda part: part.reshape(*tokens.shape, *part.shape[2:]), drawn), cache
+
+
 @jax.jit
 def gather_rows(cache: KVCache, rows: Int[Array, " rows"]) -> KVCache:
     """Give the cache rows at the indices `rows`; a row may be taken any number of times."""

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guesses of the next tokens, looked up in texts that hold them already: no second model.
+
+Code repeats itself: the tokens after the last few are often those that followed them earlier, in
+the prompt (prefix, suffix and context files alike), in what was drawn so far, or in what earlier
+requests drew. That last one covers the user who typed something else than the completion shown:
+as soon as the new text meets the old one again, the old one goes on as a guess. A guess is checked
+by `programs.verify` in one pass, with the uniform numbers that drawing one by one would use, so
+the text is the same at any temperature; only the time differs.
+
+Source: prompt lookup decoding (Saxena, 2023); adaptive length after SuffixDecoding, NeurIPS 2025.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from codegemma.text.tokens import (
+    FIM_MIDDLE_ID,
+    FIM_PREFIX_ID,
+    FIM_SUFFIX_ID,
+    NUM_RESERVED,
+)
+
+PLACES: Final = (8, 16)
+"""Tokens one pass reads, the last drawn one among them; each is a program of its own."""
+
+NUM_AROUND: Final = 4
+"""Tokens in front of a completion that are remembered with it."""
+
+_GRAMS: Final = (4, 3, 2)
+_MAX_RECENT: Final = 16
+_MIN_PATIENCE: Final = 2
+_MAX_PATIENCE: Final = 32
+
+
+class Recent:
+    """What the last requests drew, newest last, per namespace of one engine."""
+
+    def __init__(self) -> None:
+        self._texts: deque[tuple[str | None, np.ndarray]] = deque(maxlen=_MAX_RECENT)
+
+    def put(self, tokens: Sequence[int], *, namespace: str | None) -> None:
+        """Keep the tokens around a completion, its last one first in line for guesses."""
+        if len(tokens) > _GRAMS[-1]:
+            self._texts.append((namespace, np.asarray(tokens, np.int32)))
+
+    def of(self, namespace: str | None) -> list[np.ndarray]:
+        """Give what may be shown to a request of a namespace, newest first."""
+        return [tokens for owner, tokens in reversed(self._texts) if owner == namespace]
+
+
+class Drafter:
+    """Guesses for one row, and how often it is worth to guess.
+
+    Args:
+        prompt: The row's prompt.
+        recent: What earlier requests drew, newest first.
+    """
+
+    def __init__(self, prompt: Sequence[int], recent: Sequence[np.ndarray] = ()) -> None:
+        self._prompt = np.asarray(prompt, np.int32)
+        self._prefix = list(prefix_tokens(prompt))
+        self._recent = list(recent)
+        self._places = PLACES[0]
+        self._pause = 0
+        self._patience = _MIN_PATIENCE
+        self.num_drafted = self.num_accepted = self.num_passes = 0
+
+    @property
+    def patience(self) -> int:
+        """Tokens to draw one by one before it is asked again."""
+        return max(self._pause, self._patience)
+
+    def propose(self, drawn: Sequence[int], *, max_tokens: int) -> list[int]:
+        """Guess the tokens after those drawn so far; none where nothing is known or it rarely paid.
+
+        Args:
+            drawn: The row's tokens, at least one.
+            max_tokens: Most tokens to guess.
+        """
+        num_wanted = min(self._places - 1, max_tokens)
+        if self._pause or num_wanted < 1:
+            self._pause = 0
+            return []
+        text = np.asarray(self._prefix + list(drawn), np.int32)
+        for count in _GRAMS:
+            if len(text) < count:
+                continue
+            gram = text[-count:]
+            for source in (text, *self._recent, self._prompt):
+                guess = _continue(source, gram, num_wanted)
+                if len(guess):
+                    self._patience = _MIN_PATIENCE
+                    return guess.tolist()
+        self._patience = min(2 * self._patience, _MAX_PATIENCE)
+        return []
+
+    def record(self, num_drafted: int, num_accepted: int) -> None:
+        """Take note of how a guess went: the next is longer, shorter, or put off."""
+        self.num_passes += 1
+        self.num_drafted += num_drafted
+        self.num_accepted += num_accepted
+        if num_accepted == num_drafted:
+            self._places = PLACES[-1]
+            return
+        self._places = PLACES[0]
+        if not num_accepted:
+            self._pause = self._patience = min(2 * self._patience, _MAX_PATIENCE)
+
+
+def prefix_tokens(prompt: Sequence[int]) -> Sequence[int]:
+    """Give the tokens in front of the cursor: an infill's prefix, or all of another prompt."""
+    tokens = list(prompt)
+    if FIM_MIDDLE_ID not in tokens:
+        return tokens
+    start = _last(tokens, FIM_PREFIX_ID) + 1
+    end = next(
+        (i for i in range(start, len(tokens)) if tokens[i] in (FIM_SUFFIX_ID, FIM_MIDDLE_ID)),
+        len(tokens),
+    )
+    after = _last(tokens, FIM_MIDDLE_ID) + 1
+    return tokens[start:end] + tokens[after:]
+
+
+def _last(tokens: Sequence[int], token: int) -> int:
+    return next((i for i in range(len(tokens) - 1, -1, -1) if tokens[i] == token), -1)
+
+
+def _continue(source: np.ndarray, gram: np.ndarray, num_wanted: int) -> np.ndarray:
+    """Give what follows the last place of a gram in a text, up to a control token."""
+    count = len(gram)
+    if len(source) <= count:
+        return source[:0]
+    found = source[count - 1 : -1] == gram[-1]
+    for back in range(1, count):
+        found &= source[count - 1 - back : len(source) - 1 - back] == gram[-1 - back]
+    places = found.nonzero()[0]
+    if not len(places):
+        return source[:0]
+    start = int(places[-1]) + count
+    guess = source[start : start + num_wanted]
+    ends = (guess < NUM_RESERVED).nonzero()[0]
+    return guess[: ends[0]] if len(ends) else guess

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codegemma.completion import Prompt, Sampling
+from codegemma.generate import programs
+from codegemma.generate.batch import empty_cache
+from codegemma.generate.sampling import controls_of, draw_uniforms
+from codegemma.generate.speculation import PLACES, Drafter, Recent, prefix_tokens
+
+PRE, MID, SUF, SEP = 67, 68, 69, 70
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ([2, 300, 301], [2, 300, 301]),
+        ([2, 500, SEP, PRE, 300, 301, SUF, 400, MID], [300, 301]),
+        ([2, 500, SEP, SUF, 400, PRE, 300, 301, MID], [300, 301]),
+        ([2, 500, SEP, PRE, SUF, 400, MID, 300, 301], [300, 301]),
+        ([2, PRE, SUF, MID], []),
+    ],
+    ids=["left to right", "psm", "spm", "spm2", "empty"],
+)
+def test_the_text_in_front_of_the_cursor_is_found_in_every_order(prompt, expected):
+    assert list(prefix_tokens(prompt)) == expected
+
+
+def test_what_followed_the_last_tokens_before_is_guessed():
+    #                       the suffix has 300 301 too, with what follows
+    prompt = [2, PRE, 200, 300, 301, SUF, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309, MID]
+    drafter = Drafter(prompt)
+    assert drafter.propose([302], max_tokens=99) == [303, 304, 305, 306, 307, 308, 309]
+    assert drafter.propose([302], max_tokens=3) == [303, 304, 305]
+    assert drafter.propose([302], max_tokens=0) == []
+
+
+def test_the_longest_match_counts_and_of_equals_the_last():
+    prompt = [2, 1000, 300, 301, 400, 900, 300, 301, 500, 300, 301, 600, 1000]
+    assert Drafter(prompt).propose([300, 301], max_tokens=2) == [400, 900]
+    assert Drafter(prompt[:-1]).propose([300, 301], max_tokens=1) == [600]
+
+
+def test_a_guess_ends_before_a_control_token():
+    prompt = [2, PRE, 300, SUF, 300, 301, 302, MID]
+    assert Drafter(prompt).propose([301], max_tokens=9) == [302]
+
+
+def test_the_completion_before_goes_on_after_a_key_that_differs():
+    recent = Recent()
+    recent.put([200, 300, 301, 302, 303, 304], namespace=None)
+    recent.put([7, 7], namespace=None)
+    prompt = [2, PRE, 200, 999, SUF, MID]  # 999 where 300 was shown
+    drafter = Drafter(prompt, recent.of(None))
+    assert drafter.propose([500], max_tokens=9) == []
+    assert drafter.propose([500, 301, 302], max_tokens=9) == [303, 304]
+    assert recent.of("another") == []
+
+
+def test_a_guess_that_fails_is_put_off_and_one_that_holds_makes_the_next_longer():
+    prompt = [2, *range(300, 350)]
+    drafter = Drafter(prompt)
+    assert len(drafter.propose([310, 311], max_tokens=99)) == PLACES[0] - 1
+    drafter.record(7, 7)
+    assert len(drafter.propose([310, 311], max_tokens=99)) == PLACES[1] - 1
+    drafter.record(15, 3)
+    assert len(drafter.propose([310, 311], max_tokens=99)) == PLACES[0] - 1
+    drafter.record(7, 0)
+    assert drafter.patience == 4
+    assert drafter.propose([310, 311], max_tokens=99) == []
+    assert len(drafter.propose([310, 311], max_tokens=99)) == 7
+    assert (drafter.num_passes, drafter.num_drafted, drafter.num_accepted) == (3, 29, 10)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_one_pass_draws_what_single_steps_draw(engine, temperature):
+    """Guesses wrong and right: every place up to the first wrong one is as drawn one by one."""
+    weights = engine._weights
+    sampling = Sampling(temperature=temperature)
+    controls = controls_of(sampling, num_rows=1) if temperature else None
+    uniforms = draw_uniforms(3, index=0, count=64)
+    common = {"config": weights.config, "dtype": weights.dtype, "num_top": 2}
+    prompt = np.zeros((1, 64), np.int32)
+    prompt[0, :5] = [2, 300, 400, 500, 600]
+
+    def read():
+        drawn, cache = programs.prefill(
+            weights.params,
+            prompt,
+            empty_cache(weights, num_rows=1, num_tokens=100),
+            num_tokens=np.array([5], np.int32),
+            is_end=np.bool_(True),
+            controls=controls,
+            uniforms=uniforms[None, :1],
+            **common,
+        )
+        return np.asarray(drawn.tokens)[:, 0], cache
+
+    token, cache = read()
+    single, _ = programs.decode(
+        weights.params,
+        token,
+        cache,
+        is_done=np.zeros(1, bool),
+        stop_ids=np.full((1, 8), programs.NO_TOKEN, np.int32),
+        controls=controls,
+        uniforms=np.pad(uniforms[None, 1:], ((0, 0), (0, 1))),
+        num_steps=np.int32(8),
+        **common,
+    )
+    expected = np.asarray(single.tokens)[0, :8]
+    assert len(set(expected.tolist())) > 3
+    for num_right in (0, 3, 7):
+        token, cache = read()
+        guess = expected[:7].copy()
+        guess[num_right:] = 999
+        found, cache = programs.verify(
+            weights.params,
+            np.concatenate([token, guess])[None],
+            cache,
+            num_tokens=np.array([8], np.int32),
+            controls=controls,
+            uniforms=uniforms[None, 1:9],
+            **common,
+        )
+        assert np.asarray(found.tokens)[0, : num_right + 1].tolist() == (
+            expected[: num_right + 1].tolist()
+        )
+        np.testing.assert_allclose(
+            np.asarray(found.logprobs)[0, : num_right + 1],
+            np.asarray(single.logprobs)[0, : num_right + 1],
+            atol=1e-5,
+        )
+        assert cache.length.tolist() == [13]
+
+
+def test_the_distribution_of_a_drawn_token_does_not_depend_on_the_guess(engine):
+    """2,000 draws of the token after a guess, against the model's own probabilities."""
+    weights = engine._weights
+    common = {"config": weights.config, "dtype": weights.dtype, "num_top": 0}
+    context = [2, 300, 400, 500]
+    logits = engine.logits(context)[-1].astype(np.float64)
+    probabilities = np.exp(logits - np.logaddexp.reduce(logits))
+    best = int(probabilities.argmax())
+    rows = 8
+    counts = np.zeros(len(probabilities))
+    rng = np.random.default_rng(0)
+    tokens = np.tile(np.array([2, 300, 400, 500, best, 0, 0, 0], np.int32), (rows, 1))
+    controls = controls_of(Sampling(temperature=1.0), num_rows=rows)
+    for _ in range(250):
+        drawn, _ = programs.verify(
+            weights.params,
+            tokens,
+            empty_cache(weights, num_rows=rows, num_tokens=20),
+            num_tokens=np.full(rows, 5, np.int32),
+            controls=controls,
+            uniforms=rng.random((rows, 8), dtype=np.float32),
+            **common,
+        )
+        np.add.at(counts, np.asarray(drawn.tokens)[:, 3], 1)
+    likely = probabilities > 0.005
+    expected = 2000 * np.append(probabilities[likely], probabilities[~likely].sum())
+    found = np.append(counts[likely], counts[~likely].sum())
+    chi_square = float(((found - expected) ** 2 / expected).sum())
+    assert chi_square < len(expected) + 4 * np.sqrt(2 * len(expected))
+
+
+@pytest.fixture(scope="module")
+def engines(make_engine):
+    return (
+        make_engine(is_for_one=False),
+        make_engine(is_for_one=False, is_speculative=True),
+        make_engine(is_for_one=False, is_speculative=True, prefix_cache_bytes=1 << 22),
+    )
+
+
+PARTS = st.sampled_from(["x = f(x)\n", "    return x\n", "def f(x):\n", "y", " ", "class A:\n"])
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    parts=st.lists(PARTS, min_size=1, max_size=3),
+    suffix=st.sampled_from([None, "", "x = f(x)\n"]),
+    temperature=st.sampled_from([0.0, 0.7]),
+)
+def test_edits_draw_the_same_text_guessed_cached_streamed_and_in_a_batch(
+    engines, parts, suffix, temperature
+):
+    plain, guessing, cached = engines
+    sampling = Sampling(max_tokens=40, temperature=temperature, seed=7, logprobs=0)
+    prefix = "x = f(x)\n" * 3
+    for part in parts:
+        prefix += part
+        prompt = Prompt(prefix=prefix, suffix=suffix)
+        expected = plain.complete([prompt], sampling)[0][0]
+        for engine in (guessing, cached):
+            found = engine.complete([prompt], sampling)[0][0]
+            assert found.tokens == expected.tokens
+            assert (found.text, found.finish_reason) == (expected.text, expected.finish_reason)
+            np.testing.assert_allclose(
+                [one.logprob for one in found.logprobs],
+                [one.logprob for one in expected.logprobs],
+                atol=1e-4,
+            )
+    # In chunks of 1, 2, 4 tokens and more, and beside another prompt.
+    streamed = "".join(delta.text for delta in cached.stream(prompt, sampling))
+    beside = plain.complete([Prompt(prefix="# other"), prompt], sampling)[1][0]
+    assert (streamed, beside.text) == (expected.text, expected.text)
+    assert beside.tokens == expected.tokens
+
+
+def test_a_text_that_repeats_itself_is_drawn_in_fewer_passes(make_engine, monkeypatch):
+    engine = make_engine(is_for_one=False, is_speculative=True)
+    calls = []
+    verify = programs.verify
+    monkeypatch.setattr(
+        programs, "verify", lambda *words, **named: calls.append(1) or verify(*words, **named)
+    )
+    prompt = Prompt(prefix="x = 1\n", suffix=None)
+    first = engine.complete([prompt], Sampling(max_tokens=60))[0][0]
+    calls.clear()
+    again = engine.complete([prompt], Sampling(max_tokens=60))[0][0]
+    assert again.tokens == first.tokens
+    assert 1 <= len(calls) <= 60 / PLACES[0] + 4
