@@ -44,7 +44,7 @@ def one_sandbox(opened, monkeypatch):
     """The same sandbox for every command of these tests."""
 
     @contextlib.contextmanager
-    def give(isolation, *, is_wanted):
+    def give(isolation, *, is_wanted, binds=()):
         yield opened if is_wanted else None
 
     monkeypatch.setattr(results, "sandbox", give)
