@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a small model gives away of secrets that stand 1, 4 and 16 times in its training data.
+
+Takes folders of Python, each as a repository, plants canaries in those that are not held out,
+trains `tiny` on them for some passes, and measures extraction, exposure and memorised documents
+with `codegemma evaluate`. The planted lines are counted in the prepared data before anything is
+trained.
+
+Example:
+    python benchmarks/bench_memorization.py src/codegemma/{text,generate,data,model} --out out
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from codegemma.data.loader import ShardReader
+from codegemma.evaluate.canaries import Canary, make_canaries, write_canaries
+from results import Row, cpu_name, write_rows
+
+COPIES = (0, 1, 4, 16)
+MIN_FILE_BYTES = 1500
+TASKS = ("memorization:train", "memorization:heldout", "memorization:canaries")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Plant, prepare, train, measure, and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", type=Path, nargs="+", help="folders, a repository each")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder for everything")
+    parser.add_argument("--canaries", type=int, default=6, help="of each number of copies")
+    parser.add_argument("--steps", type=int, default=600)
+    arguments = parser.parse_args(words)
+    out: Path = arguments.out
+    repositories = copy_sources(arguments.source, out / "repositories")
+    data = out / "data"
+    prepare(repositories, out / "unplanted")
+    trained = [path for path in repositories if is_trained(path, out / "unplanted")]
+    canaries = make_canaries(arguments.canaries, copies=COPIES, seed=0)
+    plant(canaries, sorted(file for path in trained for file in path.glob("*.py")))
+    prepare(repositories, data)
+    check_planted(canaries, data)
+    write_canaries(data, canaries)
+    steps, decay = arguments.steps, max(1, arguments.steps // 6)
+    settings = (f"schedule.num_steps={steps}", f"schedule.decay_steps={decay}")
+    more = [word for setting in settings for word in ("--set", setting)]
+    run("train", "--recipe", "tiny", "--data", data, "--out", out / "run", *more)
+    printed = run("evaluate", *TASKS, "--data", data, "--model", out / "run", "--out",
+                  out / "results", "--json")  # fmt: skip
+    note = f"tiny, {steps} steps of 2,048 tokens; canaries of 10 digits among 1,024"
+    rows = [row for line in printed.splitlines() for row in rows_of(json.loads(line), note=note)]
+    print(write_rows("memorization", rows, device=cpu_name()))
+
+
+def copy_sources(sources: Iterable[Path], target: Path) -> list[Path]:
+    """Copy the Python files of folders, those of a folder side by side."""
+    repositories: list[Path] = []
+    for source in sources:
+        repository = target / source.name
+        repository.mkdir(parents=True)
+        for file in sorted(source.rglob("*.py")):
+            (repository / file.name).write_text(file.read_text("utf-8"), "utf-8")
+        repositories.append(repository)
+    return repositories
+
+
+def plant(canaries: Iterable[Canary], files: Sequence[Path]) -> None:
+    """Append each canary's line to as many files as it has copies, drawn with a fixed seed."""
+    rng = random.Random(0)
+    large = [file for file in files if file.stat().st_size >= MIN_FILE_BYTES]
+    for canary in canaries:
+        for file in rng.sample(large, canary.copies):
+            with file.open("a", encoding="utf-8") as opened:
+                opened.write(canary.line)
+
+
+def check_planted(canaries: Iterable[Canary], data: Path) -> None:
+    """Count the canaries in the prepared training text."""
+    text = _text(data, "train")
+    for canary in canaries:
+        found = text.count(canary.line.rstrip())
+        if found != canary.copies:
+            sys.exit(
+                f"{canary.prefix} was planted {canary.copies} times and is there {found} times"
+            )
+
+
+def is_trained(repository: Path, data: Path) -> bool:
+    """Tell whether a repository is of the training part."""
+    reader = ShardReader(data, "train")
+    origins = {reader[index].files[0].origin for index in range(len(reader))}
+    names = {origin.rpartition(":")[0].split("@")[0] for origin in origins}
+    return repository.name in names
+
+
+def prepare(repositories: Iterable[Path], out: Path) -> None:
+    """Prepare repositories for `tiny`, a sixth of them held out or so."""
+    words = ("--recipe", "tiny", "--unlicensed", "--vocab-size", "1024")
+    run("prepare", *repositories, "--out", out, *words, "--holdout-fraction", "0.15")
+
+
+def run(*words: str | Path) -> str:
+    """Run a command of ours and give what it printed."""
+    command = [sys.executable, "-m", "codegemma", *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def rows_of(result: dict, *, note: str) -> list[Row]:
+    """Turn a task's result into rows, by number of copies too."""
+    parts = {"": result["metric"], **{f" {name}": part for name, part in result["group"].items()}}
+    return [
+        Row(
+            name=f"{result['task']} {metric}{part}",
+            value=found["value"],
+            unit="fraction",
+            n=found["n"],
+            low=found["low"],
+            high=found["high"],
+            note=note,
+        )
+        for part, metrics in parts.items()
+        for metric, found in metrics.items()
+    ]
+
+
+def _text(data: Path, part: str) -> str:
+    reader = ShardReader(data, part)
+    return "\n".join(file.text for index in range(len(reader)) for file in reader[index].files)
+
+
+if __name__ == "__main__":
+    main()
