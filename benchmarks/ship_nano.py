@@ -43,6 +43,7 @@ from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.folder import atomic_folder
 from codegemma.model.manifest import fingerprint, write_manifest
 from codegemma.model.metadata import METADATA_NAME, read_metadata
+from codegemma.train.metrics import best_order
 from nano_card import Part, read_origin, read_parts, render_card
 from results import Row, cpu_name, write_rows
 
@@ -177,10 +178,10 @@ def _check_data(training: Any, data: Path) -> None:
 
 def _best_order(part: Part) -> Order:
     """Take the order whose middles the training's own held-out rows show as likelier."""
-    lines = [line for line in part.lines if line["kind"] == "heldout" and "nll_per_byte" in line]
-    if not lines:
+    order = best_order(part.lines)
+    if order is None:
         raise ConfigError("the last run has no held-out loss in its log: it cannot be shipped")
-    return min(ORDERS, key=lambda order: lines[-1][f"middle_{order}_nll_per_byte"])
+    return order
 
 
 def _earlier(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -102,3 +102,17 @@ def test_an_unknown_source_is_one_line(run, tmp_path):
     assert ran.err.splitlines() == [
         "codegemma: 'codegema-2b' is neither a model nor a folder; did you mean codegemma-2b?"
     ]
+
+
+def test_a_card_travels_and_nothing_is_drawn_where_nobody_watches(run, source, tmp_path):
+    card = "---\nlicense: mit\n---\n# mine\n"
+    (source / "README.md").write_text(card)
+    ran = run("convert", str(source), str(tmp_path / "hf"), "--to", "hf")
+    assert ran == (0, "", f"wrote {tmp_path / 'hf'}\n")
+    assert (tmp_path / "hf" / "README.md").read_text() == card
+    assert open_checkpoint(tmp_path / "hf").metadata.licence == "mit"
+
+
+def test_a_folder_without_a_name_is_refused(run, source):
+    ran = run("convert", str(source), "", "--to", "hf")
+    assert ran == (2, "", "codegemma: DST must name a folder to make, not '.'\n")

@@ -65,7 +65,7 @@ def test_the_verbs_modules_import_no_jax():
     ("words", "message"),
     [
         ("complte", "No such command 'complte'. Did you mean 'complete'? See codegemma --help"),
-        ("--bogus", "No such option: --bogus See codegemma --help"),
+        ("--bogus", "No such option: --bogus. See codegemma --help"),
         ("complete", "Missing argument 'FILE:LINE:COL'. See codegemma complete --help"),
         ("serve --port x", "Invalid value for '--port': "),
     ],
@@ -110,3 +110,41 @@ def test_a_verbs_own_exit_status_is_kept(run, monkeypatch):
 
     monkeypatch.setattr(options, "open_completer", leave)
     assert run("generate", "x").status == 3
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--data", "{data}", "--out", "{file}"], "cannot make the folder {file}: "),
+        (["train", "--data", "{data}", "--out", "{file}/o"], "cannot make the folder {file}/o: "),
+        (["prepare", "{folder}", "--out", "{file}"], "{file} is no folder"),
+        (["prepare", "{folder}", "--out", "{file}/o"], "cannot make the folder {file}/o/.partial"),
+        (["verify", LONG], "is no model and cannot be a folder: "),
+        (["verify", "~no-such-user/m"], "is no model and cannot be a folder: "),
+        (["inspect", LONG], "cannot read the shard x"),
+    ],
+)
+def test_what_the_disk_refuses_is_told_in_one_line(run, tmp_path, monkeypatch, words, message):
+    from codegemma.train import loop
+
+    # What is read before the output folder is made is others' business.
+    monkeypatch.setattr(loop.ShardReader, "__init__", lambda *_: None)
+    monkeypatch.setattr(loop.ShardReader, "verify", lambda _: None)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.py").write_text("x = 1\n")
+    places = {name: str(tmp_path / name) for name in ("file", "folder", "data")}
+    monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+    ran = run(*(word.format(**places) for word in words))
+    assert (ran.status, ran.out) == (2, "")
+    assert message.format(**places) in ran.err.splitlines()[-1]
+    assert "Traceback" not in ran.err
+
+
+def test_a_sentence_ends_before_the_next_one(run):
+    ran = run("complete", "f.py:1:1", "--max-tokens", "0")
+    assert ran.status == 2
+    assert ". See codegemma complete --help" in ran.err

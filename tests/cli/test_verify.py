@@ -24,7 +24,7 @@ def report(monkeypatch):
             shown=(Shown(path="a.py", expected="x\n", drawn="y", is_ended=True),),
             record="verify/ab.json" if is_passed else None,
         )
-        monkeypatch.setattr(verify, "verify", lambda model: made)
+        monkeypatch.setattr(verify, "verify", lambda model, *, progress: made)
 
     return make
 

@@ -13,8 +13,12 @@ from codegemma.generate.trimmed import Trimmed
 
 def test_a_local_model_is_loaded_by_its_name(fakes, monkeypatch):
     loader = types.ModuleType("codegemma.generate.load")
-    loader.load_completer = lambda name, *, dtype: fakes.ScriptedCompleter(name=f"{name} {dtype}")
-    loader.load_engine = lambda name, *, dtype: fakes.ScriptedCompleter(name=f"raw {name} {dtype}")
+    loader.load_completer = lambda name, *, dtype, progress: fakes.ScriptedCompleter(
+        name=f"{name} {dtype}"
+    )
+    loader.load_engine = lambda name, *, dtype, progress: fakes.ScriptedCompleter(
+        name=f"raw {name} {dtype}"
+    )
     monkeypatch.setitem(sys.modules, "codegemma.generate.load", loader)
 
     assert open_named("nano", dtype="float32").info.name == "nano float32"

@@ -101,6 +101,26 @@ def test_a_planted_fault_makes_the_sentinels_mean_nothing(faulty, fault):
     assert outcome.detail.endswith("its sentinels mean nothing")
 
 
+def test_a_small_model_trained_here_may_show_its_sentinels_weakly(faulty, monkeypatch):
+    middles = read_middles()
+    scores = {mode: np.full(16, 1.0) for mode in ("psm", "spm", "spm2")}
+    engine, _ = faulty(INFILLER, "none")
+    noise = np.tile([0.3, -0.2], 8)  # better by 0.05 on average, t 0.8
+    monkeypatch.setattr(verify, "measure_middles", lambda *_, **__: 1.0 + noise)
+
+    def outcome(*, is_proof_needed):
+        return verify._check_sentinels(
+            engine, middles, scores, is_proof_needed=is_proof_needed, progress=lambda _: None
+        )[0]
+
+    weak = outcome(is_proof_needed=False)
+    assert weak.is_passed
+    assert weak.detail.endswith("not beyond chance (t below 2.602), which proves little")
+    assert not outcome(is_proof_needed=True).is_passed
+    monkeypatch.setattr(verify, "measure_middles", lambda *_, **__: 1.0 - noise)
+    assert not outcome(is_proof_needed=False).is_passed
+
+
 @pytest.mark.parametrize("fault", ["none", *FAULTS])
 def test_a_planted_fault_misses_the_record(faulty, sound, fault):
     engine, metadata = faulty(INFILLER, fault)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from codegemma.errors import ConfigError
-from codegemma.model.checkpoint import load_checkpoint
+from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import loop
 from codegemma.train.initial import load_initial
-from codegemma.train.metrics import read_metrics
+from codegemma.train.metrics import best_order, read_metrics
 from codegemma.train.recipes import TrainRecipe, override
 
 
@@ -35,6 +35,8 @@ def test_a_run_begins_with_the_weights_of_a_model_and_says_whose(
     assert after.metadata.training["origin"] == {
         "name": "test",
         "fingerprint": before.fingerprint,
+        "mode": before.metadata.mode,
+        "licence": None,
         "step": 16,
         "trained_tokens": before.metadata.training["trained_tokens"],
     }
@@ -67,3 +69,31 @@ def test_another_shape_or_vocabulary_is_refused_by_name(
     other = Tokenizer.from_file(Path(loop.__file__).parents[1] / "nano" / "tokenizer.model")
     with pytest.raises(ConfigError, match="another vocabulary than the data; prepare the data"):
         load_initial(parent.model, config=config, tokenizer=other)
+
+
+def test_licence_and_order_of_the_weights_reach_the_model_that_is_made(
+    data: Path, recipe: TrainRecipe, parent: loop.Outcome, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    found = load_checkpoint(parent.model)
+    metadata = dataclasses.replace(found.metadata, licence="MIT", mode="psm")
+    for name in ("LICENSE", "NOTICE"):
+        (tmp_path / name).write_text(f"{name} of the weights", encoding="utf-8")
+    save_checkpoint(
+        source,
+        config=found.config,
+        params=jax.tree.map(np.asarray, found.params),
+        tokenizer_file=data / "tokenizer.model",
+        metadata=metadata,
+        licence_files=[tmp_path / "LICENSE", tmp_path / "NOTICE"],
+    )
+    settings = ["schedule.num_steps=1", "run.heldout_every=1"]
+    outcome = loop.train(override(recipe, settings), data=data, out=tmp_path / "out", model=source)
+
+    made = load_checkpoint(outcome.model).metadata
+    assert made.licence == "MIT"
+    assert made.mode == best_order(read_metrics(tmp_path / "out" / "metrics.jsonl"))
+    assert made.mode is not None
+    for name in ("LICENSE", "NOTICE"):
+        text = (outcome.model / name).read_text(encoding="utf-8")
+        assert text == f"{name} of the weights"

@@ -2,10 +2,11 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from codegemma.train.metrics import MetricsLog, Speed, read_metrics
+from codegemma.train.metrics import MetricsLog, Speed, best_order, read_metrics
 
 
 class Clock:
@@ -88,3 +89,15 @@ def test_time_spent_on_something_else_does_not_count() -> None:
     speed.add(100)
 
     assert speed.tokens_per_s == pytest.approx(50)
+
+
+def test_the_better_order_is_that_of_the_newest_held_out_line() -> None:
+    step = {"kind": "step", "step": 5, "loss": 1.0}
+
+    def heldout(psm: float, spm: float) -> dict[str, Any]:
+        middles = {"middle_psm_nll_per_byte": psm, "middle_spm_nll_per_byte": spm}
+        return {"kind": "heldout", "step": 5, "nll_per_byte": 1.0} | middles
+
+    assert best_order([heldout(1.0, 2.0), heldout(0.9, 0.8), step]) == "spm"
+    assert best_order([heldout(0.9, 0.8), heldout(1.0, 2.0)]) == "psm"
+    assert best_order([step, {"kind": "heldout", "step": 9}]) is None

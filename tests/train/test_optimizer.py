@@ -67,7 +67,7 @@ def test_cosine_is_half_way_down_in_the_middle_and_ends_at_its_fraction() -> Non
 
 
 def test_faults_of_a_schedule_are_named_together() -> None:
-    with pytest.raises(ConfigError, match=r"peak must be above 0.*decay_steps 9 exceed"):
+    with pytest.raises(ConfigError, match=r"peak must be a number above 0.*decay_steps 9 exceed"):
         ScheduleConfig(peak=0.0, num_steps=5, decay_steps=9)
 
 

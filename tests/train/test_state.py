@@ -101,6 +101,16 @@ def test_a_damaged_step_is_set_aside_for_the_one_before(
     assert "step 2 is damaged" in caplog.text
 
 
+def test_a_whole_step_of_another_model_is_told_and_left_where_it_is(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    other = state(0)._replace(params={"embedding": np.zeros((7, 3), np.float32)})
+
+    with pytest.raises(CheckpointError, match="2 does not fit this recipe"):
+        restore_newest(tmp_path, like=other)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
 def test_a_second_damaged_step_of_a_number_has_a_name_of_its_own(tmp_path: Path) -> None:
     for _ in range(2):
         save(tmp_path, 1, 2)

@@ -66,7 +66,10 @@ def convert(
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    if not target.name:
+        raise ConfigError(f"DST must name a folder to make, not {str(target)!r}")
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Converting {source}", total=None)
 
         def update(done: int, total: int) -> None:

@@ -142,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context is not None else "codegemma"
-        return _refuse(f"{error.format_message()} See {verb} --help")
+        message = error.format_message().rstrip()
+        stop = "" if message.endswith((".", "!", "?")) else "."
+        return _refuse(f"{message}{stop} See {verb} --help")
     except CodegemmaError as error:
         return _refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):

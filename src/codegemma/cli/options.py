@@ -2,7 +2,7 @@
 """Options that several verbs share, and how they get a model."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,7 @@ from codegemma.errors import ConfigError
 if TYPE_CHECKING:
     from codegemma.completion import Completer
     from codegemma.completion import Mode as KnownMode
+    from codegemma.generate.named import Progress
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="A name, a model folder, FILE.gguf, or remote:URL.")
@@ -67,10 +68,10 @@ def open_completer(model: str) -> "Completer":
     Raises:
         CodegemmaError: There is no such model, its files are refused, or a server fails.
     """
-    with waiting(f"Loading {model}"):
+    with loading(model) as progress:
         from codegemma.generate.named import open_named
 
-        return open_named(model)
+        return open_named(model, progress=progress)
 
 
 def open_raw_completer(model: str) -> "Completer":
@@ -79,19 +80,47 @@ def open_raw_completer(model: str) -> "Completer":
     Raises:
         CodegemmaError: There is no such model, its files are refused, or a server fails.
     """
-    with waiting(f"Loading {model}"):
+    with loading(model) as progress:
         from codegemma.generate.named import open_raw
 
-        return open_raw(model)
+        return open_raw(model, progress=progress)
 
 
 @contextmanager
-def waiting(what: str) -> Generator[None]:
-    """Show on a terminal's stderr that something goes on."""
+def loading(model: str) -> "Generator[Progress | None]":
+    """Show on a terminal's stderr how far the weights are, once the first of them is there."""
     if not sys.stderr.isatty():
-        yield
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Loading {model}", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(what: str) -> "Generator[Callable[[str], None]]":
+    """Show on a terminal's stderr that something goes on; the function it gives says what."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
-        yield
+    with Console(stderr=True).status(what) as status:
+        yield lambda now: status.update(f"{what}: {now}")

@@ -3,6 +3,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,17 +61,22 @@ def train(
     if steps is not None:
         assignments.append(f"schedule.num_steps={steps}")
     chosen = recipes.override(recipes.by_name(recipe), assignments)
-    with _json_lines() if as_json else _progress() as listener:
-        outcome = loop.train(
-            chosen,
-            data=data,
-            out=out,
-            start=start,
-            model=None if model is None else hub.resolve(model),
-            decay_steps=decay_steps,
-            max_minutes=minutes,
-            listener=listener,
-        )
+    initial = None if model is None else hub.resolve(model)
+    try:
+        with _json_lines() if as_json else _progress() as listener:
+            outcome = loop.train(
+                chosen,
+                data=data,
+                out=out,
+                start=start,
+                model=initial,
+                decay_steps=decay_steps,
+                max_minutes=minutes,
+                listener=listener,
+            )
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from the last step in {out}", file=sys.stderr)
+        raise
     if as_json:
         result = {
             "step": outcome.step,

@@ -18,16 +18,13 @@ def verify(
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Check a model's files, size, vocabulary and infills, and record the order it is best at.
-
-    A 2B model takes some minutes on a CPU.
-    """
+    """Check a model's files, size, vocabulary and infills, and record the order it is best at."""
     from codegemma.cli.output import write_json, write_text
 
-    with options.waiting(f"Verifying {model}"):
+    with options.waiting(f"Verifying {model}") as tell:
         from codegemma.generate.verify import verify as run
 
-        report = run(model)
+        report = run(model, progress=tell)
     if as_json:
         write_json(report.raw)
     else:

@@ -103,7 +103,11 @@ def read_record(path: Path, index: int) -> Record:
     Raises:
         DataError: There is no such file or record, or it is damaged.
     """
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise DataError(f"cannot read the shard {path}: {error.strerror}") from error
+    if not is_file:
         raise DataError(f"there is no shard {path}")
     reader = _open(path)
     count = reader.num_records()

@@ -160,6 +160,8 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     except Timeout as error:
         raise ConfigError(f"another run is preparing data in {out}; wait for it") from error
     except OSError as error:
+        if not partial.is_dir():
+            raise InputError(f"cannot make the folder {partial}: {error.strerror}") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from codegemma.model.folder import cache_folder, hub_revision
 from codegemma.model.hub import resolve
 from codegemma.model.params import num_params
 
+Progress = Callable[[int, int], None]
+
 SMALL_MODEL_PARAMS: Final = 500_000_000
 """A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
 
@@ -39,7 +42,9 @@ _log = logging.getLogger(__name__)
 _CPUINFO: Final = Path("/proc/cpuinfo")
 
 
-def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
+def load_completer(
+    name_or_path: str | Path, *, dtype: Any = None, progress: Progress | None = None
+) -> Completer:
     """Load a model for completing; it is not compiled yet, which its first requests do.
 
     Infills are trimmed to what fits the code around the cursor; scoring, which wants them as they
@@ -50,6 +55,7 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
         dtype: "float32" or "bfloat16". None: on a CPU float32 for small models; otherwise what
             is stored. A large bfloat16 model stays bfloat16 on a CPU: float32 would take twice
             the memory. Quantised weights stay as they are, and are computed with in float32.
+        progress: Told the bytes of weights made so far and in all, from several threads.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
@@ -58,6 +64,7 @@ def load_completer(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
         load_engine(
             name_or_path,
             dtype=dtype,
+            progress=progress,
             is_for_one=True,
             is_speculative=True,
             prefix_cache_bytes=PREFIX_CACHE_BYTES,
@@ -69,6 +76,7 @@ def load_engine(
     name_or_path: str | Path,
     *,
     dtype: Any = None,
+    progress: Progress | None = None,
     is_for_one: bool = False,
     is_speculative: bool = False,
     prefix_cache_bytes: int = 0,
@@ -78,6 +86,7 @@ def load_engine(
     Args:
         name_or_path: Name of a model, its folder, or a GGUF file.
         dtype: As for `load_completer`.
+        progress: As for `load_completer`.
         is_for_one: As of `Engine`; without it no answer depends on which was the first.
         is_speculative: As of `Engine`.
         prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it.
@@ -93,7 +102,7 @@ def load_engine(
         is_small = num_params(config) < SMALL_MODEL_PARAMS
         return "float32" if dtype is None and is_small and device == "cpu" else dtype
 
-    checkpoint = load_checkpoint(folder, dtype=choose)
+    checkpoint = load_checkpoint(folder, dtype=choose, progress=progress)
     if checkpoint.metadata.weights and native.choose_path() is None:
         _log.warning("%s: %s", name_or_path, native.describe())
     chosen = checkpoint.params["final_norm"].dtype

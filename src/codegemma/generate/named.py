@@ -4,6 +4,7 @@
 The one place that tells the two apart. A remote one is opened without jax.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from codegemma.errors import ConfigError
 from codegemma.generate.remote import SCHEME, Remote
 from codegemma.generate.trimmed import Trimmed
 
+Progress = Callable[[int, int], None]
 
-def open_named(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
+
+def open_named(
+    name_or_path: str | Path, *, dtype: Any = None, progress: Progress | None = None
+) -> Completer:
     """Open a completer whose infills are trimmed to what fits the code around the cursor.
 
     Args:
         name_or_path: Name of a model, its folder, or `remote:URL`, `remote:URL#MODEL`,
             `remote:URL#MODEL,fim=TEMPLATE`.
         dtype: As for `load_completer`; None for a remote one.
+        progress: Told the bytes of weights made so far and in all, from several threads.
 
     Raises:
         CodegemmaError: There is no such model, or the server does not answer as it should.
@@ -28,11 +34,13 @@ def open_named(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
         return Trimmed(_open_remote(str(name_or_path), dtype))
     from codegemma.generate.load import load_completer
 
-    return load_completer(name_or_path, dtype=dtype)
+    return load_completer(name_or_path, dtype=dtype, progress=progress)
 
 
-def open_raw(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
-    """Open a completer for measuring: what it draws is left as it is.
+def open_raw(
+    name_or_path: str | Path, *, dtype: Any = None, progress: Progress | None = None
+) -> Completer:
+    """Open a completer for measuring, as `open_named` does: what it draws is left as it is.
 
     Raises:
         CodegemmaError: There is no such model, or the server does not answer as it should.
@@ -41,7 +49,7 @@ def open_raw(name_or_path: str | Path, *, dtype: Any = None) -> Completer:
         return _open_remote(str(name_or_path), dtype)
     from codegemma.generate.load import load_engine
 
-    return load_engine(name_or_path, dtype=dtype)
+    return load_engine(name_or_path, dtype=dtype, progress=progress)
 
 
 def is_remote(name_or_path: str | Path) -> bool:

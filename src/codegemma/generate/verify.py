@@ -12,6 +12,7 @@ model uses it. Nothing is recorded of a model that fails.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 from codegemma.completion import Mode, Prompt, Sampling
 from codegemma.errors import ConfigError
 from codegemma.generate.engine import Engine
-from codegemma.generate.load import load_engine
+from codegemma.generate.load import SMALL_MODEL_PARAMS, load_engine
 from codegemma.generate.middles import (
     MODES,
     Middle,
@@ -36,6 +37,7 @@ from codegemma.generate.middles import (
 from codegemma.generate.record import Record, write_record
 from codegemma.model import config as configs
 from codegemma.model.config import RELEASED_VOCAB_SIZE, ModelConfig
+from codegemma.model.folder import cache_folder
 from codegemma.model.hub import find_model, resolve
 from codegemma.model.manifest import fingerprint
 from codegemma.model.metadata import Metadata, read_metadata
@@ -43,6 +45,8 @@ from codegemma.model.params import num_params
 from codegemma.model.stored import open_checkpoint
 from codegemma.text.fim import InfillMode
 from codegemma.text.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
 
 RECORD_KEY: Final = "middle_nll"
 """Key in a model's training metadata of its own negative log likelihoods, by infill order."""
@@ -118,7 +122,7 @@ class Report:
         nll: Mean negative log likelihood of a middle, nats per byte, by order; "exchanged" is
             the best of those with exchanged sentinels, absent where a record was at hand.
         shown: A few greedy completions.
-        record: File the outcome was recorded in, None when it failed.
+        record: File the outcome was recorded in, None when it failed or could not be written.
     """
 
     model: str
@@ -164,7 +168,11 @@ def verify(
     if not report.is_passed:
         return report
     record = Record(fingerprint=report.fingerprint, mode=report.mode, nll=report.nll)
-    return dataclasses.replace(report, record=str(write_record(record)))
+    try:
+        return dataclasses.replace(report, record=str(write_record(record)))
+    except OSError as error:
+        _log.warning("the outcome cannot be recorded in %s: %s", cache_folder(), error.strerror)
+        return report
 
 
 def examine(
@@ -262,7 +270,10 @@ def check_middles(
     if recorded is not None:
         check = check_record(nll, recorded)
     else:
-        check, nll["exchanged"] = _check_sentinels(engine, middles, scores, progress=progress)
+        is_small = num_params(engine.config) < SMALL_MODEL_PARAMS and bool(metadata.training)
+        check, nll["exchanged"] = _check_sentinels(
+            engine, middles, scores, is_proof_needed=not is_small, progress=progress
+        )
     return check, best_mode(scores, declared=metadata.mode or "psm"), nll
 
 
@@ -296,11 +307,16 @@ def _check_sentinels(
     middles: Sequence[Middle],
     scores: dict[InfillMode, np.ndarray],
     *,
+    is_proof_needed: bool,
     progress: Callable[[str], None],
 ) -> tuple[Check, float]:
-    """Compare each order with its sentinels exchanged; one order that stands out is enough."""
+    """Compare each order with its sentinels exchanged; one order that is better is enough.
+
+    Better beyond chance is a proof. Where none is needed, better at all is let pass and said to
+    prove little: a small model of one language shows on 16 middles only weakly what it knows.
+    """
     details: list[str] = []
-    best = float("inf")
+    best, is_below = float("inf"), False
     for mode in ("psm", "spm"):
         progress(f"scoring the order {mode} with sentinels exchanged")
         wrong = [
@@ -310,14 +326,21 @@ def _check_sentinels(
         lowest = min(wrong, key=lambda score: float(score.mean()))
         best = min(best, float(lowest.mean()))
         t = min(paired_t(scores[mode], score) for score in wrong)
+        is_below |= bool(scores[mode].mean() < lowest.mean())
         details.append(
             f"{mode} {scores[mode].mean():.4f} nats per byte, with sentinels exchanged at best "
             f"{lowest.mean():.4f} (t {t:.1f})"
         )
         if t >= LEAST_T:
             return Check(name="middles", is_passed=True, detail=details[-1]), best
-    detail = f"{'; '.join(details)}; expected t of {LEAST_T} or more: its sentinels mean nothing"
-    return Check(name="middles", is_passed=False, detail=detail), best
+    is_passed = is_below and not is_proof_needed
+    meaning = (
+        f"better than exchanged, but not beyond chance (t below {LEAST_T}), which proves little"
+        if is_passed
+        else f"expected t of {LEAST_T} or more: its sentinels mean nothing"
+    )
+    detail = f"{'; '.join(details)}; {meaning}"
+    return Check(name="middles", is_passed=is_passed, detail=detail), best
 
 
 def _check_ends(shown: Sequence[Shown], *, least: int) -> Check:

@@ -53,6 +53,7 @@ _TOKENIZER_COMPANIONS: Final = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+_CARD: Final = "README.md"
 _LICENCE_NAMES: Final = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 _NOTICE: Final = (
     f"Gemma is provided under and subject to the Gemma Terms of Use found at {GEMMA_TERMS}"
@@ -361,7 +362,7 @@ def _write_companions(
     if tokenizer_file.suffix == GGUF_SUFFIX:
         vocabulary = render_sentencepiece(_read_vocabulary(tokenizer_file))
         (folder / TOKENIZER_NAMES[0]).write_bytes(vocabulary)
-    for name in () if tokenizer_file.suffix == GGUF_SUFFIX else _TOKENIZER_COMPANIONS:
+    for name in () if tokenizer_file.suffix == GGUF_SUFFIX else (*_TOKENIZER_COMPANIONS, _CARD):
         if (tokenizer_file.parent / name).exists():
             shutil.copyfile(contained_file(tokenizer_file.parent, name), folder / name)
     if not (folder / hf_config.TOKENIZER_CONFIG_NAME).exists():

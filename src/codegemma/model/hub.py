@@ -157,8 +157,12 @@ def resolve(name_or_path: str | Path) -> Path:
     model = None if isinstance(name_or_path, Path) else find_model(name)
     if model is not None:
         return _resolve_known(model)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, or the home of a user unknown here
+        raise ConfigError(f"{name[:80]!r} is no model and cannot be a folder: {error}") from error
+    if is_folder:
         return _resolve_folder(path)
     if path.suffix.lower() == GGUF_SUFFIX and path.is_file():
         return path

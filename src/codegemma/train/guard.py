@@ -18,9 +18,12 @@ def locked(out: Path) -> Generator[None]:
     """Keep a second process out of a folder, which is made when missing.
 
     Raises:
-        ConfigError: Another process holds it.
+        ConfigError: Another process holds it, or it cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {out}: {error.strerror}") from error
     lock = FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()

@@ -2,6 +2,7 @@
 """The weights of a model that a new run begins with, and what is kept of where they come from."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from codegemma.errors import ConfigError
 from codegemma.model.checkpoint import load_checkpoint
 from codegemma.model.config import ModelConfig
+from codegemma.model.export import find_licences
 from codegemma.model.params import Params
 from codegemma.text.tokenizer import Tokenizer
 
@@ -19,7 +21,8 @@ class Initial(NamedTuple):
 
     Args:
         params: The weights, float32.
-        origin: Their model's name and fingerprint, and how long it was trained, as JSON.
+        origin: Their model's name, fingerprint, order, licence, and how long it was trained, as
+            JSON.
     """
 
     params: Params
@@ -50,11 +53,19 @@ def load_initial(folder: Path, *, config: ModelConfig, tokenizer: Tokenizer) -> 
     origin = {
         "name": found.metadata.name,
         "fingerprint": found.fingerprint,
+        "mode": found.metadata.mode,
+        "licence": found.metadata.licence,
         "step": training.get("step"),
         "trained_tokens": training.get("trained_tokens"),
     }
     # A copy, since a step uses its arguments up.
     return Initial(_copy(found.params), origin)
+
+
+def keep_licences(folder: Path, out: Path) -> None:
+    """Copy a model's licences and notices into the folder of a run that begins with its weights."""
+    for path in find_licences(folder):
+        shutil.copyfile(path, out / path.name)
 
 
 def _copy(params: Params) -> Params:

@@ -25,15 +25,16 @@ from codegemma.data.manifest import read_recipe
 from codegemma.data.shards import Record
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import save_checkpoint
+from codegemma.model.export import find_licences
 from codegemma.model.metadata import Metadata
 from codegemma.model.params import init_params, num_params, param_specs
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import provenance
 from codegemma.train.guard import interrupts, locked
 from codegemma.train.heldout import HeldoutLoss
-from codegemma.train.initial import load_initial
+from codegemma.train.initial import keep_licences, load_initial
 from codegemma.train.input import Batch, BatchIterator, make_batches
-from codegemma.train.metrics import MetricsLog, Speed
+from codegemma.train.metrics import MetricsLog, Speed, best_order, read_metrics
 from codegemma.train.optimizer import learning_rate, make_optimizer
 from codegemma.train.recipes import TrainRecipe
 from codegemma.train.state import Progress, list_steps, restore_newest, restore_step, save_step
@@ -94,6 +95,8 @@ def train(
         TrainingError: The loss is not finite; the last finite step is saved.
         KeyboardInterrupt: A signal came; the last step and its model are saved.
     """
+    ShardReader(data, "train").verify()
+    ShardReader(data, "heldout").verify()
     with locked(out):
         run = _Run(recipe, data=data, out=out, start=start, model=model, decay_steps=decay_steps)
         return run.go(max_minutes=max_minutes, listener=listener)
@@ -137,6 +140,7 @@ class _Run:
             found = load_initial(model, config=config, tokenizer=self.tokenizer)
             self.state, self.progress = init_state(found.params, optimizer=optimizer), _BEGINNING
             self.origin = found.origin
+            keep_licences(model, out)
         else:
             self.state, self.progress = make_state(), _BEGINNING
         self.recipe = provenance.with_decay(
@@ -188,11 +192,11 @@ class _Run:
                 speed.pause()
             if step != saved or step not in list_steps(self.steps):
                 self._save()
-        if not is_interrupted() and not log.holds("heldout", step):
-            self._log_heldout(log, step)
-        model = self._export()
-        if is_interrupted():
-            raise KeyboardInterrupt
+            if not is_interrupted() and not log.holds("heldout", step):
+                self._log_heldout(log, step)
+            model = self._export()
+            if is_interrupted():
+                raise KeyboardInterrupt
         return Outcome(step=step, is_finished=step >= recipe.schedule.num_steps, model=model)
 
     def _update(self) -> dict[str, Any]:
@@ -259,7 +263,7 @@ class _Run:
         save_step(self.steps, self.state, self.progress, keep=keep)
 
     def _export(self) -> Path:
-        folder = self.out / "model"
+        folder, origin = self.out / "model", self.origin or {}
         training = provenance.summary(
             self.recipe,
             inputs=self.inputs,
@@ -272,7 +276,13 @@ class _Run:
             config=self.recipe.model,
             params=jax.tree.map(np.asarray, self.state.params),
             tokenizer_file=self.tokenizer_file,
-            metadata=Metadata(name=self.recipe.name, training=training),
+            metadata=Metadata(
+                name=self.recipe.name,
+                mode=best_order(read_metrics(self.out / "metrics.jsonl")) or origin.get("mode"),
+                licence=origin.get("licence"),
+                training=training,
+            ),
+            licence_files=find_licences(self.out),
             replace=True,
         )
         return folder

@@ -10,9 +10,9 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 _WINDOW: Final = 20
 
@@ -51,6 +51,18 @@ class MetricsLog:
     def holds(self, kind: str, step: int) -> bool:
         """Whether a line of this kind and step is in the file."""
         return (kind, step) in self._written
+
+
+def best_order(lines: Sequence[Mapping[str, Any]]) -> Literal["psm", "spm"] | None:
+    """Take the order whose middles the newest held-out line of a log shows as likelier.
+
+    None without such a line.
+    """
+    for line in reversed(lines):
+        if line["kind"] == "heldout" and "nll_per_byte" in line:
+            psm, spm = (line[f"middle_{order}_nll_per_byte"] for order in ("psm", "spm"))
+            return "psm" if psm <= spm else "spm"
+    return None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

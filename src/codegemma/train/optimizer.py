@@ -53,8 +53,8 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         faults = []
-        if self.peak <= 0:
-            faults.append(f"peak must be above 0, not {self.peak}")
+        if not 0 < self.peak < math.inf:
+            faults.append(f"peak must be a number above 0, not {self.peak}")
         if self.num_steps < 1:
             faults.append(f"num_steps must be at least 1, not {self.num_steps}")
         if self.warmup_steps < 0 or self.decay_steps < 0:

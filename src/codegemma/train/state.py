@@ -109,16 +109,19 @@ def restore_newest(folder: Path, *, like: TrainState) -> tuple[TrainState, Progr
         None when the folder holds no steps at all.
 
     Raises:
-        CheckpointError: There are steps, and none is whole.
+        CheckpointError: There are steps, and none is whole, or the newest whole one cannot be
+            read or is of another model; it is left as it is.
     """
     steps = list_steps(folder)
     for step in reversed(steps):
         path = folder / str(step)
         try:
-            return restore_step(path, like=like)
+            _check_whole(path)
         except CheckpointError as error:
             aside = _set_aside(path)
             _log.warning("step %d is damaged and now lies in %s: %s", step, aside, error)
+            continue
+        return _restore(path, like=like)
     if steps:
         raise CheckpointError(f"none of the steps {steps} in {folder} is whole; start a new run")
     return None
@@ -130,10 +133,18 @@ def restore_step(path: Path, *, like: TrainState) -> tuple[TrainState, Progress]
     Raises:
         CheckpointError: A file is missing or changed, or the arrays are of another model.
     """
+    _check_whole(path)
+    return _restore(path, like=like)
+
+
+def _check_whole(path: Path) -> None:
     manifest = read_manifest(path)
     if manifest is None or _PROGRESS not in manifest.files:
         raise CheckpointError(f"{path} has no manifest: it was not written to its end")
     verify_manifest(path, manifest)
+
+
+def _restore(path: Path, *, like: TrainState) -> tuple[TrainState, Progress]:
     try:
         progress = Progress(**read_json_object(path, _PROGRESS))
     except TypeError as error:
