@@ -31,8 +31,8 @@ def run() -> int:
 
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C in this terminal comes here
 
-    def load_completer(name: str, *, dtype: object = None) -> object:
-        del dtype
+    def load_completer(name: str, *, dtype: object = None, progress: object = None) -> object:
+        del dtype, progress
         if "error" in script:
             raise CheckpointError(script["error"])
         time.sleep(script.pop("load_s", 0))
