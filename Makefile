@@ -13,7 +13,7 @@ INSTALL := $(PIP) install --no-deps --no-build-isolation \
 	$(shell command -v cmake >/dev/null || echo --config-settings=wheel.cmake=false) --editable .
 # The public index alone, so that the lists carry the hashes of every platform's files.
 COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
-	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --strip-extras \
+	$(BIN)/pip-compile --quiet --build-deps-for editable --generate-hashes --no-strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
 
 .DEFAULT_GOAL := help
@@ -61,7 +61,9 @@ toolchains: $(VENV)/.core ## install what programs in 8 languages need to run in
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) --extra data --extra train --extra evaluate --extra dev -o requirements/dev.txt pyproject.toml
-	$(COMPILE) --constraint requirements/dev.txt -o requirements/core.txt pyproject.toml
+	sed 's/^\([a-z0-9_.-]*\)\[.*\]==/\1==/' requirements/dev.txt >$(VENV)/dev.txt # a constraint has no extras
+	$(COMPILE) --constraint $(VENV)/dev.txt -o requirements/core.txt pyproject.toml
+	sed -i.old 's#-c $(VENV)/dev.txt#-c requirements/dev.txt#' requirements/core.txt && rm requirements/core.txt.old
 
 # A .venv without its stamp is half made, or not ours: it is made anew.
 $(VENV)/.made:
