@@ -82,6 +82,8 @@ $(VENV)/.core: requirements/core.txt pyproject.toml $(KERNELS) | $(VENV)/.made
 
 # dev.txt holds core.txt, version by version, so this stamp serves for both.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(KERNELS) | $(VENV)/.made
+	sed -n '/^pip==/,/# via/p' requirements/dev.txt >$(VENV)/pip.txt # an older pip refuses extras in a hashed list
+	$(PIP) install --require-hashes -r $(VENV)/pip.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	$(INSTALL)
 	@touch $(VENV)/.core $@
