@@ -444,7 +444,8 @@ def test_help_is_quick() -> None:
 def pinned(list_name: str) -> dict[str, str]:
     """Package and version of every entry of a requirements list."""
     text = (ROOT / "requirements" / list_name).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", text, re.MULTILINE))
+    entry = r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(\S+) \\$"  # NAME[EXTRAS]==VERSION
+    return dict(re.findall(entry, text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("list_name", ["core.txt", "dev.txt"])
