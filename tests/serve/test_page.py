@@ -107,6 +107,9 @@ def test_typing_shows_a_suggestion_that_tab_accepts(browser, serving, fakes):
         page.wait("ready")
         assert page.tab.text_content("#status-text") == "nano on cpu"
         page.wait_for_ghost("self.width * self.height")
+        page.tab.wait_for_function(
+            "document.querySelector('#drawn').textContent.startsWith('25 tokens')"
+        )
         page.tab.keyboard.type("self.")
         page.wait_for_ghost("width * self.height")
         page.tab.keyboard.press("Control+ArrowRight")
@@ -114,7 +117,6 @@ def test_typing_shows_a_suggestion_that_tab_accepts(browser, serving, fakes):
         page.tab.keyboard.press("Tab")
         page.wait_for_no_ghost()
         assert "        return self.width * self.height\n" in page.text()
-        assert page.tab.text_content("#drawn").startswith("25 tokens")
         assert page.tab.text_content("#latency").endswith("ms")
         page.tab.close()
     first = completer.prompts[0]

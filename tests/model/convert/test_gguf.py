@@ -128,7 +128,7 @@ def test_llama_cpp_draws_the_same_64_tokens_for_50_prompts(make):
     path = make(dtype="float16")
     engine = load_engine(path)
     assert engine.info.dtype == "float32"
-    prompts = prompts_of(engine.tokenizer, 70)
+    prompts = prompts_of(engine.tokenizer, 200)  # some completions end before their 64 tokens
     drawn = engine.complete([Prompt(tokens=p) for p in prompts], Sampling(max_tokens=64))
     whole = [(p, d[0].tokens) for p, d in zip(prompts, drawn, strict=True) if len(d[0].tokens) > 63]
     assert len(whole) >= 50
