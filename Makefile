@@ -44,6 +44,7 @@ check: $(VENV)/.dev ## formatting, lint, types, and which package may import whi
 bench: $(VENV)/.dev ## measure; results go to benchmarks/results/ (DATA=FOLDER: prepared data, for nano's quality)
 	$(BIN)/python benchmarks/bench_text.py src/codegemma/nano/tokenizer.model
 	$(BIN)/python benchmarks/bench_load.py --num-layers 2
+	$(BIN)/python benchmarks/bench_start.py
 	$(if $(DATA),$(BIN)/python benchmarks/bench_nano.py --data $(DATA),@echo "bench_nano.py is left out: it needs prepared data, make bench DATA=FOLDER")
 
 docs: $(VENV)/.dev ## write docs/cli.md from the commands
