@@ -120,6 +120,14 @@ class Terminal:
     def send(self, text):
         os.write(self.master, text.encode())
 
+    def interrupt_until(self, text):
+        """Send Ctrl-C until it is heeded: Python's `input` misses one just before it waits."""
+        for _ in range(10):
+            self.send("\x03")
+            if select.select([self.master], [], [], 1.0)[0]:
+                break
+        self.read_until(text)
+
     def close(self):
         self.process.kill()
         self.process.wait()
@@ -136,9 +144,8 @@ def test_in_a_terminal_ctrl_c_cancels_the_answer_and_not_the_program():
         terminal.read_until("(cancelled)")
         terminal.read_until("> ")
         terminal.send("half a line")
-        terminal.read_until("half a line")  # Python misses a signal between prompt and first wait
-        terminal.send("\x03")
-        terminal.read_until("> ")
+        terminal.read_until("half a line")
+        terminal.interrupt_until("> ")
         terminal.send("/exit\n")
         assert terminal.process.wait(30) == 0
     finally:
