@@ -60,23 +60,6 @@ def test_vendored_code_is_told_by_its_folder(path: str, is_vendored: bool) -> No
     assert filters.is_vendored(path) is is_vendored
 
 
-@pytest.mark.parametrize(
-    ("path", "is_test"),
-    [
-        ("pkg/tests/data.py", True),
-        ("test/support/os_helper.py", True),
-        ("pkg/test_x.py", True),
-        ("pkg/x_test.py", True),
-        ("conftest.py", True),
-        ("pkg/contest.py", False),
-        ("pkg/testimony.py", False),
-        ("pkg/latest/x.py", False),
-    ],
-)
-def test_tests_are_told_by_folder_or_name(path: str, is_test: bool) -> None:
-    assert filters.is_test(path) is is_test
-
-
 def test_generated_files_are_told_by_their_name() -> None:
     assert rule(CODE, "pkg/thing_pb2.py") == "generated"
     assert rule(CODE, "pkg/parsetab.py") == "generated"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from codegemma.data.pairing import beside_tested, is_unit_test, pair_tests
+from codegemma.data.pairing import beside_tested, is_test, pair_tests
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,40 @@ from codegemma.data.pairing import beside_tested, is_unit_test, pair_tests
     ],
 )
 def test_a_test_is_paired_by_its_name(test: str, tested: str) -> None:
-    assert is_unit_test(test)
-    assert not is_unit_test(tested)
+    assert is_test(test)
+    assert not is_test(tested)
     assert pair_tests([test, tested, "other/thing.py", "Other.java"]) == {test: tested}
 
 
 @pytest.mark.parametrize(
-    "path", ["contest.py", "latest.go", "Attestation.java", "pkg/protests/a.py", "greatest_of.rs"]
+    "path",
+    [
+        "contest.py",
+        "pkg/testimony.py",
+        "latest.go",
+        "Attestation.java",
+        "pkg/protests/a.py",
+        "pkg/latest/x.py",
+        "greatest_of.rs",
+    ],
 )
 def test_words_that_end_like_test_are_none(path: str) -> None:
-    assert not is_unit_test(path)
+    assert not is_test(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "pkg/tests/data.py",
+        "test/support/os_helper.py",
+        "pkg/conftest.py",
+        "idlelib/idle_test/htest.py",
+        "Acme.Tests/Fixture.cs",
+    ],
+)
+def test_what_serves_tests_is_one_though_it_tests_nothing(path: str) -> None:
+    assert is_test(path)
+    assert pair_tests([path, "pkg/other.py"]) == {}
 
 
 def test_of_files_with_one_name_the_one_in_the_likest_folder_is_tested() -> None:

@@ -19,7 +19,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data.pairing import is_unit_test
 from codegemma.text import syntax
 
 _VENDORED: Final = frozenset(
@@ -148,12 +147,6 @@ def _base64_runs(data: NDArray[np.uint8]) -> NDArray[np.int64]:
 def is_vendored(path: str) -> bool:
     """Tell whether a path lies in a folder of copied third-party code."""
     return any(part in _VENDORED for part in PurePosixPath(path).parts[:-1])
-
-
-def is_test(path: str) -> bool:
-    """Tell whether a path is a test, or serves tests, by its folder or its name."""
-    pure = PurePosixPath(path)
-    return is_unit_test(path) or pure.stem == "conftest" or "idle_test" in pure.parts
 
 
 def is_generated(path: str, text: str) -> bool:

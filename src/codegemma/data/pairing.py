@@ -15,7 +15,18 @@ from typing import Final
 Parts = tuple[str, ...]
 
 _FOLDERS: Final = frozenset(
-    {"test", "tests", "testing", "_tests", "__tests__", "spec", "specs", "Tests", "Test"}
+    {
+        "test",
+        "tests",
+        "testing",
+        "_tests",
+        "__tests__",
+        "idle_test",
+        "spec",
+        "specs",
+        "Tests",
+        "Test",
+    }
 )
 _DECORATION: Final = re.compile(
     r"^tests?_|^test-|_tests?$|_spec$|-test$|\.(?:test|spec)$|^Test(?=[A-Z0-9])"
@@ -26,10 +37,11 @@ _NAMELESS: Final = frozenset({"__init__", "__main__", "conftest", "index", "mod"
 """Files that no test is named for."""
 
 
-def is_unit_test(path: str) -> bool:
-    """Tell whether a path is a test by its name or its folder."""
+def is_test(path: str) -> bool:
+    """Tell whether a path is a test, or serves tests, by its name or its folder."""
     pure = PurePosixPath(path)
-    return bool(_DECORATION.search(pure.stem)) or any(map(_is_test_folder, pure.parent.parts))
+    is_named = pure.stem == "conftest" or _DECORATION.search(pure.stem) is not None
+    return is_named or any(map(_is_test_folder, pure.parent.parts))
 
 
 def pair_tests(paths: Iterable[str]) -> dict[str, str]:
@@ -42,7 +54,7 @@ def pair_tests(paths: Iterable[str]) -> dict[str, str]:
     sources: dict[tuple[str, str], list[tuple[str, Parts]]] = {}
     tests: list[str] = []
     for path in sorted(paths):
-        if is_unit_test(path):
+        if is_test(path):
             tests.append(path)
             continue
         pure = PurePosixPath(path)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from codegemma.data import filters
 from codegemma.data.document import Ledger
+from codegemma.data.pairing import is_test
 from codegemma.data.stages import Inspected, Measured
 from codegemma.data.steps import Packed
 
@@ -49,7 +49,7 @@ def repository_rows(
                 "input_files": input_files,
                 "input_bytes": input_bytes,
                 "files": len(files),
-                "test_files": sum(filters.is_test(file.path) for file in files),
+                "test_files": sum(is_test(file.path) for file in files),
                 "bytes": sum(file.size_bytes for file in files),
                 "windows": result.num_windows,
                 "records": result.num_records,

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from codegemma.data.pairing import is_unit_test
+from codegemma.data.pairing import is_test
 from codegemma.text import syntax
 from codegemma.text.imports import Import
 
@@ -145,7 +145,7 @@ class _Names:
                 # Inside a package of Python a module is never called without the package's name.
                 if not start or self.family != "python" or parts[:start] not in self._packages:
                     self._files.setdefault(parts[start:], []).append((parts, path))
-        if self.family in ("go", "csharp", "jvm") and not is_unit_test(path):
+        if self.family in ("go", "csharp", "jvm") and not is_test(path):
             self._add_folder(path)
 
     def _add_folder(self, path: str) -> None:

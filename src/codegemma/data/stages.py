@@ -19,6 +19,7 @@ from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.data.filters import Signals
+from codegemma.data.pairing import is_test
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
@@ -338,7 +339,7 @@ def excess_tests(files: Sequence[Measured], *, max_fraction: float) -> set[str]:
 
     Which tests stay is decided by their content hash, not by their names.
     """
-    tests = [file for file in files if filters.is_test(file.path)]
+    tests = [file for file in files if is_test(file.path)]
     other = sum(file.size_bytes for file in files) - sum(file.size_bytes for file in tests)
     return _over(tests, room=float(other * max_fraction))
 

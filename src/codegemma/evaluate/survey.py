@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from codegemma.data import graph
 from codegemma.data.document import File
-from codegemma.data.pairing import is_unit_test
+from codegemma.data.pairing import is_test
 from codegemma.data.resolve import Resolver
 from codegemma.errors import ConfigError, DataError, InputError
 from codegemma.evaluate.folder import write_json
@@ -187,7 +187,7 @@ def _candidates(
     resolver = Resolver(imports)
     found: list[tuple[str, Function, int, tuple[str, ...]]] = []
     for path, text in texts.items():
-        if is_unit_test(path) or (covered is not None and path not in covered):
+        if is_test(path) or (covered is not None and path not in covered):
             continue
 
         def is_of_repository(statement: str, path: str = path) -> list[bool]:
