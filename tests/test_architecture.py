@@ -56,7 +56,7 @@ FLAGS = {
     "convert": "--dtype --max-shard-mb --quantize --to source target",
     "verify": "--json model",
     "prepare": (
-        "--decontaminate --each --executor --holdout-fraction --json --model --out "
+        "--decontaminate --each --executor --holdout-fraction --json --materialize --model --out "
         "--recipe --remove --seed --unknown-licenses --unlicensed --unsafe-list --vocab-size "
         "--workers source"
     ),
@@ -69,7 +69,10 @@ FLAGS = {
     "report": "--beside --html --json --limit runs",
     "train": "--data --decay-steps --json --minutes --model --out --recipe --set --start --steps",
 }
-DATA_RECIPES = ["codegemma-1.1-2b", "codegemma-2b", "codegemma-7b", "nano", "nano-gpu", "tiny"]
+DATA_RECIPES = [
+    *("codegemma-1.1-2b", "codegemma-2b", "codegemma-2b-ast", "codegemma-7b"),
+    *("nano", "nano-gpu", "tiny"),
+]
 TRAIN_RECIPES = ["nano", "nano-gpu", "tiny"]
 CARD_STATEMENTS = [f"C{n}" for n in range(1, 28)]
 

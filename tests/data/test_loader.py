@@ -2,11 +2,14 @@
 import dataclasses
 import json
 import pickle
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codegemma.data import loader, recipes, shards
 from codegemma.data.loader import ShardReader
@@ -213,3 +216,64 @@ def test_a_segment_left_uncut_for_want_of_room_is_told_from_one_drawn_uncut(
 def test_a_budget_of_another_tokenizer_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="more than its budget of 8"):
         encode(make(TEXTS, max_tokens=8), tokenizer)
+
+
+PIECES = (
+    "def step(value):\n    return value + 1\n",
+    "x = {'a': [1, 2], 'b': (3,)}  # <|fim_suffix|>\n",
+    "for name in names:\n    print(name, end='')\n",
+    "\u00e9\u6f22 = '<bos>' \u2028\n",
+)
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=3),
+    st.sampled_from([recipes.nano(), recipes.codegemma_2b(), recipes.codegemma_2b_ast()]),
+    st.integers(0, 9),
+)
+def test_every_text_comes_back_whole_and_makes_no_control_token(
+    tokenizer: Tokenizer, texts: list[str], recipe: recipes.DataRecipe, epoch: int
+) -> None:
+    record = make([text + PIECES[epoch % len(PIECES)] for text in texts], max_tokens=8192)
+    always_path = dataclasses.replace(recipe, no_path_fraction=0.0)
+
+    tokens = loader.encode_record(
+        record, tokenizer=tokenizer, recipe=always_path, seed=0, epoch=epoch
+    ).tolist()
+
+    blocks = fim.parse(tokens, tokenizer)
+    for block, file in zip(blocks, record.files, strict=True):
+        text = block.text if block.split else block.text.removeprefix(f"{file.path}\n")
+        assert text == file.text
+    cut = sum(block.split is not None for block in blocks)
+    assert sum(t.is_control(token) for token in tokens) == 2 + 3 * cut + tokens.count(
+        t.FILE_SEPARATOR_ID
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", [recipes.codegemma_2b(), recipes.codegemma_1_1_2b(), recipes.codegemma_2b_ast()]
+)
+def test_the_rates_of_20000_files_are_those_asked_for(
+    tokenizer: Tokenizer, recipe: recipes.DataRecipe
+) -> None:
+    kinds: Counter[str] = Counter()
+    parsed = [make(list(PIECES)).files[i] for i in range(4)]
+    for number in range(2000):
+        files = tuple(
+            dataclasses.replace(parsed[(number + place) % 4], path=f"m{number}_{place}.py")
+            for place in range(10)
+        )
+        record = Record(files=files, max_tokens=8192)
+        tokens = loader.encode_record(
+            record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=0
+        ).tolist()
+        for block, file in zip(fim.parse(tokens, tokenizer), files, strict=True):
+            kinds[block.mode or "uncut"] += 1
+            assert block.text.endswith(file.text)
+
+    cut = kinds["psm"] + kinds["spm"]
+    assert sum(kinds.values()) == 20_000
+    assert cut / 20_000 == pytest.approx(recipe.fim_fraction, abs=0.005)
+    assert kinds["psm"] / cut == pytest.approx(0.5, abs=0.01)

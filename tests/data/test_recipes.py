@@ -14,8 +14,19 @@ def test_released_models_have_the_published_fim_rates() -> None:
     assert recipes.by_name("codegemma-2b").context_tokens == 8192
 
 
+def test_the_released_models_are_cut_at_natural_suffix_starts_and_a_tenth_anywhere() -> None:
+    assert recipes.codegemma_2b().split_kinds == {"suffix_start": 0.9, "random": 0.1}
+    assert recipes.codegemma_2b_ast().split_kinds == {
+        "suffix_start": 0.6,
+        "ast": 0.3,
+        "random": 0.1,
+    }
+    assert recipes.codegemma_2b_ast().fim_fraction == 0.8
+
+
 def test_each_recipe_has_the_name_it_is_called_by() -> None:
-    names = ["nano", "nano-gpu", "tiny", "codegemma-2b", "codegemma-1.1-2b", "codegemma-7b"]
+    names = ["nano", "nano-gpu", "tiny", "codegemma-2b", "codegemma-2b-ast", "codegemma-1.1-2b"]
+    names.append("codegemma-7b")
 
     assert [recipes.by_name(name).name for name in names] == names
 

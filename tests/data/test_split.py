@@ -11,6 +11,7 @@ from codegemma.data import recipes, split
 from codegemma.data.recipes import SplitKind
 from codegemma.data.shards import Record, RecordFile
 from codegemma.text import syntax
+from codegemma.text.syntax import Node
 
 NANO = recipes.nano()
 TEXT = "import os\n\n# a note\ndef f(a, b):\n    return a + b\n"
@@ -27,7 +28,9 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def cuts(kind: SplitKind, text: str = TEXT, n: int = 400) -> list[tuple[int, int]]:
     one, generator = file(text), rng()
-    return [split.draw_cut(one, kind, recipe=NANO, rng=generator) for _ in range(n)]
+    drawn = [split.draw_cut(one, kind, recipe=NANO, rng=generator) for _ in range(n)]
+    assert {cut.kind for cut in drawn} == {kind}
+    return [(cut.start, cut.end) for cut in drawn]
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
@@ -35,7 +38,7 @@ CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 @given(
     st.text(CHARACTERS, min_size=3).filter(lambda text: len(text.strip()) >= 3),
-    st.sampled_from(["line", "suffix_start", "random"]),
+    st.sampled_from(["line", "suffix_start", "ast", "random"]),
     st.integers(0, 2**32),
     st.sampled_from([None, 1, 600]),
 )  # fmt: skip
@@ -44,7 +47,7 @@ def test_the_parts_make_up_the_file_and_the_middle_is_never_empty(
 ) -> None:
     recipe = dataclasses.replace(NANO, max_middle_chars=longest)
 
-    start, end = split.draw_cut(file(text), kind, recipe=recipe, rng=rng(seed))
+    start, end, _ = split.draw_cut(file(text), kind, recipe=recipe, rng=rng(seed))
 
     assert 0 <= start < end <= len(text)
 
@@ -85,6 +88,64 @@ def test_every_line_of_code_is_drawn() -> None:
     assert min(lines.values()) > 120
 
 
+def test_syntactic_middles_are_units_or_neighbours_of_one_parent() -> None:
+    middles = {TEXT[start:end] for start, end in cuts("ast", n=2000)}
+
+    assert {"import os", "os", "f", "(a, b)", "a", "a + b", "return a + b", "# a note"} <= middles
+    assert {"f(a, b)", "# a note\ndef f(a, b):\n    return a + b"} <= middles  # of neighbours
+    assert TEXT.strip() not in middles
+    assert not {"import", "def", "def f(a,", "(a", "+ b", "return"} & middles
+
+
+def test_of_single_units_longer_ones_are_drawn_more_often() -> None:
+    text = "a = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'\nbbbbbbbbbb = 1\n"
+    drawn = Counter(text[start:end] for start, end in cuts("ast", text, n=4000))
+
+    assert drawn["bbbbbbbbbb"] > 3 * drawn["1"]
+    assert drawn["'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"] > 3 * drawn["bbbbbbbbbb"]
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=12),
+    st.integers(0, 40),
+    st.integers(1, 20),
+)  # fmt: skip
+def test_the_run_of_units_most_like_a_span_is_the_best_of_all_runs(
+    steps: list[int], start: int, length: int
+) -> None:
+    places = np.cumsum([step + (index % 2) for index, step in enumerate(steps)]).tolist()
+    units = [(a, b) for a, b in zip(places[::2], places[1::2], strict=False)]
+    size = places[-1] + 1
+    start, end = min(start, size - 1), min(start + length, size)
+    end = max(end, start + 1)
+    nodes = [Node(0, size, -1), *(Node(a, b, 0) for a, b in units)]
+
+    found = split.aligned(nodes, start, end)
+
+    span = set(range(start, end))
+    likeness = {
+        (a, b): len(span & set(range(a, b))) / len(span | set(range(a, b)))
+        for a, _ in units
+        for _, b in units
+        if a < b
+    }
+    assert likeness[found] == pytest.approx(max(likeness.values()))
+
+
+def test_a_text_without_natural_points_or_units_is_cut_anywhere_and_says_so() -> None:
+    plain = RecordFile(
+        path="notes", text="some words in no language\n", suffix_starts=(), origin=""
+    )
+    draws = [
+        split.draw_cut(plain, kind, recipe=recipes.codegemma_2b(), rng=rng(seed))
+        for kind in ("suffix_start", "ast")
+        for seed in range(50)
+    ]
+
+    assert {cut.kind for cut in draws} == {"random"}
+    assert len({cut.end for cut in draws}) > 10
+
+
 def test_lengths_of_middles_stay_below_the_limit() -> None:
     text = "".join(f"name_{i} = function({i})\n" for i in range(400))
     lengths = [end - start for start, end in cuts("random", text, n=2000)]
@@ -99,7 +160,7 @@ def test_without_a_limit_both_ends_are_uniform() -> None:
     one, generator = file(text), rng()
     drawn = [split.draw_cut(one, "random", recipe=recipe, rng=generator) for _ in range(2000)]
 
-    assert np.mean([end - start for start, end in drawn]) == pytest.approx(1000, abs=50)
+    assert np.mean([cut.end - cut.start for cut in drawn]) == pytest.approx(1000, abs=50)
 
 
 def test_shares_of_modes_kinds_and_path_lines_are_those_of_the_recipe() -> None:

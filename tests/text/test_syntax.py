@@ -231,3 +231,42 @@ def test_statements_are_found_outside_strings_the_outermost_once() -> None:
         ("function_definition", "def f():\n    def g(): pass", 0),
     ]
     assert find_statements("", "python", kinds=["import_statement"]) == []
+
+
+def test_units_are_listed_with_what_they_stand_in() -> None:
+    text = "x = f(a, 'b c')\n"
+
+    found = syntax.find_nodes(text, "python")
+
+    assert [(text[node.start : node.end], node.parent) for node in found] == [
+        ("x = f(a, 'b c')", -1),
+        ("x", 0),
+        ("f(a, 'b c')", 0),
+        ("f", 2),
+        ("(a, 'b c')", 2),
+        ("a", 4),
+        ("'b c'", 4),
+    ]
+
+
+def test_units_are_counted_in_characters() -> None:
+    text = "s = '\u00e9\U0001f600' + name\n"
+
+    found = [text[node.start : node.end] for node in syntax.find_nodes(text, "python")]
+
+    value = "'\u00e9\U0001f600'"
+    assert found == [f"s = {value} + name", "s", f"{value} + name", value, "name"]
+
+
+@given(st.text(alphabet="ab1 \n():=.'#,[]{}\u00e9", max_size=60))
+def test_units_of_any_text_lie_inside_the_one_around_them(text: str) -> None:
+    nodes = syntax.find_nodes(text, "python")
+
+    for place, node in enumerate(nodes):
+        assert 0 <= node.start < node.end <= len(text)
+        assert node.parent < place
+        if node.parent >= 0:
+            outer = nodes[node.parent]
+            assert outer.start <= node.start
+            assert node.end <= outer.end
+            assert (node.start, node.end) != (outer.start, outer.end)

@@ -15,15 +15,25 @@ if TYPE_CHECKING:
     from codegemma.data.pipeline import Settings
     from codegemma.data.recipes import DataRecipe
 
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Folders (a repository, a folder of repositories, site-packages), git "
+        "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet)."
+    ),
+]
+Materialize = Annotated[
+    int,
+    typer.Option(
+        help="Write the segments of so many epochs as ids, for trainers that read those; "
+        "`codegemma train` draws them itself.",
+        min=0,
+    ),
+]
+
 
 def prepare(
-    source: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders (a repository, a folder of repositories, site-packages), git "
-            "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet)."
-        ),
-    ],
+    source: Sources,
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     recipe: Annotated[str, typer.Option(help="How files are chosen and cut.")] = "nano",
     model: Annotated[
@@ -61,7 +71,8 @@ def prepare(
             help="List of unsafe content: term:, sha256: or url: a line. None is built in."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out draw.")] = 0,
+    materialize: Materialize = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out draw, and of --materialize.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     executor: Annotated[
         str, typer.Option(help="Where they run: local, ray or slurm (OUT on shared storage).")
@@ -70,7 +81,8 @@ def prepare(
 ) -> None:
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
 
-    Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json.
+    Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json; with
+    --materialize OUT/segments, too.
     """
     from codegemma.data import engine, pipeline
 
@@ -86,7 +98,7 @@ def prepare(
         seed=seed,
         cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
     )
-    manifest = _run(settings, out, is_quiet=as_json)
+    manifest = _run(settings, out, materialize, is_quiet=as_json)
     if as_json:
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped")}))
     else:
@@ -153,7 +165,7 @@ def _default_benchmarks() -> tuple[Path, ...]:
     return (Path(given),) if given else ()
 
 
-def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
+def _run(settings: "Settings", out: Path, epochs: int, *, is_quiet: bool) -> dict[str, Any]:
     """Run the pipeline under a progress bar on stderr, which goes away at the end."""
     from rich.console import Console
     from rich.progress import (
@@ -164,7 +176,7 @@ def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
         TimeRemainingColumn,
     )
 
-    from codegemma.data import pipeline
+    from codegemma.data import materialize, pipeline
 
     columns = (
         TextColumn("{task.description:>12}"),
@@ -180,7 +192,12 @@ def _run(settings: "Settings", out: Path, *, is_quiet: bool) -> dict[str, Any]:
         def show(stage: str, done: int, total: int) -> None:
             bar.update(task, description=stage, completed=done, total=total)
 
-        return pipeline.prepare(settings, out=out, progress=show)
+        manifest = pipeline.prepare(settings, out=out, progress=show)
+        if epochs:
+            materialize.materialize(
+                out, epochs=epochs, seed=settings.seed, cluster=settings.cluster, progress=show
+            )
+        return manifest
 
 
 def _print_summary(manifest: dict[str, Any], out: Path) -> None:

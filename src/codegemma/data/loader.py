@@ -4,7 +4,7 @@
 Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices or jax.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,17 +103,31 @@ def read_record(path: Path, index: int) -> Record:
     Raises:
         DataError: There is no such file or record, or it is damaged.
     """
+    reader = _open_existing(path)
+    count = reader.num_records()
+    if index >= count:
+        raise DataError(f"{path} has records 0 to {count - 1}, no {index}")
+    return _read(reader, path, index)
+
+
+def read_shard(path: Path) -> Iterator[bytes]:
+    """Read the rows of one shard file, as they were written.
+
+    Raises:
+        DataError: There is no such file, or it is damaged.
+    """
+    reader = _open_existing(path)
+    return (_read_row(reader, path, index) for index in range(reader.num_records()))
+
+
+def _open_existing(path: Path) -> Any:
     try:
         is_file = path.is_file()
     except OSError as error:
         raise DataError(f"cannot read the shard {path}: {error.strerror}") from error
     if not is_file:
         raise DataError(f"there is no shard {path}")
-    reader = _open(path)
-    count = reader.num_records()
-    if index >= count:
-        raise DataError(f"{path} has records 0 to {count - 1}, no {index}")
-    return _read(reader, path, index)
+    return _open(path)
 
 
 def _open(path: Path) -> Any:
@@ -125,11 +139,14 @@ def _open(path: Path) -> Any:
 
 
 def _read(reader: Any, path: Path, index: int) -> Record:
+    return shards.unpack_record(_read_row(reader, path, index))
+
+
+def _read_row(reader: Any, path: Path, index: int) -> bytes:
     try:
-        data = reader.read([index])[0]
+        return reader.read([index])[0]
     except Exception as error:  # the binding raises several kinds for damaged files
         raise DataError(f"record {index} of {path} is damaged: {error}") from error
-    return shards.unpack_record(data)
 
 
 def encode_record(

@@ -9,7 +9,7 @@ give the same bytes. Reading is `loader`'s.
 import hashlib
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -111,7 +111,6 @@ def write_shards(
     Returns:
         One entry per shard for the manifest: name, records, size and sha256.
     """
-    module = array_record()
     keys = [record_key(data) for data in packed]
     ordered = sorted(range(len(keys)), key=keys.__getitem__)
     count = max(1, -(-len(ordered) // records_per_shard))
@@ -119,10 +118,7 @@ def write_shards(
     for index in range(count):
         chunk = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
         path = folder / f"{part}-{index:05d}-of-{count:05d}.array_record"
-        writer = module.ArrayRecordWriter(str(path), _WRITER_OPTIONS)
-        for place in chunk:
-            writer.write(packed[place])
-        writer.close()
+        write_shard(path, (packed[place] for place in chunk))
         entries.append(
             {
                 "name": path.name,
@@ -132,6 +128,14 @@ def write_shards(
             }
         )
     return entries
+
+
+def write_shard(path: Path, rows: Iterable[bytes]) -> None:
+    """Write one ArrayRecord file; the same rows give the same bytes."""
+    writer = array_record().ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+    for row in rows:
+        writer.write(row)
+    writer.close()
 
 
 def hash_file(path: Path) -> str:

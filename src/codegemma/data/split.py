@@ -4,23 +4,40 @@
 Pure functions of (recipe, text, generator); the generator is made from (seed, record, epoch), so a
 draw depends on nothing else. Encoding is `loader.encode_record`'s.
 
-Source: CodeGemma model card: the suffix starts at a syntactically natural point.
+The kinds of cuts: `suffix_start` (any start, a natural suffix start as the end), `random` (both at
+any character), `line` (a line or the rest of it), and `ast` (syntactic units, half one of them and
+half neighbours that fit a random span best).
+
+Source: CodeGemma model card: the suffix starts at a syntactically natural point; random ends:
+    Bavarian et al., arXiv 2207.14255, section 3; `ast`: AST-FIM, arXiv 2506.00204, section 3.
 Unstated: lengths of middles, and what is natural; the latter is `text.syntax.suffix_starts`.
 """
 
 import bisect
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from itertools import accumulate
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
 from codegemma.data.recipes import DataRecipe, SplitKind
 from codegemma.data.shards import Record, RecordFile
+from codegemma.text import syntax
 from codegemma.text.fim import Split
+from codegemma.text.syntax import Node
 
 _MIN_CHARS = 3
+
+
+class Cut(NamedTuple):
+    """Where a middle starts and ends (exclusive) in characters, and how that was drawn."""
+
+    start: int
+    end: int
+    kind: SplitKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +45,8 @@ class Draw:
     """How one file of a record is shown.
 
     Args:
-        kind: How the cut was drawn, None for an uncut file.
+        kind: How the cut was drawn, None for an uncut file; "random" where a text has nothing that
+            the kind asked for needs.
         mode: Order of the parts.
         split: The parts, None for an uncut file.
         has_path: Whether its path line is shown.
@@ -63,12 +81,13 @@ def draw_file(file: RecordFile, *, recipe: DataRecipe, rng: np.random.Generator)
         if kind_draw < 0:
             kind = name
             break
-    split = None
+    cut = split = None
     if is_cut < recipe.fim_fraction and len(file.text.strip()) >= _MIN_CHARS:
-        start, end = draw_cut(file, kind, recipe=recipe, rng=rng)
-        split = Split(file.text[:start], file.text[start:end], file.text[end:])
+        cut = draw_cut(file, kind, recipe=recipe, rng=rng)
+        text = file.text
+        split = Split(text[: cut.start], text[cut.start : cut.end], text[cut.end :])
     return Draw(
-        kind=kind if split else None,
+        kind=cut.kind if cut else None,
         mode="psm" if is_psm < recipe.psm_fraction else "spm",
         split=split,
         has_path=has_path >= recipe.no_path_fraction,
@@ -77,18 +96,28 @@ def draw_file(file: RecordFile, *, recipe: DataRecipe, rng: np.random.Generator)
 
 def draw_cut(
     file: RecordFile, kind: SplitKind, *, recipe: DataRecipe, rng: np.random.Generator
-) -> tuple[int, int]:
-    """Draw the middle's start and end (exclusive) in characters; the middle is never empty."""
-    text = file.text
+) -> Cut:
+    """Draw the middle of a text; it is never empty.
+
+    Raises:
+        PrerequisiteError: `ast` of a language whose grammar is not installed: what is drawn must
+            not depend on that.
+    """
+    text, longest = file.text, recipe.max_middle_chars
     if kind == "line":
-        return _line(text, rng)
-    start, end = _span(len(text), recipe.max_middle_chars, rng)
+        return Cut(*_line(text, rng), kind)
+    if kind == "ast":
+        units = _units(file, longest, rng)
+        if units is not None:
+            return Cut(*units, kind)
+    start, end = _span(len(text), longest, rng)
+    if kind == "ast" or (kind == "suffix_start" and not file.suffix_starts):
+        kind = "random"
     if rng.random() < recipe.empty_suffix_fraction:
-        longest = recipe.max_middle_chars or len(text)
-        return max(start, len(text) - longest), len(text)
+        return Cut(max(start, len(text) - (longest or len(text))), len(text), kind)
     if kind == "suffix_start":
         end = _natural_end(file.suffix_starts, start, end, len(text))
-    return start, end
+    return Cut(start, end, kind)
 
 
 def _span(size: int, longest: int | None, rng: np.random.Generator) -> tuple[int, int]:
@@ -111,6 +140,59 @@ def _natural_end(starts: tuple[int, ...], start: int, end: int, size: int) -> in
     if place and starts[place - 1] > start:
         return starts[place - 1]
     return size
+
+
+def _units(
+    file: RecordFile, longest: int | None, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Draw one syntactic unit or several side by side; None where there are none short enough.
+
+    Half are one unit, drawn by its length, half those that fit a random span best.
+    """
+    language = syntax.language_of(file.path)
+    nodes = syntax.find_nodes(file.text, language) if language else []
+    limit = min(longest or len(file.text), len(file.text.strip()) - 1)  # never the whole text
+    is_single, place = rng.random(2).tolist()
+    if is_single >= 0.5 and nodes:
+        start, end = aligned(nodes, *_span(len(file.text), longest, rng))
+        if 0 < end - start <= limit:
+            return start, end
+    fitting = [node for node in nodes if node.end - node.start <= limit]
+    if not fitting:
+        return None
+    ends = list(accumulate(node.end - node.start for node in fitting))
+    chosen = fitting[bisect.bisect_right(ends, place * ends[-1])]
+    return chosen.start, chosen.end
+
+
+def aligned(nodes: Sequence[Node], start: int, end: int) -> tuple[int, int]:
+    """Give the units side by side that share most with a span, as a share of both together.
+
+    They are children of the smallest unit that holds the span; without children, itself.
+
+    Example: of `f(a, b)` and the span `a, ` it is `a`.
+    """
+    holders = [i for i, node in enumerate(nodes) if node.start <= start and end <= node.end]
+    holder = holders[-1] if holders else -1
+    units = [node for node in nodes if node.parent == holder]
+    if not units:
+        return nodes[holder].start, nodes[holder].end
+    # A unit inside the span always makes a run better and one farther off than its next neighbour
+    # always worse, so few runs can be the best.
+    low = bisect.bisect_right(units, start, key=lambda node: node.end)
+    high = bisect.bisect_left(units, end, key=lambda node: node.start) - 1
+    runs = [
+        (units[first].start, units[last].end)
+        for first in range(max(0, low - 1), min(low + 2, len(units)))
+        for last in range(max(first, high - 1), min(high + 2, len(units)))
+    ]
+    return max(runs, key=lambda run: (_likeness(run, (start, end)), -run[0], -run[1]))
+
+
+def _likeness(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Give the length two spans share, of the length they cover together."""
+    common = min(one[1], other[1]) - max(one[0], other[0])
+    return common / (one[1] - one[0] + other[1] - other[0] - common)
 
 
 def _line(text: str, rng: np.random.Generator) -> tuple[int, int]:

@@ -134,7 +134,7 @@ def tiny() -> TrainRecipe:
 
 _RECIPES = {"nano": nano, "nano-gpu": nano_gpu, "tiny": tiny}
 
-PLANNED: Final = ("codegemma-2b", "codegemma-1.1-2b", "codegemma-7b")
+PLANNED: Final = ("codegemma-2b", "codegemma-2b-ast", "codegemma-1.1-2b", "codegemma-7b")
 """Recipes that data can be prepared for, and that this version does not train."""
 
 
