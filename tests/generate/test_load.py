@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import codegemma
+from codegemma.completion import Prompt, Sampling
 from codegemma.errors import ConfigError
 from codegemma.generate import load
 from codegemma.generate.engine import Engine
@@ -17,6 +19,7 @@ from codegemma.generate.trimmed import Trimmed
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.manifest import fingerprint
 from codegemma.model.metadata import Metadata
+from codegemma.model.quantise import quantise_checkpoint
 
 TWICE = """
 import json, sys
@@ -81,6 +84,23 @@ def test_a_small_model_runs_in_float32_on_a_cpu_and_as_asked_otherwise(folder, m
     assert asked._weights.params["embedding"].dtype == "bfloat16"
     monkeypatch.setattr(load, "SMALL_MODEL_PARAMS", 1000)
     assert load.load_engine(folder).info.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_a_loaded_model_outlives_its_files(folder, tmp_path, dtype):
+    """A mapped file that is cut short ends the process at the next look at its weights."""
+    if dtype == "int8":
+        quantise_checkpoint(folder, tmp_path / "model", weights="int8")
+    else:
+        shutil.copytree(folder, tmp_path / "model")
+    engine = load.load_engine(tmp_path / "model", dtype=None if dtype == "int8" else dtype)
+    before = engine.loglikelihood([("return self.", "name\n")])
+    for path in (tmp_path / "model").iterdir():
+        os.truncate(path, 0)
+    assert engine.loglikelihood([("return self.", "name\n")]) == before
+    shutil.rmtree(tmp_path / "model")
+    prompt = Prompt(tokens=(2, *engine.tokenizer.encode("def ")))
+    assert engine.complete([prompt], Sampling(max_tokens=4))[0][0].tokens
 
 
 def test_an_unknown_dtype_is_refused(folder):

@@ -32,6 +32,7 @@ import tempfile
 import time
 import traceback
 import types
+import typing
 
 _NEW_NAMESPACES = 0x10000000 | 0x00020000 | 0x08000000  # user, mount, IPC
 _NEW_PID = 0x20000000
@@ -53,8 +54,11 @@ _PRELOADED = (
 
 # Types of the library whose equality is written in Python; what a program makes of them is not.
 _LIBRARY_EQUALITIES: dict[type, object] = {
-    kind: kind.__eq__ for kind in (collections.Counter, fractions.Fraction)
+    kind: vars(kind)["__eq__"] for kind in (collections.Counter, fractions.Fraction)
 }
+
+Frame = dict[str, typing.Any]
+"""A JSON object: a request or an answer, or a part of one."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,7 +76,7 @@ def _set_dumpable(value: int) -> None:
 
 def read_exactly(descriptor: int, size: int) -> bytes:
     """Read `size` bytes; empty at the end of the stream."""
-    pieces = []
+    pieces: list[bytes] = []
     while size:
         piece = os.read(descriptor, min(size, 1 << 20))
         if not piece:
@@ -82,13 +86,13 @@ def read_exactly(descriptor: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def read_frame(descriptor: int) -> dict | None:
+def read_frame(descriptor: int) -> Frame | None:
     """Read one JSON frame; None at the end of the stream."""
     header = read_exactly(descriptor, 4)
     return json.loads(read_exactly(descriptor, struct.unpack(">I", header)[0])) if header else None
 
 
-def write_frame(descriptor: int, message: dict) -> None:
+def write_frame(descriptor: int, message: Frame) -> None:
     """Write one JSON frame."""
     body = json.dumps(message).encode()
     view = memoryview(struct.pack(">I", len(body)) + body)
@@ -96,7 +100,7 @@ def write_frame(descriptor: int, message: dict) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _in_child(function: collections.abc.Callable[..., dict], *arguments: object) -> dict:
+def _in_child(function: collections.abc.Callable[..., Frame], *arguments: object) -> Frame:
     """Call in a forked process and give its answer; an exception there is {"error": ...}."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -152,7 +156,7 @@ def _restrict_files(folder: str, readable: list[str]) -> None:
     os.close(ruleset)
 
 
-def _give_up_rights(limits: dict, box: dict) -> None:
+def _give_up_rights(limits: Frame, box: Frame) -> None:
     """Set the limits, drop every capability and put the system-call filter in place."""
     os.setsid()
     bounds = {
@@ -201,11 +205,15 @@ def _refuse_forged(value: object, depth: int) -> None:
     if isinstance(equality, types.FunctionType) and not is_library:
         raise AssertionError(f"the result's type {type(value).__name__} defines its own equality")
     if depth < 4 and isinstance(value, (list, tuple, set, frozenset, dict)):
-        for item in [*value, *(value.values() if isinstance(value, dict) else ())]:
+        keys = typing.cast("collections.abc.Iterable[object]", value)
+        values = (
+            typing.cast("dict[object, object]", value).values() if isinstance(value, dict) else ()
+        )
+        for item in (*keys, *values):
             _refuse_forged(item, depth + 1)
 
 
-def _run_python(step: dict, secret: bytes, verdict: int) -> None:
+def _run_python(step: Frame, secret: bytes, verdict: int) -> None:
     """Run source and tests; report the secret when control comes back after the last line."""
     write, end = os.write, os._exit
     module = types.ModuleType("__main__")
@@ -237,7 +245,7 @@ def _run_python(step: dict, secret: bytes, verdict: int) -> None:
 
 
 def _start_program(
-    step: dict, limits: dict, box: dict, secret: bytes, descriptors: tuple[int, ...]
+    step: Frame, limits: Frame, box: Frame, secret: bytes, descriptors: tuple[int, ...]
 ) -> None:
     """The program's first process, number 1 of its PID namespace; never returns."""
     stdin, stdout, stderr, verdict = descriptors
@@ -312,7 +320,7 @@ def _end_program() -> None:
             raise OSError("the program's processes would not end")
 
 
-def _collect(process: int, pipes: dict[int, bytearray], limits: dict) -> str:
+def _collect(process: int, pipes: dict[int, bytearray], limits: Frame) -> str:
     """Read the program's output until it ends; give why it was ended, "" if by itself."""
     ended = os.pidfd_open(process)
     poll = select.poll()
@@ -352,7 +360,7 @@ def _collect(process: int, pipes: dict[int, bytearray], limits: dict) -> str:
     return reason
 
 
-def _keep_step(step: dict, limits: dict, box: dict) -> dict:
+def _keep_step(step: Frame, limits: Frame, box: Frame) -> Frame:
     """Run one step and judge it."""
     if box["readable"] is None:
         _call("unshare", _NEW_PID)
@@ -372,6 +380,7 @@ def _keep_step(step: dict, limits: dict, box: dict) -> dict:
         os.close(descriptor)
     kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
     reason = _collect(process, dict(kept), limits)
+    reported = bytes(kept[verdict])
     _, raw_status, used = os.wait4(process, 0)
     status = os.waitstatus_to_exitcode(raw_status)
     stderr = kept[err].decode(errors="replace")
@@ -381,19 +390,19 @@ def _keep_step(step: dict, limits: dict, box: dict) -> dict:
     used_fraction = (used.ru_utime + used.ru_stime) / (limits.get("cpu_s") or math.inf)
     if status == -signal.SIGKILL and used_fraction > 0.5:
         reason = reason or "timeout"
-    if kept[verdict] == b"memory" or (status and any(m in stderr for m in step["memory_marks"])):
+    if reported == b"memory" or (status and any(m in stderr for m in step["memory_marks"])):
         reason = reason or "out_of_memory"
     return {
         "reason": reason,
         "status": status,
-        "is_finished": status == 0 and bool(step.get("argv") or kept[verdict] == secret),
+        "is_finished": status == 0 and bool(step.get("argv") or reported == secret),
         "stdout": kept[out].decode(errors="replace"),
         "stderr": stderr,
         "wall_s": time.monotonic() - start,
     }
 
 
-def _keep(request: dict, box: dict) -> dict:
+def _keep(request: Frame, box: Frame) -> Frame:
     """Run the steps of one program, each after the success of the one before."""
     file_bytes = request["steps"][-1]["limits"]["file_bytes"]
     with contextlib.ExitStack() as stack:
@@ -408,7 +417,7 @@ def _keep(request: dict, box: dict) -> dict:
         return _run_steps(request["steps"], box)
 
 
-def _run_steps(steps: list[dict], box: dict) -> dict:
+def _run_steps(steps: list[Frame], box: Frame) -> Frame:
     *earlier, last = steps
     for index, step in enumerate(earlier):
         answer = _in_child(_keep_step, step, step["limits"], box)

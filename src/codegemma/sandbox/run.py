@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -116,7 +117,7 @@ class Sandbox:
     def map(self, programs: Iterable[Program], limits: Limits | None = None) -> Iterator[RunResult]:
         """Run programs side by side and give their results in order."""
         with ThreadPoolExecutor(self._num_workers) as pool:
-            yield from pool.map(lambda program: self.run(program, limits), programs)
+            yield from pool.map(partial(self.run, limits=limits), programs)
 
     def close(self) -> None:
         """End every box."""
@@ -150,7 +151,7 @@ class Sandbox:
 
 
 def _python_request(program: Program, limits: Limits) -> dict[str, Any]:
-    step = {
+    step: dict[str, Any] = {
         "source": program.source,
         "tests": program.tests,
         "entry_point": program.entry_point,

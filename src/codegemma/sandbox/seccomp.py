@@ -37,7 +37,7 @@ def build_filter(*, has_network: bool = True) -> bytes:
         PrerequisiteError: libseccomp or its Python binding is not installed.
     """
     try:
-        import pyseccomp
+        import pyseccomp  # pyright: ignore[reportMissingTypeStubs]  # has none
     except (ImportError, RuntimeError) as error:
         raise PrerequisiteError(
             "the sandbox needs libseccomp: pip install 'codegemma[evaluate]' "
