@@ -107,9 +107,7 @@ def test_typing_shows_a_suggestion_that_tab_accepts(browser, serving, fakes):
         page.wait("ready")
         assert page.tab.text_content("#status-text") == "nano on cpu"
         page.wait_for_ghost("self.width * self.height")
-        page.tab.wait_for_function(
-            "document.querySelector('#drawn').textContent.startsWith('25 tokens')"
-        )
+        page.tab.wait_for_selector("#drawn:has-text('25 tokens')")
         page.tab.keyboard.type("self.")
         page.wait_for_ghost("width * self.height")
         page.tab.keyboard.press("Control+ArrowRight")
@@ -227,4 +225,22 @@ def test_a_server_with_a_token_is_asked_with_it(browser, serving, fakes):
         page.wait_for_ghost("x = 1")
         assert "$CODEGEMMA_TOKEN" in page.tab.text_content("#curl")
         assert "s3cret" not in page.tab.text_content("#curl")
+        page.tab.close()
+
+
+@pytest.mark.browser
+def test_the_packaged_model_completes_code_in_the_page(browser, serving):
+    from codegemma.generate.load import load_completer
+
+    with serving(lambda: load_completer("nano")) as live:
+        page = Page(browser, live)
+        page.wait("ready")
+        assert page.tab.text_content("#status-text") == "nano on cpu"
+        page.tab.wait_for_selector("#drawn:has-text('tokens')")
+        ghost = page.ghost()
+        page.tab.keyboard.press("Tab")
+        page.wait_for_no_ghost()
+        assert ghost.strip()
+        assert f"        return {ghost.splitlines()[0]}\n" in page.text()
+        assert page.messages == []
         page.tab.close()
