@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.data import decontaminate
-from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.data import decontaminate, shingles
+from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText, Hit
 from codegemma.errors import InputError
 
 SOLUTION = '''def truncate_number(number: float) -> float:
@@ -18,11 +18,15 @@ OTHER = "def add(left, right):\n    return left + right  # the sum of both given
 
 
 def index(text: str = SOLUTION) -> BenchmarkIndex:
-    return BenchmarkIndex([BenchmarkText(item="he.jsonl#2", text=text)])
+    return decontaminate.build_index([BenchmarkText(item="he.jsonl#2", text=text)])
+
+
+def find(index: BenchmarkIndex, text: str) -> list[Hit]:
+    return index.hits(text, shingles.hash_words(text))
 
 
 def test_a_verbatim_copy_is_found_and_named() -> None:
-    hits = index().hits("import os\n\n" + SOLUTION + "\nx = 1\n")
+    hits = find(index(), "import os\n\n" + SOLUTION + "\nx = 1\n")
 
     assert {hit.item for hit in hits} == {"he.jsonl#2"}
     assert hits[0].words == (
@@ -33,29 +37,29 @@ def test_a_verbatim_copy_is_found_and_named() -> None:
 def test_a_reindented_and_repunctuated_copy_is_found() -> None:
     copy = "\t\t" + SOLUTION.replace("\n", "\n\t\t").replace('"""', "'''").upper()
 
-    assert index().hits(copy) != []
+    assert find(index(), copy) != []
 
 
 def test_other_code_is_no_hit() -> None:
-    assert index().hits(OTHER) == []
+    assert find(index(), OTHER) == []
 
 
 def test_nine_common_words_are_no_hit() -> None:
     words = "truncate_number number float float given a positive floating point"
 
-    assert index().hits(f"before {words} after") == []
+    assert find(index(), f"before {words} after") == []
 
 
 def test_runs_of_numbers_and_repeats_tell_nothing() -> None:
     numbers = " ".join(map(str, range(30)))
     repeats = "assert candidate assert candidate " * 10
 
-    assert index(numbers).hits(numbers) == []
-    assert index(repeats).hits(repeats) == []
+    assert find(index(numbers), numbers) == []
+    assert find(index(repeats), repeats) == []
 
 
 def test_runs_found_in_many_repositories_are_named_common() -> None:
-    hits = index().hits(SOLUTION)
+    hits = find(index(), SOLUTION)
     by_repository = [hits, hits, hits[:1]]
 
     common = decontaminate.common_ngrams(by_repository, max_repositories=2)
@@ -64,14 +68,14 @@ def test_runs_found_in_many_repositories_are_named_common() -> None:
 
 
 def test_an_empty_index_hits_nothing() -> None:
-    assert BenchmarkIndex([]).hits(SOLUTION) == []
-    assert len(BenchmarkIndex([])) == 0
+    assert find(decontaminate.build_index([]), SOLUTION) == []
+    assert len(decontaminate.build_index([])) == 0
 
 
 def test_an_index_survives_pickling() -> None:
     again = pickle.loads(pickle.dumps(index()))
 
-    assert again.hits(SOLUTION) == index().hits(SOLUTION)
+    assert find(again, SOLUTION) == find(index(), SOLUTION)
 
 
 def test_all_strings_of_json_files_are_read(tmp_path: Path) -> None:
@@ -101,9 +105,9 @@ def test_a_program_is_found_without_its_docstring_and_comments(tmp_path: Path) -
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
 
-    found = BenchmarkIndex(decontaminate.read_benchmarks([path]))
+    found = decontaminate.build_index(decontaminate.read_benchmarks([path]))
 
-    assert {hit.item for hit in found.hits(signature + body)} == {"x.jsonl#0"}
+    assert {hit.item for hit in find(found, signature + body)} == {"x.jsonl#0"}
 
 
 def test_a_missing_path_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
@@ -128,13 +132,13 @@ SHORT = "return sum(outer - inner for outer, inner in zipped)"
     ids=["verbatim", "without blanks", "broken up"],
 )
 def test_a_text_shorter_than_ten_words_is_found_whole_whatever_its_white_space(text: str) -> None:
-    index = BenchmarkIndex(
+    index = decontaminate.build_index(
         [BenchmarkText(item="short#1", text=SHORT), BenchmarkText(item="tiny#2", text="return x")]
     )
 
-    assert [hit.item for hit in index.hits(text)] == ["short#1"]
-    assert index.hits("return sum(outer + inner for outer, inner in zipped)") == []
-    assert index.hits("return x") == []
+    assert [hit.item for hit in find(index, text)] == ["short#1"]
+    assert find(index, "return sum(outer + inner for outer, inner in zipped)") == []
+    assert find(index, "return x") == []
 
 
 def test_comments_of_c_like_languages_are_no_disguise(tmp_path: Path) -> None:
@@ -144,11 +148,11 @@ def test_comments_of_c_like_languages_are_no_disguise(tmp_path: Path) -> None:
     code += "  /* the end */\n  return total * factor_of(first) - offset_of(second);\n}\n"
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps({"solution": code}) + "\n", encoding="utf-8")
-    index = BenchmarkIndex(decontaminate.read_benchmarks([path]))
+    index = decontaminate.build_index(decontaminate.read_benchmarks([path]))
     bare = code.replace("  // adds them up\n", "").replace("  /* the end */\n", "")
 
-    assert index.hits(code)
-    assert index.hits("\t" + bare.replace("\n", "\n\t"))
+    assert find(index, code)
+    assert find(index, "\t" + bare.replace("\n", "\n\t"))
 
 
 @pytest.mark.parametrize(
@@ -165,3 +169,33 @@ def test_comments_of_c_like_languages_are_no_disguise(tmp_path: Path) -> None:
 )
 def test_benchmark_repositories_are_known_by_name(name: str, is_benchmark: bool) -> None:
     assert decontaminate.is_benchmark_repository(name) is is_benchmark
+
+
+def test_two_short_texts_that_begin_alike_are_both_looked_for() -> None:
+    begin = "first = alpha.beta(gamma), delta.epsilon,"
+    texts = [BenchmarkText(item=f"short#{end}", text=f"{begin} {end}()") for end in ("one", "two")]
+    index = decontaminate.build_index(texts)
+
+    assert [hit.item for hit in find(index, f"x = 1\n{begin} two()\n")] == ["short#two"]
+    assert [hit.item for hit in find(index, f"x = 1\n{begin} one()\n")] == ["short#one"]
+
+
+def test_a_run_that_crosses_from_one_benchmark_text_into_the_next_is_no_hit() -> None:
+    left, right = (
+        " ".join(f"{name}{number}word" for number in range(12)) for name in ("left", "right")
+    )
+    index = decontaminate.build_index(
+        [BenchmarkText(item="l", text=left), BenchmarkText(item="r", text=right)]
+    )
+
+    assert len(index) == 6
+    assert find(index, " ".join([*left.split()[7:], *right.split()[:5]])) == []
+    assert {hit.item for hit in find(index, left + " " + right)} == {"l", "r"}
+
+
+def test_a_run_that_two_benchmark_items_share_is_the_first_ones() -> None:
+    index = decontaminate.build_index(
+        [BenchmarkText(item="one", text=SOLUTION), BenchmarkText(item="two", text=SOLUTION + "x")]
+    )
+
+    assert {hit.item for hit in find(index, SOLUTION)} == {"one"}

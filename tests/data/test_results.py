@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
+import os
 from pathlib import Path
+
+import pytest
 
 from codegemma.data import results
 
@@ -28,3 +32,16 @@ def test_what_is_missing_cut_short_or_of_another_key_counts_as_not_made(tmp_path
     path.write_bytes(whole)
     assert results.is_made(path, key="k")
     assert not results.is_made(path, key="other")
+
+
+def test_a_full_disk_leaves_no_part_of_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        results.write(tmp_path / "one", {}, [b"x"], key="k")
+
+    assert list(tmp_path.iterdir()) == []

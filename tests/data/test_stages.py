@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from codegemma.data import dedup, read, recipes, stages
-from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import File, Repository
 from codegemma.data.safety import Removals
 from codegemma.data.stages import Inspected, Measured
@@ -31,7 +31,7 @@ def inspect(
     return stages.inspect(
         repository,
         recipe=NANO if is_strict else dataclasses.replace(NANO, permissive_only=False),
-        benchmarks=BenchmarkIndex([BenchmarkText(item="set/x.jsonl#7", text=benchmark)]),
+        benchmarks=build_index([BenchmarkText(item="set/x.jsonl#7", text=benchmark)]),
         input_hash=stages.content_hash(repository),
         ledger=ledger,
         **lists,
@@ -145,7 +145,7 @@ def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int
 def measured(sizes: dict[str, int]) -> list[Measured]:
     files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
     return [
-        stages.measure(file, digest=dedup.content_hash(file.text), benchmarks=BenchmarkIndex([]))
+        stages.measure(file, digest=dedup.content_hash(file.text), benchmarks=build_index([]))
         for file in files
     ]
 

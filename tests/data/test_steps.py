@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codegemma.data import read, recipes, shards, stages, steps
-from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText
+from codegemma.data import read, recipes, results, shards, stages, steps
+from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import Location
 from codegemma.data.steps import InspectJob, PackJob, StoredRecords
 
@@ -16,7 +16,7 @@ def inspected(repositories: Path, folder: Path) -> tuple[Location, ...]:
     locations = tuple(read.find_repositories([repositories], each=True))
     job = InspectJob(
         recipe=recipes.nano(),
-        benchmarks=BenchmarkIndex([BenchmarkText(item="b#1", text=WORDS)]),
+        benchmarks=build_index([BenchmarkText(item="b#1", text=WORDS)]),
         benchmarks_hash="b",
         locations=locations,
         folder=folder,
@@ -51,7 +51,7 @@ def test_an_inspected_repository_is_read_back_as_it_was(
     direct = stages.inspect(
         repository,
         recipe=recipes.nano(),
-        benchmarks=BenchmarkIndex([BenchmarkText(item="b#1", text=WORDS)]),
+        benchmarks=build_index([BenchmarkText(item="b#1", text=WORDS)]),
         input_hash=stages.content_hash(repository),
         ledger=ledger,
     )
@@ -131,3 +131,20 @@ def test_dropped_files_are_not_packed(
     packed(tmp_path / "work", tokenizer_file, dropped=("shapes.py",))
 
     assert steps.read_packed(tmp_path / "work", "shapes").num_records == 0
+
+
+def test_results_of_other_rules_are_not_taken(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+    before = [results.read_key(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+    monkeypatch.setattr(steps, "rules_version", lambda: "other")
+    inspected(repository_folder, folder)
+    packed(folder, tokenizer_file)
+
+    after = [results.read_key(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    assert len(after) == 4
+    assert not set(before) & set(after)

@@ -63,6 +63,18 @@ def test_nothing_encodes_to_nothing():
     assert MODEL.encode_batch(["\n", "", "  "]) == [[108], [], [139]]
 
 
+@pytest.mark.parametrize("tokenizer", [MODEL, JSON], ids=["model", "json"])
+def test_a_batch_gives_the_ids_of_each_text_alone(tokenizer: Tokenizer):
+    rows = json.loads((GOLDEN / "encodings.json").read_text("utf-8"))
+    plain = [str(row["text"]) for row in rows]
+    batches = [plain, [*plain, "<|fim_", "prefix|>"], ["x" * 5000, "def f():"], ["a", "b<bos>", ""]]
+
+    for batch in [*batches, [text for text in plain if text.isascii()]]:
+        assert tokenizer.encode_batch(batch) == [tokenizer.encode(text) for text in batch]
+    with pytest.raises(InputError, match="surrogate"):
+        tokenizer.encode_batch(["fine", "\ud800"])
+
+
 def test_a_control_tokens_spelling_is_cut_after_its_first_character():
     pieces = [MODEL.token_bytes(token) for token in MODEL.encode("<|fim_prefix|>")]
     assert pieces[0] == b"<"

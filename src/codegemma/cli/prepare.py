@@ -85,6 +85,7 @@ def prepare(
     --materialize OUT/segments, too.
     """
     from codegemma.data import engine, pipeline
+    from codegemma.model.folder import cache_folder
 
     settings = pipeline.Settings(
         sources=tuple(source),
@@ -97,6 +98,7 @@ def prepare(
         unsafe_lists=tuple(unsafe_list or ()),
         seed=seed,
         cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
+        cache=cache_folder(),
     )
     manifest = _run(settings, out, materialize, is_quiet=as_json)
     if as_json:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegemma.data import shingles
+from codegemma.data.shingles import Words
 from codegemma.errors import InputError
 
 NGRAM: Final = 10
@@ -37,6 +38,9 @@ _COMMENT: Final = re.compile(r'"""[^"]*"""|\'\'\'[^\']*\'\'\'|#[^\n]*')
 _C_COMMENT: Final = re.compile(r"//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
 _MIN_SQUEEZED: Final = shingles.WINDOW
 """Least bytes, white space left out, of a short text that is looked for whole."""
+_MARKS_PER_HASH: Final = 8
+_MARKS_PER_SHORT: Final = 256  # what passes the marks is looked at one by one
+_BATCH_CHARS: Final = 1 << 18
 
 _REPOSITORIES: Final = frozenset(
     {
@@ -135,71 +139,109 @@ def _read_file(file: Path, *, name: str) -> Iterator[BenchmarkText]:
         raise InputError(f"benchmark file {file} cannot be read: {error}") from error
     if not is_lines and rows and isinstance(rows[0], list):
         rows = cast("list[Any]", rows[0])
+    seen: set[str] = set()
     for index, row in enumerate(rows):
-        for string in _strings(row):
+        found: list[str] = []
+        _collect(row, found)
+        for string in found:
+            if string in seen:
+                continue
+            seen.add(string)
             item = f"{name}#{index}"
             yield BenchmarkText(item=item, text=string)
-            for bare in (_COMMENT.sub(" ", string), _C_COMMENT.sub(" ", string)):
-                if bare != string:
-                    yield BenchmarkText(item=item, text=bare)
+            for bare in _without_comments(string):
+                yield BenchmarkText(item=item, text=bare)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Give all strings of a row; a prompt is given once more with the solution that ends it."""
+def _without_comments(text: str) -> Iterator[str]:
+    """Give a text without comments, in Python's form and in C's, where it has some."""
+    if "#" in text or '"""' in text or "'''" in text:
+        bare = _COMMENT.sub(" ", text)
+        if bare != text:
+            yield bare
+    if "//" in text or "/*" in text:
+        bare = _C_COMMENT.sub(" ", text)
+        if bare != text:
+            yield bare
+
+
+def _collect(value: Any, found: list[str]) -> None:
+    """Collect all strings of a row; a prompt once more with the solution that ends it."""
     if isinstance(value, str):
-        yield value
+        found.append(value)
     elif isinstance(value, dict):
-        whole = [cast("dict[str, Any]", value).get(key) for key in _PROGRAM]
+        row = cast("dict[str, Any]", value)
+        whole = [row.get(key) for key in _PROGRAM]
         if all(isinstance(part, str) for part in whole):
-            yield "".join(cast("list[str]", whole))
-        for inner in cast("dict[str, Any]", value).values():
-            yield from _strings(inner)
+            found.append("".join(cast("list[str]", whole)))
+        for inner in row.values():
+            _collect(inner, found)
     elif isinstance(value, list):
         for inner in cast("list[Any]", value):
-            yield from _strings(inner)
+            _collect(inner, found)
 
 
 class BenchmarkIndex:
     """The word 10-grams of the benchmarks, as sorted hashes. Picklable, about 12 bytes a gram.
 
     Args:
-        texts: The benchmark items.
+        grams: Their hashes, sorted, none twice.
+        owners: Of each, the place of its benchmark item in `items`.
+        items: Benchmark items.
+        short: Texts too short for a 10-gram, white space left out, and the item of each.
     """
 
-    def __init__(self, texts: Iterable[BenchmarkText]) -> None:
-        self._items: list[str] = []
-        self._short: dict[bytes, tuple[bytes, str]] = {}
-        grams: list[NDArray[np.uint64]] = []
-        owners: list[NDArray[np.int32]] = []
-        seen: set[str] = set()
-        for text in texts:
-            if text.text in seen:
-                continue
-            seen.add(text.text)
-            words = shingles.words(text.text)
-            hashes = shingles.ngram_hashes(words, n=NGRAM)
-            squeezed = b"".join(text.text.encode().split())
-            if not len(hashes) and len(squeezed) >= _MIN_SQUEEZED and _is_telling(words):
-                self._short.setdefault(squeezed[:_MIN_SQUEEZED], (squeezed, text.item))
-            if len(hashes):
-                if not self._items or self._items[-1] != text.item:
-                    self._items.append(text.item)
-                grams.append(hashes)
-                owners.append(np.full(len(hashes), len(self._items) - 1, np.int32))
-        self._marked = np.zeros(1 << 16, np.bool_)  # where a short text's window may begin
-        for begin in self._short:
-            self._marked[shingles.window_hashes(begin) >> np.uint64(48)] = True
-        joined = np.concatenate(grams) if grams else np.zeros(0, np.uint64)
-        self._grams, first = np.unique(joined, return_index=True)
-        self._owners = np.concatenate(owners)[first] if owners else np.zeros(0, np.int32)
+    def __init__(
+        self,
+        grams: NDArray[np.uint64],
+        owners: NDArray[np.int32],
+        *,
+        items: Sequence[str],
+        short: Sequence[tuple[str, str]],
+    ) -> None:
+        self.grams = grams
+        self.owners = owners
+        self.items = list(items)
+        self.short = list(short)
+        self._prepare()
 
     def __len__(self) -> int:
         """Number of distinct 10-grams."""
-        return len(self._grams)
+        return len(self.grams)
 
-    def hits(self, text: str) -> list[Hit]:
-        """List the telling 10-grams that a file shares with the benchmarks, then short texts."""
-        return [*self._long_hits(text), *self._short_hits(text)]
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made from the rest."""
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it again."""
+        self.__dict__.update(state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Mark by their first bits the hashes that may be found, so that most are passed over."""
+        bits = (_MARKS_PER_HASH * max(1, len(self.grams))).bit_length()
+        self._shift = np.uint64(64 - bits)
+        self._may_be_gram = np.zeros(1 << bits, np.bool_)
+        self._may_be_gram[self.grams >> self._shift] = True
+        self._short: dict[bytes, list[tuple[bytes, str]]] = {}
+        for text, item in self.short:
+            data = text.encode()
+            self._short.setdefault(data[: shingles.WINDOW], []).append((data, item))
+        bits = (_MARKS_PER_SHORT * max(1, len(self._short))).bit_length()
+        self._short_shift = np.uint64(64 - bits)
+        self._may_be_short = np.zeros(1 << bits, np.bool_)
+        for begin in self._short:
+            self._may_be_short[shingles.window_hashes(begin) >> self._short_shift] = True
+
+    def hits(self, text: str, words: Words) -> list[Hit]:
+        """List the telling 10-grams that a file shares with the benchmarks, then short texts.
+
+        Args:
+            text: Of the file.
+            words: Its words.
+        """
+        return [*self._long_hits(words), *self._short_hits(text)]
 
     def _short_hits(self, text: str) -> list[Hit]:
         if not self._short:
@@ -207,26 +249,84 @@ class BenchmarkIndex:
         squeezed = b"".join(text.encode().split())
         windows = shingles.window_hashes(squeezed)
         found: dict[str, Hit] = {}
-        for place in np.flatnonzero(self._marked[windows >> np.uint64(48)]).tolist():
-            needle, item = self._short.get(squeezed[place : place + _MIN_SQUEEZED], (b"", ""))
-            if needle and squeezed.startswith(needle, place):
-                number = int.from_bytes(hashlib.blake2b(needle, digest_size=7).digest(), "little")
-                found[item] = Hit(item=item, words=needle.decode(), ngram=number)
+        for place in np.flatnonzero(self._may_be_short[windows >> self._short_shift]).tolist():
+            begin = squeezed[place : place + shingles.WINDOW]
+            for needle, item in self._short.get(begin, ()):
+                if squeezed.startswith(needle, place):
+                    digest = hashlib.blake2b(needle, digest_size=7).digest()
+                    number = int.from_bytes(digest, "little")
+                    found[item] = Hit(item=item, words=needle.decode(), ngram=number)
         return list(found.values())
 
-    def _long_hits(self, text: str) -> list[Hit]:
-        words = shingles.words(text)
-        grams = shingles.ngram_hashes(words, n=NGRAM)
-        if not len(grams) or not len(self._grams):
+    def _long_hits(self, words: Words) -> list[Hit]:
+        grams = shingles.ngram_hashes(words.hashes, n=NGRAM)
+        positions = np.flatnonzero(self._may_be_gram[grams >> self._shift])
+        if not len(positions) or not len(self.grams):
             return []
-        places = np.minimum(np.searchsorted(self._grams, grams), len(self._grams) - 1)
+        grams = grams[positions]
+        places = np.minimum(np.searchsorted(self.grams, grams), len(self.grams) - 1)
+        is_found = self.grams[places] == grams
+        rows = zip(positions[is_found], self.owners[places[is_found]], grams[is_found], strict=True)
         found: list[Hit] = []
-        for position in np.flatnonzero(self._grams[places] == grams).tolist():
-            run = words[position : position + NGRAM]
+        for position, owner, gram in rows:
+            run = words.run(int(position), NGRAM)
             if _is_telling(run):
-                owner = self._items[int(self._owners[places[position]])]
-                found.append(Hit(item=owner, words=" ".join(run), ngram=int(grams[position])))
+                item = self.items[int(owner)]
+                found.append(Hit(item=item, words=" ".join(run), ngram=int(gram)))
         return found
+
+
+def build_index(texts: Iterable[BenchmarkText]) -> BenchmarkIndex:
+    """Index benchmark items; a 10-gram of several is the first one's."""
+    items: dict[str, int] = {}
+    short: dict[str, str] = {}
+    grams: list[NDArray[np.uint64]] = []
+    owners: list[NDArray[np.int32]] = []
+    for batch in _batches(texts):
+        words, counts = _hash_together([text.text for text in batch])
+        numbers = np.array([items.setdefault(text.item, len(items)) for text in batch], np.int32)
+        text_of_word = np.repeat(np.arange(len(batch)), counts)
+        hashes = shingles.ngram_hashes(words.hashes, n=NGRAM)
+        last = text_of_word[NGRAM - 1 :]
+        inside = text_of_word[: len(last)] == last
+        found, first = np.unique(hashes[inside], return_index=True)
+        grams.append(found)
+        owners.append(numbers[last[inside][first]])
+        for place in np.flatnonzero(counts < NGRAM).tolist():
+            text = batch[place]
+            squeezed = "".join(text.text.split())
+            if len(squeezed.encode()) >= _MIN_SQUEEZED and _is_telling(shingles.words(text.text)):
+                short.setdefault(squeezed, text.item)
+    joined = np.concatenate([np.zeros(0, np.uint64), *grams])
+    found, first = np.unique(joined, return_index=True)
+    owned = np.concatenate([np.zeros(0, np.int32), *owners])[first]
+    return BenchmarkIndex(found, owned, items=list(items), short=list(short.items()))
+
+
+def _batches(texts: Iterable[BenchmarkText]) -> Iterator[list[BenchmarkText]]:
+    """Group texts, the same one only once, to about a megabyte."""
+    seen: set[str] = set()
+    batch: list[BenchmarkText] = []
+    size = 0
+    for text in texts:
+        if text.text not in seen:
+            seen.add(text.text)
+            batch.append(text)
+            size += len(text.text)
+        if size > _BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _hash_together(texts: Sequence[str]) -> tuple[Words, NDArray[np.int64]]:
+    """Hash the words of several texts; give how many each has, too."""
+    lowered = [text.lower() for text in texts]
+    words = shingles.hash_words("\n".join(lowered))
+    ends = np.cumsum([len(text) + 1 for text in lowered])
+    counts = np.diff(np.searchsorted(words.starts, ends), prepend=0)
+    return words, counts
 
 
 def is_benchmark_repository(name: str) -> bool:

@@ -12,17 +12,21 @@ near_deduplication.
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codegemma.data import shingles
+from codegemma.data.shingles import Words
 
 NUM_BANDS = 25
 NUM_ROWS = 10
 NGRAM = 5
 _MIN_WORDS = 10
-_MASK = np.uint64(0xFFFFFFFF)
+_MASK = np.uint32(0xFFFFFFFF)
+_BLOCK = 128
+"""Runs whose hashes stay in the processor's cache."""
 
 
 def content_hash(text: str) -> bytes:
@@ -30,26 +34,29 @@ def content_hash(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
-def signature(text: str) -> NDArray[np.uint32] | None:
-    """Compute the MinHash signature, uint32 [250]; None for fewer than 10 words."""
-    words = shingles.words(text)
-    if len(words) < _MIN_WORDS:
+def signature(words: Words) -> NDArray[np.uint32] | None:
+    """Compute the MinHash signature of a text's words, uint32 [250]; None for fewer than 10.
+
+    The permutations are products modulo 2**32 with odd numbers: hashes of runs are random already.
+    """
+    if len(words.hashes) < _MIN_WORDS:
         return None
-    grams = np.unique(shingles.ngram_hashes(words, n=NGRAM))
-    factors, terms = _permutations()
-    lowest = np.full(len(factors), _MASK, np.uint64)
-    for start in range(0, len(grams), 256):  # blocks that stay in the processor's cache
-        block = grams[start : start + 256, None]
-        hashed = (block * factors + terms) >> np.uint64(32)
-        lowest = np.minimum(lowest, hashed.min(axis=0))
-    return lowest.astype(np.uint32)
+    grams = (shingles.ngram_hashes(words.hashes, n=NGRAM) >> np.uint64(32)).astype(np.uint32)
+    factors = _factors()
+    lowest = np.full(len(factors), _MASK, np.uint32)
+    room = np.empty((_BLOCK, len(factors)), np.uint32)
+    for start in range(0, len(grams), _BLOCK):
+        block = grams[start : start + _BLOCK, None]
+        hashed = np.multiply(block, factors, out=room[: len(block)])
+        np.minimum(lowest, hashed.min(axis=0), out=lowest)
+    return lowest
 
 
-def _permutations() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+@lru_cache(maxsize=1)
+def _factors() -> NDArray[np.uint32]:
     rng = np.random.Generator(np.random.Philox(key=20240624))
-    size = NUM_BANDS * NUM_ROWS
-    factors = rng.integers(0, 2**63, size, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    return factors, rng.integers(0, 2**63, size, dtype=np.uint64)
+    half = rng.integers(0, 2**31, NUM_BANDS * NUM_ROWS, dtype=np.uint32)
+    return half * np.uint32(2) + np.uint32(1)
 
 
 def shared_bands(signatures: Sequence[NDArray[np.uint32]]) -> NDArray[np.bool_]:

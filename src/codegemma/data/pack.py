@@ -10,7 +10,9 @@ Unstated: how the ordered files are divided into examples; best fit is Ding et a
     2404.10830.
 """
 
+import bisect
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,24 +45,41 @@ def pack_repository(
     """
     ledger = Ledger()
     items: list[_Item] = []
+    counter = _LineCounter(tokenizer)
     files = {file.path: file for file in repository.files}
     for path in graph.arrange({path: graph.imports_of(file) for path, file in files.items()}):
-        items.extend(_windows(files[path], repository.origin, tokenizer, recipe, ledger))
+        items.extend(_windows(files[path], repository.origin, counter, recipe, ledger))
     num_tokens = sum(item.num_tokens - RESERVED_TOKENS for item in items)
     return _pack(items, recipe.context_tokens), num_tokens, ledger
 
 
+class _LineCounter:
+    """Counts the tokens of lines; those that a repository repeats are counted once."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._sizes: dict[str, int] = {}
+
+    def sizes(self, lines: Sequence[str]) -> list[int]:
+        """Give the tokens of each line, with the line end before it.
+
+        That and the indentation may be one token.
+        """
+        new = [line for line in dict.fromkeys(lines) if line not in self._sizes]
+        counted = self.tokenizer.encode_batch("\n" + line.removesuffix("\n") for line in new)
+        self._sizes.update(zip(new, map(len, counted), strict=True))
+        return [self._sizes[line] for line in lines]
+
+
 def _windows(
-    file: File, origin: str, tokenizer: Tokenizer, recipe: DataRecipe, ledger: Ledger
+    file: File, origin: str, counter: _LineCounter, recipe: DataRecipe, ledger: Ledger
 ) -> list[_Item]:
     lines = [line + "\n" for line in file.text.split("\n")]
     lines[-1] = lines[-1].removesuffix("\n")
     if not lines[-1]:
         lines.pop()
-    # Counted with the line end before it, since that and the indentation may be one token.
-    counted = tokenizer.encode_batch("\n" + line.removesuffix("\n") for line in lines)
-    sizes = [len(tokens) for tokens in counted]
-    overhead = RESERVED_TOKENS + len(tokenizer.encode(file.path + "\n"))
+    sizes = counter.sizes(lines)
+    overhead = RESERVED_TOKENS + len(counter.tokenizer.encode(file.path + "\n"))
     room = recipe.context_tokens - _SEGMENT_TOKENS - overhead
     language = syntax.language_of(file.path)
     has_grammar = language is not None and syntax.has_grammar(language)
@@ -69,9 +88,7 @@ def _windows(
         bounds = [(0, len(lines))]
     else:
         bounds = cut_lines(lines, sizes, starts, budgets=_budgets(file, room, recipe))
-    offsets = [0]
-    for line in lines:
-        offsets.append(offsets[-1] + len(line))
+    offsets = [0, *itertools.accumulate(map(len, lines))]
     items: list[_Item] = []
     for first, last in bounds:
         begin, end = offsets[first], offsets[last]
@@ -80,7 +97,8 @@ def _windows(
         if num_tokens > room:
             ledger.add("line_over_budget", len(text.encode()))
         elif text.strip():
-            inside = tuple(start - begin for start in starts if begin < start <= end)
+            reach = slice(bisect.bisect_right(starts, begin), bisect.bisect_right(starts, end))
+            inside = tuple(start - begin for start in starts[reach])
             where = f"{origin}:{first + 1}"
             found = RecordFile(path=file.path, text=text, suffix_starts=inside, origin=where)
             items.append(_Item(file=found, num_tokens=num_tokens + overhead))
@@ -132,8 +150,9 @@ def _statement_indents(lines: Sequence[str], starts: frozenset[int]) -> dict[int
     indents: dict[int, int] = {}
     offset = 0
     for index, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
-        if line.strip() and (offset in starts or offset + indent in starts):
+        bare = line.lstrip()
+        indent = len(line) - len(bare)
+        if bare and (offset in starts or offset + indent in starts):
             place = index
             while place and lines[place - 1].lstrip().startswith(("#", "@")):
                 place -= 1

@@ -24,6 +24,7 @@ from codegemma.data import (
     decontaminate,
     engine,
     filters,
+    index_cache,
     read,
     report,
     safety,
@@ -33,10 +34,10 @@ from codegemma.data import (
     vocabulary,
 )
 from codegemma.data import manifest as manifests
-from codegemma.data.decontaminate import BenchmarkIndex
 from codegemma.data.document import Ledger, Location
 from codegemma.data.engine import Cluster, Progress
 from codegemma.data.recipes import DataRecipe
+from codegemma.data.rules import rules_version
 from codegemma.data.stages import Inspected, Measured
 from codegemma.data.steps import InspectJob, Packed, PackJob
 from codegemma.errors import ConfigError, InputError
@@ -74,6 +75,8 @@ class Settings:
         unsafe_lists: Lists of unsafe content, see `safety`.
         seed: Seed of the held-out draw.
         cluster: Where the stages run; no byte depends on it.
+        cache: The user's cache folder, in which the index of the benchmarks is kept between runs;
+            None for none.
     """
 
     sources: tuple[Path, ...]
@@ -86,6 +89,7 @@ class Settings:
     unsafe_lists: tuple[Path, ...] = ()
     seed: int = 0
     cluster: Cluster = field(default_factory=Cluster)
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         faults: list[str] = []
@@ -260,7 +264,7 @@ class _Run:
             "format": manifests.FORMAT,
             "settings": identity,
             "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": {name: version(name) for name in _PACKAGES} | {"rules": rules_version()},
             "shards": entries,
             "totals": {
                 part: report.totals(rows, part) | {"sha256": digests[part]} for part in shards.PARTS
@@ -293,7 +297,9 @@ class _Run:
         settings = self._settings
         job = InspectJob(
             recipe=settings.recipe,
-            benchmarks=BenchmarkIndex(decontaminate.read_benchmarks(settings.benchmarks)),
+            benchmarks=index_cache.benchmark_index(
+                settings.benchmarks, fingerprint=benchmarks_hash, cache=settings.cache
+            ),
             benchmarks_hash=benchmarks_hash,
             locations=tuple(locations),
             removals=safety.read_removals(settings.removals),

@@ -69,7 +69,7 @@ _ANCHORED: Final = tuple(
         ("_v1_", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
         ("shp", r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b"),
         ("dapi", r"\bdapi[0-9a-f]{32}\b"),
-        ("://", r"\w://[^\s:/@\"'`{}$<>]{1,64}:(?P<v>[^\s:/@\"'`{}$<>%]{3,128})@[\w.-]+"),
+        ("://", r"://(?<=\w://)[^\s:/@\"'`{}$<>]{1,64}:(?P<v>[^\s:/@\"'`{}$<>%]{3,128})@[\w.-]+"),
     )
 )
 _DISCORD: Final = re.compile(r"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,40}(?![\w-])")
@@ -84,6 +84,8 @@ _ASSIGNED: Final = re.compile(
     re.VERBOSE,
 )
 """On text in lower case."""
+_VALUE: Final = re.compile(r"""[:=>][ \t]*(?:\w{1,8}\()?["'`][^"'`\n\\]{8,256}["'`]""")
+_MAX_NAME: Final = 48
 _NAME_BEFORE: Final = re.compile(r"[\w.-]{0,40}\Z")
 _ASSIGNED_MARKS: Final = ("pass", "pwd", "secret", "token", "key", "credential")
 _NO_VALUE_NAME: Final = re.compile(
@@ -102,6 +104,8 @@ _EMAIL: Final = re.compile(
     r"(?<![\w.+%/@=-])[A-Za-z0-9](?:[\w.+%-]{0,62}[A-Za-z0-9_])?@"
     r"(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,6}(?P<tld>[A-Za-z]{2,12}))(?![\w@(-]|\.\w)"
 )
+_EMAIL_MARK: Final = re.compile(r"@(?<=\w@)[A-Za-z0-9][A-Za-z0-9-]{0,62}\.[A-Za-z0-9]")
+"""In every text with an address; it begins with a letter that is searched for quickly."""
 _TLDS_WORDS: Final = """
     com org net edu gov mil int info biz io dev app ai tech cloud xyz online de uk fr jp cn ru
     br it nl es se fi dk pl ch be au ca us eu cz gr hu ie il ir kr mx nz pt ro sg th tr tw ua za
@@ -118,6 +122,8 @@ _IPV4: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
 _IPV6: Final = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}(?![\w:])"
 )
+_IPV4_MARK: Final = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d")
+_IPV6_MARK: Final = re.compile(r":[0-9A-Fa-f]{1,4}:")
 _KNOWN_IPS_WORDS: Final = """
     8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220 4.4.4.4 1.2.3.4
     2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111
@@ -209,12 +215,23 @@ def _keys(text: str) -> Iterator[Finding]:
     if any(mark in lowered for mark in _ASSIGNED_MARKS):
         if len(lowered) != len(text):  # a letter whose small form is longer
             lowered = "".join(c.lower() if c.isascii() else c for c in text)
-        for match in _ASSIGNED.finditer(lowered):
+        for match in _assigned(lowered):
             begin = _NAME_BEFORE.search(lowered, max(0, match.start() - 40), match.start())
             name = (begin[0] if begin else "") + match[0][: -len(match["v"]) - 2].rstrip("=: ")
             if _looks_secret(name, text[slice(*match.span("v"))]):
                 yield Finding("key", *match.span("v"))
         yield from _by_detect_secrets(text, lowered)
+
+
+def _assigned(lowered: str) -> Iterator[re.Match[str]]:
+    """Find telling names with a quoted value; values first, since they are quicker to search."""
+    searched = 0
+    for value in _VALUE.finditer(lowered):
+        begin = max(searched, value.start() - _MAX_NAME)
+        if any(mark in lowered[begin : value.start()] for mark in _ASSIGNED_MARKS):
+            for match in _ASSIGNED.finditer(lowered, begin, value.end()):
+                searched = match.end()
+                yield match
 
 
 def _looks_secret(name: str, value: str) -> bool:
@@ -297,7 +314,7 @@ def _plugins() -> tuple[re.Pattern[str], ...]:
 
 
 def _emails(text: str) -> Iterator[Finding]:
-    if "@" not in text:
+    if not _EMAIL_MARK.search(text):
         return
     for match in _EMAIL.finditer(text):
         local = match[0].partition("@")[0]
@@ -309,10 +326,10 @@ def _emails(text: str) -> Iterator[Finding]:
 
 
 def _addresses(text: str) -> Iterator[Finding]:
-    for match in _IPV4.finditer(text):
+    for match in _IPV4.finditer(text) if _IPV4_MARK.search(text) else ():
         if _is_public(match[0]) and not _is_version(text, match):
             yield Finding("ip", *match.span())
-    if "::" in text or text.count(":") > 6:
+    if _IPV6_MARK.search(text):
         for match in _IPV6.finditer(text):
             if match[0].count(":") >= 3 and _is_public(match[0]):
                 yield Finding("ip", *match.span())
@@ -344,7 +361,7 @@ def _names(text: str) -> Iterator[Finding]:
     if "uthor" in text:
         for match in _AUTHOR.finditer(text):
             yield Finding("name", *match.span("v"))
-    if "@" in text:
+    if _EMAIL_MARK.search(text):
         for match in _EMAIL.finditer(text):
             begin = max(0, match.start() - 110)
             named = _BEFORE_EMAIL.search(text[begin : match.start()])

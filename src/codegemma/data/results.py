@@ -24,12 +24,16 @@ def write(path: Path, head: dict[str, Any], sections: Sequence[bytes], *, key: s
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"key": key, "sizes": [len(part) for part in sections], "head": head})
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(line.encode() + b"\n")
-        file.writelines(sections)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(line.encode() + b"\n")
+            file.writelines(sections)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def is_made(path: Path, *, key: str) -> bool:

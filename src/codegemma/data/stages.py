@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import decontaminate, dedup, filters, languages, redact
+from codegemma.data import decontaminate, dedup, filters, languages, redact, shingles
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Repository
@@ -195,13 +195,14 @@ def measure(file: File, *, digest: bytes, benchmarks: BenchmarkIndex) -> Measure
         benchmarks: Evaluation texts to look for.
     """
     body = filters.without_header(file.text)
+    words = shingles.hash_words(body)
     return Measured(
         path=file.path,
         size_bytes=file.size_bytes,
         language=languages.detect(file.path, file.text),
         digest=digest,
-        signature=dedup.signature(body),
-        hits=tuple(benchmarks.hits(body)),
+        signature=dedup.signature(words),
+        hits=tuple(benchmarks.hits(body, words)),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +22,10 @@ from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Location, Repository
 from codegemma.data.filters import Signals
 from codegemma.data.recipes import DataRecipe
+from codegemma.data.rules import rules_version
 from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
 from codegemma.text.tokenizer import Tokenizer
-
-_VERSION: Final = 8
-"""Raised when a stage's outcome changes for the same input, so that older results are not taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -283,7 +281,7 @@ def _place(folder: Path, stage: str, name: str) -> Path:
 
 
 def _key(facts: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps([_VERSION, *facts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([rules_version(), *facts]).encode()).hexdigest()
 
 
 def _json_of(recipe: DataRecipe) -> Mapping[str, Any]:

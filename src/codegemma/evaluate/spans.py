@@ -15,7 +15,7 @@ import numpy as np
 
 from codegemma.data.loader import ShardReader
 from codegemma.data.shards import Part, RecordFile
-from codegemma.data.shingles import ngram_hashes, words
+from codegemma.data.shingles import hash_words, ngram_hashes, words
 from codegemma.errors import DataError
 from codegemma.text.tokenizer import Tokenizer
 
@@ -95,12 +95,12 @@ def count_copies(reader: ShardReader, texts: Sequence[str]) -> list[int]:
     """
     anchors: dict[int, list[int]] = {}
     for number, text in enumerate(texts):
-        (anchor,) = ngram_hashes(words(text)[:_ANCHOR_WORDS], n=_ANCHOR_WORDS).tolist()
+        (anchor,) = ngram_hashes(hash_words(text).hashes[:_ANCHOR_WORDS], n=_ANCHOR_WORDS).tolist()
         anchors.setdefault(anchor, []).append(number)
     wanted = np.sort(np.fromiter(anchors, np.uint64, len(anchors)))
     counts = [0] * len(texts)
     for _, file in _files(reader):
-        grams = ngram_hashes(words(file.text), n=_ANCHOR_WORDS)
+        grams = ngram_hashes(hash_words(file.text).hashes, n=_ANCHOR_WORDS)
         places = np.minimum(np.searchsorted(wanted, grams), len(wanted) - 1)
         for anchor in set(grams[wanted[places] == grams].tolist()):
             for number in anchors[anchor]:

@@ -29,6 +29,10 @@ class Backend(Protocol):
         """Encode text; a control token's spelling in it may become that token."""
         ...
 
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode several texts, in this thread."""
+        ...
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Give the spelling of ids, spaces written as U+2581."""
         ...
@@ -65,6 +69,10 @@ class SentencePieceBackend:
     def encode(self, text: str) -> list[int]:
         """Encode text."""
         return cast("list[int]", self._processor.encode(text))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode several texts."""
+        return cast("list[list[int]]", self._processor.encode(list(texts), num_threads=1))
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Give the spelling of ids."""
@@ -125,6 +133,10 @@ class JsonBackend:
     def encode(self, text: str) -> list[int]:
         """Encode text."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode several texts."""
+        return [self.encode(text) for text in texts]
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Give the spelling of ids."""

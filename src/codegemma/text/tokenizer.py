@@ -123,8 +123,16 @@ class Tokenizer:
         return out
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Encode several texts, each on its own."""
-        return [self.encode(text) for text in texts]
+        """Encode several texts, each on its own; faster than one by one where they are short."""
+        texts = list(texts)
+        joined = "\n".join(texts)
+        if not joined.isascii():
+            _check_unicode(joined)
+        if self._special.search(joined):
+            return [self.encode(text) for text in texts]
+        if max(map(len, texts), default=0) > 2 * _CHUNK_CHARS:
+            return [self.encode(text) for text in texts]
+        return self._backend.encode_batch(texts)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Decode ids, control tokens left out; bytes that are no UTF-8 become U+FFFD.
