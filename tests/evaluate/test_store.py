@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import gzip
+import hashlib
 import json
 from dataclasses import replace
 
@@ -212,3 +213,14 @@ def test_hash_of_a_prompt_is_of_what_it_says():
         Prompt(prefix="a"),
     ]
     assert len({store.hash_prompt(each) for each in [prompt, *others]}) == 7
+
+
+def test_hash_of_a_prompt_stays_what_it_was_when_prompts_get_more_fields():
+    prompt = Prompt(prefix="a", suffix="b", path="p.py")
+
+    # Recorded; the SHA-256 of {"path": "p.py", "prefix": "a", "suffix": "b"}, spelt like that.
+    digest = hashlib.sha256(b'{"path": "p.py", "prefix": "a", "suffix": "b"}').hexdigest()
+    assert digest.startswith("8ea60824a578")
+    assert store.hash_prompt(prompt) == digest
+    plain = hashlib.sha256(b'{"prefix": "a"}').hexdigest()
+    assert store.hash_prompt(Prompt(prefix="a", namespace="n", session="s")) == plain

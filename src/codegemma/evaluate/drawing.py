@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws the samples that a run lacks, batch by batch, through any completer.
 
-Greedy prompts go together in batches. Drawn samples of one problem share a seed made of the run's
-seed and the problem's name, so that a run gives the same texts however often it was stopped and
-however it was divided among machines. Of problems with choices the likelihoods are measured.
+Greedy prompts go together in batches of similar length, the longest first. Drawn samples of one
+problem share a seed made of the run's seed and the problem's name, so that a run gives the same
+texts however often it was stopped and however it was divided among machines. Of problems with
+choices the likelihoods are measured.
 """
 
 import hashlib
@@ -100,6 +101,7 @@ def draw_samples(
         for problem in problems
         if any((problem.task_id, index) not in done for index in range(settings.n))
     ]
+    missing.sort(key=_num_chars, reverse=True)  # what differs in length is padded in a batch
     size = settings.batch if sampling.temperature == 0 else 1
     for start in range(0, len(missing), size):
         group = missing[start : start + size]
@@ -119,6 +121,14 @@ def draw_samples(
         ]
 
 
+def _num_chars(problem: Problem) -> int:
+    """Estimate how long the completer works on a problem."""
+    prompt = problem.prompt
+    texts = [prompt.prefix, prompt.suffix or ""]
+    texts += [file.text for file in prompt.context] + [turn.text for turn in prompt.turns]
+    return sum(map(len, texts)) + sum(len(text) for pair in problem.pairs for text in pair)
+
+
 def _measure(
     group: Sequence[Problem], completer: Completer, settings: DrawSettings
 ) -> list[Sample]:
@@ -130,7 +140,7 @@ def _measure(
             found += completer.loglikelihood(pairs[start : start + settings.batch])
     except ContextLengthError as error:
         if len(group) == 1:
-            return [_refused(group[0], error)]
+            return _refused(group[0], group[0].prompt, error)
         return [sample for problem in group for sample in _measure([problem], completer, settings)]
     samples: list[Sample] = []
     for problem in group:
@@ -154,39 +164,44 @@ def _complete(
     sampling: Sampling,
     settings: DrawSettings,
 ) -> list[Sample]:
-    """Complete problems together, and apart where one of them does not fit the context."""
-    prompts = [settings.prompt(problem) for problem in group]
+    """Complete problems together; those that do not fit the context are refused."""
     fit = keep_tail if task.keeps_tail else fit_prompt
+    tokenizer, info = completer.tokenizer, completer.info
+    refused: list[Sample] = []
+    fitted: list[tuple[Problem, Prompt]] = []
+    for problem in group:
+        prompt = settings.prompt(problem)
+        try:
+            fitted.append((problem, fit(prompt, sampling, tokenizer=tokenizer, info=info)))
+        except ContextLengthError as error:
+            refused += _refused(problem, prompt, error, n=sampling.n)
+    if not fitted:
+        return refused
     try:
-        fitted = [
-            fit(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
-            for prompt in prompts
-        ]
-        results = completer.complete(fitted, sampling)
-    except ContextLengthError as error:
-        if len(group) == 1:
-            refused = _refused(replace(group[0], prompt=prompts[0]), error)
-            return [replace(refused, index=index) for index in range(sampling.n)]
-        return [
-            sample
-            for problem in group
-            for sample in _complete([problem], task, completer, sampling, settings)
-        ]
-    return [
+        results = completer.complete([prompt for _, prompt in fitted], sampling)
+    except ContextLengthError as error:  # of a completer that tokenizes elsewhere
+        if len(fitted) == 1:
+            ((problem, prompt),) = fitted
+            return refused + _refused(problem, prompt, error, n=sampling.n)
+        apart = [_complete([one], task, completer, sampling, settings) for one, _ in fitted]
+        return [*refused, *(sample for samples in apart for sample in samples)]
+    return refused + [
         _sample(problem, prompt, completion, index)
-        for problem, prompt, completions in zip(group, fitted, results, strict=True)
+        for (problem, prompt), completions in zip(fitted, results, strict=True)
         for index, completion in enumerate(completions)
     ]
 
 
-def _refused(problem: Problem, error: ContextLengthError) -> Sample:
-    return Sample(
-        task_id=problem.task_id,
-        index=0,
-        text="",
-        prompt_sha256=hash_prompt(problem.prompt, problem.pairs),
-        refusal=str(error),
-    )
+def _refused(
+    problem: Problem, prompt: Prompt, error: ContextLengthError, *, n: int = 1
+) -> list[Sample]:
+    sha256 = hash_prompt(prompt, problem.pairs)
+    return [
+        Sample(
+            task_id=problem.task_id, index=index, text="", prompt_sha256=sha256, refusal=str(error)
+        )
+        for index in range(n)
+    ]
 
 
 def _sample(problem: Problem, prompt: Prompt, completion: Completion, index: int) -> Sample:

@@ -31,6 +31,10 @@ def shared_settings(
     sampling = asdict(draw.sampling(task))
     for name in _FREE:
         del sampling[name]
+    # What is off is left out: a setting that comes later does not refuse the runs before it.
+    sampling = {
+        name: value for name, value in sampling.items() if value is not None and value is not False
+    }
     model = asdict(info) if info else {}
     for name in ("device", "name") if info and info.fingerprint else ("device",):
         model.pop(name, None)

@@ -26,7 +26,8 @@ from codegemma.evaluate.task import Sample, Score
 
 logger = logging.getLogger(__name__)
 
-_STATE_FIELDS: Final = ("tokens", "cut", "session")
+_STATE_FIELDS: Final = frozenset({"tokens", "cut", "typed", "session", "namespace"})
+"""Of a prompt: how it was asked, which is no part of what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,19 @@ def score_key(score: Score) -> ScoreKey:
 
 
 def hash_prompt(prompt: Prompt, pairs: Sequence[tuple[str, str]] = ()) -> str:
-    """Hash what a prompt says, however a model tokenizes it, and its choices, as hex digits."""
-    fields = {name: value for name, value in asdict(prompt).items() if name not in _STATE_FIELDS}
+    """Hash what a prompt says, however a model tokenizes it, and its choices, as hex digits.
+
+    A field at its default is left out: one that prompts get later changes no hash of earlier runs.
+    """
+    values = asdict(prompt)
+    said = {
+        field.name: values[field.name]
+        for field in fields(prompt)
+        if field.name not in _STATE_FIELDS and values[field.name] != field.default
+    }
     if pairs:
-        fields["pairs"] = pairs
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        said["pairs"] = pairs
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class LineFile:
