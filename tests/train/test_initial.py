@@ -56,6 +56,22 @@ def test_a_run_that_goes_on_keeps_its_origin_and_its_own_weights(
     assert origin["fingerprint"] == load_checkpoint(parent.model).fingerprint
 
 
+def test_a_run_from_a_step_of_another_keeps_that_ones_origin_and_licences(
+    parent: loop.Outcome, data: Path, recipe: TrainRecipe, tmp_path: Path
+) -> None:
+    (parent.model / "NOTICE").write_text("of the weights", encoding="utf-8")
+    first = override(recipe, ["schedule.num_steps=2"])
+    loop.train(first, data=data, out=tmp_path / "first", model=parent.model)
+    step = tmp_path / "first" / "steps" / "2"
+    recipe = override(recipe, ["schedule.num_steps=4", "input.middle_weight=2"])
+    outcome = loop.train(recipe, data=data, out=tmp_path / "second", start=step)
+
+    assert outcome.step == 4
+    origin = load_checkpoint(outcome.model).metadata.training["origin"]
+    assert origin["fingerprint"] == load_checkpoint(parent.model).fingerprint
+    assert (outcome.model / "NOTICE").read_text(encoding="utf-8") == "of the weights"
+
+
 def test_another_shape_or_vocabulary_is_refused_by_name(
     parent: loop.Outcome, data: Path, recipe: TrainRecipe
 ) -> None:

@@ -131,11 +131,16 @@ class _Run:
         )
         key = jax.random.key(recipe.run.seed)
         make_state = jax.jit(lambda: init_state(init_params(config, key=key), optimizer=optimizer))
-        restored = self._restore(start, like=jax.eval_shape(make_state))
+        like = jax.eval_shape(make_state)
         self.origin: dict[str, Any] | None = None
-        if restored is not None:
-            self.state, self.progress = restored
+        if (newest := restore_newest(self.steps, like=like)) is not None:
+            self.state, self.progress = newest
             self.origin = provenance.read_origin(out)
+        elif start is not None:
+            self.state, self.progress = restore_step(start, like=like)
+            run = start.resolve().parents[1]
+            self.origin = provenance.read_origin(run)
+            keep_licences(run, out)
         elif model is not None:
             found = load_initial(model, config=config, tokenizer=self.tokenizer)
             self.state, self.progress = init_state(found.params, optimizer=optimizer), _BEGINNING
@@ -231,13 +236,6 @@ class _Run:
         if self.progress.step:
             batches.restore(self.progress.input_state)
         return batches
-
-    def _restore(
-        self, start: Path | None, *, like: TrainState
-    ) -> tuple[TrainState, Progress] | None:
-        if (newest := restore_newest(self.steps, like=like)) is not None or start is None:
-            return newest
-        return restore_step(start, like=like)
 
     def _log_heldout(self, log: MetricsLog, step: int) -> None:
         """Measure the held-out loss, where anything is held out."""
