@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small git repository whose tests cover two functions that use another file."""
+"""Small git repositories of three languages, whose tests cover functions that use other files."""
 
 import subprocess
 from collections.abc import Mapping
@@ -27,6 +27,53 @@ SHOP = {
         "def test_red():\n    assert total([1]) == 5\n"
     ),
     "check.py": "from shop.cart import total\nassert total([1, 2]) == 3\n",
+}
+
+JAVASCRIPT = {
+    "src/money.js": "exports.add = (a, b) => a + b;\n\nexports.unused = (a) => a;\n",
+    "src/cart.js": (
+        "const { add, unused } = require('./money');\n\n"
+        "function total(prices) {\n"
+        "  let found = 0;\n"
+        "  for (const price of prices) {\n"
+        "    found = add(found, price);\n"
+        "    found = add(found, 0);\n"
+        "  }\n"
+        "  return found;\n"
+        "}\n\n"
+        "function untested() {\n  return unused(1);\n}\n\n"
+        "module.exports = { total, untested };\n"
+    ),
+    "test/cart.test.js": (
+        "const assert = require('node:assert');\n"
+        "const { total } = require('../src/cart');\n"
+        "assert.strictEqual(total([1, 2]), 3);\n"
+    ),
+}
+GO = {
+    "go.mod": "module example.test/shop\n\ngo 1.19\n",
+    "money/money.go": "package money\n\nfunc Add(a, b int) int {\n\treturn a + b\n}\n",
+    "cart.go": (
+        'package shop\n\nimport "example.test/shop/money"\n\n'
+        "func Total(prices []int) int {\n"
+        "\tfound := 0\n"
+        "\tfor _, price := range prices {\n"
+        "\t\tfound = money.Add(found, price)\n"
+        "\t\tfound = money.Add(found, 0)\n"
+        "\t}\n"
+        "\treturn found\n"
+        "}\n"
+    ),
+    "label.go": (
+        'package shop\n\nimport "example.test/shop/money"\n\n'
+        "func Untested() int {\n\treturn money.Add(1, 2)\n}\n"
+    ),
+    "cart_test.go": (
+        'package shop\n\nimport "testing"\n\n'
+        "func TestTotal(t *testing.T) {\n"
+        "\tif Total([]int{1, 2}) != 3 {\n\t\tt.Fatal()\n\t}\n"
+        "}\n"
+    ),
 }
 
 

@@ -3,7 +3,13 @@ import ast
 
 import pytest
 
-from codegemma.evaluate.snippets import MAX_BODY_LINES, Function, find_functions, without_body
+from codegemma.evaluate.snippets import (
+    MAX_BODY_LINES,
+    Function,
+    find_braced_functions,
+    find_functions,
+    without_body,
+)
 
 TEXT = '''"""Carts."""
 import json
@@ -106,3 +112,36 @@ def test_a_body_that_is_too_long_or_starts_with_a_decorated_function_is_handled(
     (function,) = find_functions(inner, is_of_repository=of_repository)
     assert function.first_line == 3
     ast.parse(without_body(inner, function))
+
+
+GO = (
+    "package shop\n\nfunc Total(prices []int) int {\n\tfound := 0\n"
+    "\tfor _, price := range prices {\n\t\tfound = Add(found, price)\n\t\tfound = Add(found, 0)\n"
+    "\t}\n\treturn found\n}\n\nfunc Other() int {\n\treturn 1\n}\n"
+)
+
+
+def test_a_function_of_braces_counts_if_it_uses_a_name_of_another_file() -> None:
+    (total,) = find_braced_functions(GO, "go", others=frozenset({"Add"}))
+
+    assert (total.name, total.first_line, total.last_line, total.indent) == ("Total", 4, 9, 1)
+    parts = {span.kind: GO[span.start : span.end] for span in total.spans}
+    assert list(parts) == ["line", "block", "body"]
+    assert parts["body"].startswith("found := 0\n\tfor _, price")
+    assert parts["body"].endswith("\n\treturn found")
+    assert parts["line"] in parts["body"]
+    assert "\n" not in parts["line"]
+    assert "\n" in parts["block"]
+    assert find_braced_functions(GO, "go", others=frozenset({"Sub"})) == []
+
+
+def test_a_body_of_braces_is_ended_before_it_begins() -> None:
+    (total,) = find_braced_functions(GO, "go", others=frozenset({"Add"}))
+
+    lines = without_body(GO, total).split("\n")
+
+    assert lines[2:4] == [
+        'func Total(prices []int) int { panic("body removed");',
+        "\tfound := 0",
+    ]
+    assert len(lines) == len(GO.split("\n"))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from codegemma.errors import ConfigError, DataError, InputError
-from codegemma.evaluate.repository import Command, Repository
+from codegemma.evaluate.repository import Command, Repository, limits
 from codegemma.evaluate.survey import survey
+from codegemma.evaluate.tasks import repo
 from codegemma.sandbox.run import Sandbox
 
 
@@ -83,6 +84,52 @@ def test_tests_that_do_not_pass_as_they_are_are_refused(
         pytest.raises(InputError, match="do not pass in the sandbox as they are"),
     ):
         survey(repository, sandbox=sandbox, file=tmp_path / "survey.json", max_functions=1)
+
+
+@pytest.mark.parametrize(
+    ("files", "tool", "test", "expected"),
+    [
+        ("JAVASCRIPT", "node", "node test/cart.test.js", ("src/cart.js", "total")),
+        pytest.param(
+            # The other function is only compiled: a body is taken out so that it still is.
+            *("GO", "go", "go test ./...", ("cart.go", "Total")),
+            marks=[pytest.mark.slow, pytest.mark.timeout(600)],
+        ),
+    ],
+)
+def test_functions_of_other_languages_count_if_the_tests_fail_without_their_body(
+    files: str,
+    tool: str,
+    test: str,
+    expected: tuple[str, str],
+    repository_files,
+    tmp_path: Path,
+) -> None:
+    for name, package in (
+        ("git", "git"),
+        ("bwrap", "bubblewrap"),
+        (tool, {"go": "golang-go"}.get(tool, "nodejs")),
+    ):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed: apt-get install {package}")
+    root = repository_files.make_repository(tmp_path / "shop", getattr(repository_files, files))
+    command = Command.parse(test, environment=None)
+    with (
+        Repository(root, test=command) as repository,
+        Sandbox(num_workers=2, binds=repository.binds) as sandbox,
+    ):
+        file = tmp_path / "survey.json"
+        found = survey(repository, sandbox=sandbox, file=file, max_functions=5)
+        assert [(one.path, one.name) for one in found] == [expected]
+        assert [span.kind for span in found[0].spans] == ["line", "block", "body"]
+
+        task = repo.make_task(repository, sandbox=sandbox, out=tmp_path)
+        problem = task.problems(Path())[-1]
+        right = task.variants[0].check(problem, problem.solution or "")
+        wrong = task.variants[0].check(problem, "return 0")
+        outcomes = [one.is_pass for one in sandbox.map([right, wrong], limits(300.0))]
+    assert outcomes == [True, False]
+    assert problem.prompt.context  # the other file is shown
 
 
 @pytest.mark.slow

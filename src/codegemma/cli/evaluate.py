@@ -61,7 +61,9 @@ Batch = Annotated[
 Test = Annotated[str | None, typer.Option(help="For repo:PATH, the command that tests it.")]
 Env = Annotated[
     Path | None,
-    typer.Option(help="For repo:PATH, the virtual environment of its tests; read-only."),
+    typer.Option(
+        help="For repo:PATH, the virtual environment, or folder with node_modules, of its tests."
+    ),
 ]
 
 

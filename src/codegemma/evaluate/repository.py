@@ -20,11 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from codegemma.errors import ConfigError, InputError, PrerequisiteError
+from codegemma.sandbox.languages import TOOLCHAINS
 from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 
 _MARK: Final = "codegemma-answer:"
 _RUNNER: Final = Path(__file__).with_name("repository_tests.py.txt")
 _MAX_COMMAND_TESTS: Final = 40
+_MODULES: Final = "node_modules"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +35,9 @@ class Command:
 
     Args:
         words: The command.
-        environment: Folder with the Python and the packages that it needs, read-only.
+        environment: Folder with the Python and the packages that it needs, or with the
+            `node_modules` of a repository of JavaScript; read-only. Other tools are taken from
+            /usr, or from its `bin`.
     """
 
     words: tuple[str, ...]
@@ -55,10 +59,10 @@ class Command:
         if PurePosixPath(words[0]).name in ("pytest", "py.test"):
             words = ["python", "-m", "pytest", *words[1:]]
         folder = (environment or Path(sys.prefix)).absolute()
-        if not (folder / "bin" / "python").exists():
+        if not ((folder / "bin" / "python").exists() or (folder / _MODULES).is_dir()):
             raise ConfigError(
-                f"--env {folder} has no bin/python; name a virtual environment that has what the "
-                "tests need"
+                f"--env {folder} has no bin/python and no {_MODULES}; name a virtual environment, "
+                "or a folder that packages were installed in, with what the tests need"
             )
         return cls(words=tuple(words), environment=folder)
 
@@ -69,8 +73,9 @@ class Command:
 
     @property
     def python(self) -> Path:
-        """The interpreter behind the environment's."""
-        return (self.environment / "bin" / "python").resolve()
+        """The interpreter behind the environment's, this program's own if it has none."""
+        own = self.environment / "bin" / "python"
+        return (own if own.exists() else Path(sys.prefix, "bin", "python")).resolve()
 
     @property
     def site_packages(self) -> list[Path]:
@@ -80,7 +85,9 @@ class Command:
     @property
     def binds(self) -> tuple[Path, ...]:
         """What the box has to show for it."""
-        return self.environment, self.python.parents[1]
+        settings = {Path(bind) for tools in TOOLCHAINS.values() for bind in tools.binds}
+        known = sorted(path for path in settings if path.exists())
+        return self.environment, self.python.parents[1], *known
 
 
 class Repository:
@@ -159,6 +166,7 @@ class Repository:
             "python": str(self.test.python),
             "site_packages": list(map(str, self.test.site_packages)),
             "scripts": str(self.test.environment / "bin"),
+            "modules": str(self.test.environment / _MODULES),
             "with_coverage": with_coverage,
             "mark": _MARK,
         }

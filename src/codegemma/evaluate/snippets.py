@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be masked in a Python file: functions, and in each a line, a block and the whole body.
+"""What may be masked in a file: functions, and in each a line, a block and the whole body.
 
 Reads one text and the names in it that stand for other files of the repository. A span starts where
 the code of its first line starts, as a cursor behind the indentation, and ends with the code of its
 last line. Which line and which block is drawn by a hash of the function, so that it is always the
 same one.
+
+In languages of braces a body is taken out by a statement before it that ends the function: what is
+left still compiles, with every import used, so that a test fails only if it runs the function.
 
 Source: CodeGemma, arXiv 2406.11409, section 5, the in-house check: snippets of functions that
     depend on other files.
@@ -13,9 +16,11 @@ Unstated: how snippets are drawn, and of which sizes.
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
+
+from codegemma.text.bodies import Lines, find_bodies
 
 SpanKind = Literal["line", "block", "body"]
 KINDS: Final[tuple[SpanKind, ...]] = ("line", "block", "body")
@@ -23,6 +28,19 @@ MAX_BODY_LINES: Final = 40
 """Longer bodies are no snippets."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_THROW: Final = 'throw new Error("body removed");'
+_GUARDS: Final[Mapping[str, str]] = {
+    "javascript": _THROW,
+    "typescript": _THROW,
+    "tsx": _THROW,
+    "java": 'if (true) throw new RuntimeException("body removed");',
+    "kotlin": 'throw RuntimeException("body removed");',
+    "csharp": 'if (true) throw new System.Exception("body removed");',
+    "go": 'panic("body removed");',
+    "rust": 'panic!("body removed");',
+    "c": "__builtin_trap();",
+    "cpp": "__builtin_trap();",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +62,8 @@ class Function:
         last_line: Last line of its body.
         indent: Of the body, in columns.
         spans: At most one of each kind.
+        start: Character behind the brace that opens its body; 0 in Python.
+        guard: Statement that ends the function there; "" in Python.
     """
 
     name: str
@@ -51,6 +71,8 @@ class Function:
     last_line: int
     indent: int
     spans: tuple[Span, ...]
+    start: int = 0
+    guard: str = ""
 
 
 def find_functions(
@@ -72,7 +94,6 @@ def find_functions(
     except (SyntaxError, ValueError, RecursionError):
         return []
     names = _imported_names(tree, is_of_repository)
-    offsets = _line_offsets(text)
     found: list[Function] = []
     for name, function in _functions(tree, ""):
         body = _without_docstring(function.body)
@@ -83,24 +104,69 @@ def find_functions(
             continue
         if isinstance(body[0], _Function | ast.ClassDef) and body[0].decorator_list:
             first = body[0].decorator_list[0].lineno
-        lines = text.split("\n")
-        spans = [_span("body", first, last, lines, offsets)]
-        draw = int.from_bytes(hashlib.sha256(f"{name}\n{text}".encode()).digest()[:8], "big")
-        block = _draw_block(body, draw)
-        if block is not None:
-            spans.insert(0, _span("block", *block, lines, offsets))
-        line = _draw_line(body, draw)
-        if line is not None:
-            spans.insert(0, _span("line", line, line, lines, offsets))
-        indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
+        statements = [(node.lineno, node.end_lineno or 0) for node in body]
         found.append(
-            Function(name=name, first_line=first, last_line=last, indent=indent, spans=tuple(spans))
+            _function(
+                name,
+                text,
+                lines=(first, last),
+                blocks=[*_blocks(body), *_runs(statements)],
+                simple=_simple(body),
+            )
         )
     return found
 
 
+def find_braced_functions(text: str, language: str, *, others: Set[str]) -> list[Function]:
+    """List the functions of a language of braces whose body uses a name of another file.
+
+    Args:
+        text: A file with LF line ends.
+        language: One of `bodies.LANGUAGES`.
+        others: Names that other files define, and this one does not.
+
+    Raises:
+        PrerequisiteError: The grammar of the language is not installed.
+    """
+    found: list[Function] = []
+    for body in find_bodies(text, language):
+        first, last = body.statements[0][0], body.statements[-1][1]
+        if last - first >= MAX_BODY_LINES or not body.words & others:
+            continue
+        function = _function(
+            body.name,
+            text,
+            lines=(first, last),
+            blocks=[*body.blocks, *_runs(body.statements)],
+            simple=body.simple,
+        )
+        found.append(replace(function, start=body.start, guard=_GUARDS[language]))
+    return found
+
+
+def _function(
+    name: str, text: str, *, lines: Lines, blocks: Sequence[Lines], simple: Sequence[int]
+) -> Function:
+    """Draw a block and a line of a function."""
+    draw = int.from_bytes(hashlib.sha256(f"{name}\n{text}".encode()).digest()[:8], "big")
+    rows, offsets = text.split("\n"), _line_offsets(text)
+    spans: list[Span] = []
+    if simple:
+        line = simple[draw % len(simple)]
+        spans.append(_span("line", line, line, rows, offsets))
+    several = [block for block in blocks if block[1] > block[0]]
+    if several:
+        spans.append(_span("block", *several[draw % len(several)], rows, offsets))
+    first, last = lines
+    spans.append(_span("body", first, last, rows, offsets))
+    indent = len(rows[first - 1]) - len(rows[first - 1].lstrip())
+    return Function(name=name, first_line=first, last_line=last, indent=indent, spans=tuple(spans))
+
+
 def without_body(text: str, function: Function) -> str:
-    """Give the text with a function's body made one statement that raises."""
+    """Give the text with a function's body made, or begun by, one statement that ends it."""
+    if function.guard:
+        return f"{text[: function.start]} {function.guard}{text[function.start :]}"
     lines = text.split("\n")
     lines[function.first_line - 1 : function.last_line] = [
         " " * function.indent + "raise NotImplementedError"
@@ -145,9 +211,9 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body[1:] if is_text else body
 
 
-def _draw_line(body: Sequence[ast.stmt], draw: int) -> int | None:
-    """Choose a simple statement on a line of its own."""
-    simple = [
+def _simple(body: Sequence[ast.stmt]) -> list[int]:
+    """List the lines of simple statements that have a line of their own."""
+    return [
         node.lineno
         for statement in body
         for node in ast.walk(statement)
@@ -156,12 +222,10 @@ def _draw_line(body: Sequence[ast.stmt], draw: int) -> int | None:
         and node.lineno == node.end_lineno
         and not isinstance(node, ast.Pass | ast.Global | ast.Nonlocal)
     ]
-    return simple[draw % len(simple)] if simple else None
 
 
-def _draw_block(body: Sequence[ast.stmt], draw: int) -> tuple[int, int] | None:
-    """Choose the block of a compound statement, or statements that follow each other."""
-    blocks: list[tuple[int, int]] = []
+def _blocks(body: Sequence[ast.stmt]) -> Iterator[Lines]:
+    """List the lines of the blocks of compound statements."""
     for statement in body:
         for node in ast.walk(statement):
             for field in ("body", "orelse", "finalbody"):
@@ -169,15 +233,15 @@ def _draw_block(body: Sequence[ast.stmt], draw: int) -> tuple[int, int] | None:
                 if not isinstance(node, ast.Lambda | ast.IfExp) and inner:
                     first, last = inner[0].lineno, inner[-1].end_lineno or 0
                     if first > getattr(node, "lineno", 0):
-                        blocks.append((first, last))
-    blocks += [
-        (body[i].lineno, body[j].end_lineno or 0)
-        for i in range(len(body))
-        for j in range(i + 1, len(body))
-        if j - i < len(body) - 1
-    ]
-    several = [block for block in blocks if block[1] > block[0]]
-    return several[draw % len(several)] if several else None
+                        yield first, last
+
+
+def _runs(statements: Sequence[Lines]) -> Iterator[Lines]:
+    """List the lines of statements that follow each other, all of them together left out."""
+    for i in range(len(statements)):
+        for j in range(i + 1, len(statements)):
+            if j - i < len(statements) - 1:
+                yield statements[i][0], statements[j][1]
 
 
 def _span(

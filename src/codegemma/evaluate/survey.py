@@ -6,8 +6,9 @@ use names of other files, those changed last first; and keeps one whose tests pa
 with its body removed. What was found is kept in a file, so that a run that goes on, and the run of
 another model, mask the same.
 
-Without pytest or without coverage in the environment all of the command is run for each function,
-and a function counts as covered if that fails with its body removed.
+Without pytest or without coverage in the environment, and in other languages than Python, all of
+the command is run for each function, and a function counts as covered if that fails with its body
+removed.
 
 Source: CodeGemma, arXiv 2406.11409, section 5, the in-house check on newly committed code.
 """
@@ -21,13 +22,20 @@ from typing import Any, Final
 from codegemma.data import graph
 from codegemma.data.document import File
 from codegemma.data.pairing import is_test
-from codegemma.data.resolve import Resolver
+from codegemma.data.resolve import Resolver, family_of
 from codegemma.errors import ConfigError, DataError, InputError
 from codegemma.evaluate.folder import write_json
 from codegemma.evaluate.repository import Repository, answer_of, limits
-from codegemma.evaluate.snippets import Function, Span, find_functions, without_body
+from codegemma.evaluate.snippets import (
+    Function,
+    Span,
+    find_braced_functions,
+    find_functions,
+    without_body,
+)
 from codegemma.sandbox.program import RunResult
 from codegemma.sandbox.run import Sandbox
+from codegemma.text import bodies, syntax
 from codegemma.text.imports import find_imports
 
 FORMAT: Final = 1
@@ -111,7 +119,7 @@ def _tell_nobody(done: int, total: int) -> None:
 def _find(
     repository: Repository, sandbox: Sandbox, max_functions: int, told: Told
 ) -> Iterator[Covered]:
-    covered = _cover(repository, sandbox)
+    covered, whole = _cover(repository, sandbox)
     texts = _read_texts(repository)
     candidates = _candidates(repository, texts, covered)
     count = 0
@@ -120,23 +128,29 @@ def _find(
         if count == max_functions:
             return
         path, function, changed, tests = candidate
-        right = repository.program(tests=tests)
         wrong = repository.program(changed=(path, without_body(texts[path], function)), tests=tests)
-        results = list(sandbox.map([right, wrong], limits(_FIRST_RUN_S / 10)))
-        if results[0].is_pass and not results[1].is_pass:
+        programs = [wrong] if whole else [wrong, repository.program(tests=tests)]
+        result, *rights = sandbox.map(programs, limits(_FIRST_RUN_S / 10))
+        right = whole or rights[0]
+        if right.is_pass and not result.is_pass:
             count += 1
             yield Covered(
                 path=path,
                 name=function.name,
                 changed=changed,
                 tests=tests,
-                wall_s=round(results[0].wall_s, 2),
+                wall_s=round(right.wall_s, 2),
                 spans=function.spans,
             )
 
 
-def _cover(repository: Repository, sandbox: Sandbox) -> Mapping[str, Any] | None:
-    """Run all tests with coverage; None where the environment cannot tell which test runs what.
+def _cover(
+    repository: Repository, sandbox: Sandbox
+) -> tuple[Mapping[str, Any] | None, RunResult | None]:
+    """Run all tests with coverage, and without it where it cannot tell which test runs what.
+
+    Returns:
+        The lines of each file by test, or None and what became of the command.
 
     Raises:
         InputError: The tests do not pass as they are.
@@ -149,13 +163,13 @@ def _cover(repository: Repository, sandbox: Sandbox) -> Mapping[str, Any] | None
             return {
                 path: {test: lines for test, lines in tests.items() if test in passed}
                 for path, tests in answer["covered"].items()
-            }
+            }, None
         if "No module named coverage" not in result.stdout:
             raise _not_passing(repository, result)
     result = sandbox.run(repository.program(), limits(_FIRST_RUN_S))
     if not result.is_pass:
         raise _not_passing(repository, result)
-    return None
+    return None, result
 
 
 def _not_passing(repository: Repository, result: RunResult) -> InputError:
@@ -168,7 +182,10 @@ def _not_passing(repository: Repository, result: RunResult) -> InputError:
 
 def _read_texts(repository: Repository) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for file in sorted(repository.folder.rglob("*.py")):
+    for file in sorted(repository.folder.rglob("*")):
+        language = syntax.language_of(file.name)
+        if language is None or not syntax.has_grammar(language):
+            continue
         if file.is_file() and not file.is_symlink() and file.stat().st_size <= _MAX_BYTES:
             try:
                 text = file.read_bytes().decode("utf-8")
@@ -183,18 +200,12 @@ def _candidates(
     repository: Repository, texts: Mapping[str, str], covered: Mapping[str, Any] | None
 ) -> list[tuple[str, Function, int, tuple[str, ...]]]:
     """List functions with their tests, those changed last first."""
-    imports = {path: graph.imports_of(File(path=path, text=text)) for path, text in texts.items()}
-    resolver = Resolver(imports)
+    find = _finder(texts)
     found: list[tuple[str, Function, int, tuple[str, ...]]] = []
-    for path, text in texts.items():
+    for path in texts:
         if is_test(path) or (covered is not None and path not in covered):
             continue
-
-        def is_of_repository(statement: str, path: str = path) -> list[bool]:
-            wanted = find_imports(statement + "\n", language="python")
-            return [resolver.resolve(path, one) is not None for one in wanted]
-
-        functions = find_functions(text, is_of_repository=is_of_repository)
+        functions = find(path)
         times = repository.line_times(path) if functions else []
         for function in functions:
             tests = _tests_of(function, covered[path]) if covered is not None else ()
@@ -202,6 +213,38 @@ def _candidates(
                 changed = max(times[function.first_line - 1 : function.last_line], default=0)
                 found.append((path, function, changed, tests))
     return sorted(found, key=lambda one: (-one[2], one[0], one[1].first_line))
+
+
+def _finder(texts: Mapping[str, str]) -> Callable[[str], list[Function]]:
+    """Give what finds the functions of a file that use another one.
+
+    In Python a name is another file's if it is imported from there. Elsewhere names reach a file in
+    ways that its imports do not tell, such as the rest of its package: it is another file's if such
+    a file of the same languages defines it, and this one does not.
+    """
+    imports = {path: graph.imports_of(File(path=path, text=text)) for path, text in texts.items()}
+    resolver = Resolver(imports)
+    languages = {path: syntax.language_of(path) or "" for path in texts}
+    defined = {
+        path: bodies.find_names(text, languages[path])
+        for path, text in texts.items()
+        if languages[path] in bodies.LANGUAGES and not is_test(path)
+    }
+
+    def find(path: str) -> list[Function]:
+        if languages[path] == "python":
+
+            def is_of_repository(statement: str) -> list[bool]:
+                wanted = find_imports(statement + "\n", language="python")
+                return [resolver.resolve(path, one) is not None for one in wanted]
+
+            return find_functions(texts[path], is_of_repository=is_of_repository)
+        family = family_of(path)
+        names = [found for other, found in defined.items() if family_of(other) == family]
+        others = frozenset[str]().union(*names) - defined[path]
+        return find_braced_functions(texts[path], languages[path], others=others)
+
+    return find
 
 
 def _tests_of(function: Function, tests: Mapping[str, Sequence[int]]) -> tuple[str, ...]:

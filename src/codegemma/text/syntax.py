@@ -155,7 +155,7 @@ def parses(text: str, language: str) -> bool:
         ConfigError: The language is none of `LANGUAGES`.
         PrerequisiteError: Its grammar is not installed.
     """
-    tree = _parse(text.encode("utf-8", "replace"), language)
+    tree = parse_bytes(text.encode("utf-8", "replace"), language)
     return tree is not None and not tree.root_node.has_error
 
 
@@ -169,7 +169,7 @@ def error_fraction(text: str, language: str) -> float:
         PrerequisiteError: Its grammar is not installed.
     """
     data = text.encode("utf-8", "replace")
-    tree = _parse(data, language)
+    tree = parse_bytes(data, language)
     if tree is None:
         return 1.0
     wrong = 0
@@ -209,7 +209,7 @@ def find_statements(text: str, language: str, *, kinds: Collection[str]) -> list
         PrerequisiteError: Its grammar is not installed.
     """
     data = text.encode("utf-8", "replace")
-    tree = _parse(data, language)
+    tree = parse_bytes(data, language)
     if tree is None:
         return []
     wanted = _kind_ids(language, frozenset(kinds))
@@ -258,7 +258,7 @@ def find_nodes(text: str, language: str) -> list[Node]:
         (a, b) (5, 11, 2), a (6, 7, 4), b (9, 10, 4).
     """
     data = text.encode("utf-8", "replace")
-    tree = _parse(data, language)
+    tree = parse_bytes(data, language)
     if tree is None:
         return []
     opaque, _ = _kinds(language)
@@ -322,7 +322,7 @@ def suffix_starts(text: str, language: str) -> list[int]:
         character, as a cursor falls).
     """
     data = text.encode("utf-8", "replace")
-    tree = _parse(data, language)
+    tree = parse_bytes(data, language)
     if tree is None or not text:
         return []
     opaque, marks = _landmarks(tree, data, language)
@@ -422,8 +422,8 @@ def _read(data: bytes, offset: int, _point: tree_sitter.Point) -> bytes:
     return data[offset : offset + _READ_BYTES]
 
 
-def _parse(data: bytes, language: str) -> tree_sitter.Tree | None:
-    """Parse within the bounds; None when they do not suffice."""
+def parse_bytes(data: bytes, language: str) -> tree_sitter.Tree | None:
+    """Parse UTF-8 within the bounds; None when they do not suffice. For modules of `text` alone."""
     parser = tree_sitter.Parser(_language(language))
     if len(data) > MAX_BYTES:
         return None

@@ -3,7 +3,7 @@
 
 Every snippet is asked for twice: with its file alone, and with other files of the repository before
 it, chosen as for a completion at a cursor. A completion passes when the tests of the function pass
-with it in place, in the sandbox, with the repository's environment read-only. Python alone.
+with it in place, in the sandbox, with the repository's environment read-only.
 
 Source: CodeGemma, arXiv 2406.11409, section 5: snippets of code that depends on other files are
     masked and filled in, and the tests of the changed files are run.
