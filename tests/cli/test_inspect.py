@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ def shard(run, tmp_path, monkeypatch) -> Path:
 def test_an_example_is_shown_with_its_sentinels_and_origin(run, shard) -> None:
     shown = [run("inspect", f"{shard}:0", "--epoch", str(epoch)).out for epoch in range(8)]
 
-    assert all("mine:1  steps.py" in text for text in shown)
+    assert all(re.search(r"1  steps\.py +mine:1 +[\d,]+  ", text) for text in shown)
+    kinds = r"(PSM|SPM), (line|suffix_start|random), +middle [1-9]|whole"
+    assert all(re.search(kinds, re.sub(r"\s+", " ", text)) for text in shown)
     assert all("<bos>\n" in text and text.endswith("<eos>\n") for text in shown)
     assert any("<|fim_prefix|>" in text and "<|fim_middle|>" in text for text in shown)
     assert len(set(shown)) > 4
@@ -38,14 +41,17 @@ def test_the_record_and_its_tokens_are_printed_for_machines(run, shard) -> None:
 
 def test_markup_in_code_is_shown_as_it_is(run, shard, tmp_path) -> None:
     (tmp_path / "marked").mkdir()
-    text = CODE + "title = '[bold]not bold[/bold]'\n"
-    (tmp_path / "marked" / "a.py").write_text(text, encoding="utf-8")
+    text = CODE + "title = '[bold]not bold[/bold]'\n# \x1b[31mred\n"
+    (tmp_path / "marked" / "[b]a.py").write_text(text, encoding="utf-8")
     run("prepare", "marked", "--out", "m", "--model", TOKENIZER, "--unlicensed", "--json")
 
     shard = "m/shards/train-00000-of-00001.array_record"
     shown = [run("inspect", shard, "--epoch", str(epoch)).out for epoch in range(8)]
 
     assert any("title = '[bold]not bold[/bold]'\n" in text for text in shown)
+    assert all("[b]a.py" in text for text in shown)
+    assert any("# <U+001B>[31mred\n" in text for text in shown)
+    assert not any("\x1b" in text for text in shown)
 
 
 @pytest.mark.parametrize(

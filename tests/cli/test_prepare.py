@@ -11,6 +11,7 @@ CODE = "".join(f"def step_{i}(value):\n    return value + {i}\n\n\n" for i in ra
 @pytest.fixture(autouse=True)
 def _no_benchmarks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CODEGEMMA_BENCHMARKS", raising=False)
+    monkeypatch.setenv("CODEGEMMA_CACHE", str(tmp_path / ".cache"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -43,7 +44,24 @@ def test_tables_are_printed_for_people(run, source, tmp_path) -> None:
     assert ran.status == 0
     assert "too_short" in ran.out
     assert "train" in ran.out
-    assert ran.out.endswith("manifest.json\n")
+    assert ran.out.endswith("report.html\n")
+
+
+def test_the_report_is_a_page_too_written_again_when_it_is_gone(run, source, tmp_path) -> None:
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+    page = tmp_path / "out" / "report.html"
+
+    run(*words)
+    first = page.read_text(encoding="utf-8")
+    before = page.stat().st_mtime_ns
+    run(*words)
+    assert page.stat().st_mtime_ns == before
+    page.unlink()
+    run(*words)
+
+    assert page.read_text(encoding="utf-8") == first
+    assert "<h1>Data set out</h1>" in first
+    assert "too_short" in first
 
 
 def test_options_reach_the_settings(run, source, tmp_path) -> None:

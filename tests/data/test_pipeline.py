@@ -53,6 +53,8 @@ def test_folders_become_shards_with_a_manifest(
         "tokenizer.model",
     ]
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8")) == manifest
+    rates = json.loads((out / "report.json").read_text(encoding="utf-8"))["rates"]
+    assert (rates["segments"], rates["files"], rates["eligible"]) == (1, 1, 1)
     assert [(row["name"], row["part"], row["license"]) for row in manifest["repositories"]] == [
         ("orders", "heldout", "MIT"),
         ("shapes", "train", "MIT"),

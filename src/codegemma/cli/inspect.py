@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
+    from codegemma.data.loader import Encoded
     from codegemma.data.shards import Record
+    from codegemma.data.split import Draw
     from codegemma.text.tokenizer import Tokenizer
 
 
@@ -20,7 +23,10 @@ def inspect(
     epoch: Annotated[int, typer.Option(help="Epoch of the draw.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record and its ids.")] = False,
 ) -> None:
-    """Show one packed training example: its files, their origin, and the segment it becomes."""
+    """Show one packed training example: its files, their origin, and the segment it becomes.
+
+    Sentinels and middles are coloured; the middle is what the model learns to fill in.
+    """
     import json
 
     from rich.console import Console
@@ -33,15 +39,16 @@ def inspect(
     record = loader.read_record(path, index)
     tokenizer = Tokenizer.from_folder(folder)
     recipe = manifest.read_recipe(folder)
-    tokens = loader.encode_record(
+    encoded = loader.draw_segment(
         record, tokenizer=tokenizer, recipe=recipe, seed=seed, epoch=epoch
-    ).tolist()
+    )
+    tokens = encoded.tokens.tolist()
     if as_json:
         files = [{"path": f.path, "origin": f.origin, "text": f.text} for f in record.files]
         print(json.dumps({"files": files, "max_tokens": record.max_tokens, "tokens": tokens}))
         return
     console = Console()
-    console.print(_header(record, len(tokens)))
+    console.print(_files(record, encoded))
     console.print(_readable(tokens, tokenizer), soft_wrap=True)
 
 
@@ -52,18 +59,39 @@ def _parse(shard: str) -> tuple[Path, int]:
     return Path(shard), 0
 
 
-def _header(record: "Record", num_tokens: int) -> "Text":
+def _files(record: "Record", encoded: "Encoded") -> "Table":
+    """List the files of a segment, where they are from and how each is shown."""
+    from rich.table import Table
     from rich.text import Text
 
-    lines = [f"{f.origin}  {f.path}  ({len(f.text):,} characters)" for f in record.files]
-    lines.append(f"{num_tokens:,} of at most {record.max_tokens:,} tokens")
-    return Text("\n".join(lines) + "\n", style="dim")
+    from codegemma.evaluate.report.text import visible
+
+    used = f"{len(encoded.tokens):,} of at most {record.max_tokens:,} tokens"
+    if encoded.is_fallback:
+        used += "; left uncut, since no draw had room"
+    table = Table(title=used, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("", "file", "from", "characters", "shown as"):
+        justify = "right" if column in ("", "characters") else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    for number, (file, draw) in enumerate(zip(record.files, encoded.draws, strict=True), start=1):
+        size = f"{len(file.text):,}"
+        names = [Text(visible(name)) for name in (file.path, file.origin)]
+        table.add_row(str(number), *names, size, _shown(draw))
+    return table
+
+
+def _shown(draw: "Draw") -> str:
+    words = "whole"
+    if draw.split is not None:
+        words = f"{draw.mode.upper()}, {draw.kind}, middle {len(draw.split.middle):,}"
+    return words if draw.has_path else f"{words}, no path"
 
 
 def _readable(tokens: list[int], tokenizer: "Tokenizer") -> "Text":
     """Decode a segment with its sentinels in colour; middles stand out."""
     from rich.text import Text
 
+    from codegemma.evaluate.report.text import visible
     from codegemma.text import tokens as t
 
     text = Text()
@@ -73,7 +101,7 @@ def _readable(tokens: list[int], tokenizer: "Tokenizer") -> "Text":
         if not t.is_control(token):
             run.append(token)
             continue
-        text.append(tokenizer.decode(run), style=style)
+        text.append(visible(tokenizer.decode(run)), style=style)
         run = []
         if token == t.PAD_ID:
             break

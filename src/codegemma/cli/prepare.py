@@ -81,8 +81,8 @@ def prepare(
 ) -> None:
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
 
-    Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json and OUT/report.json; with
-    --materialize OUT/segments, too.
+    Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json, OUT/report.json and the same as a
+    page, OUT/report.html; with --materialize OUT/segments, too.
     """
     from codegemma.data import engine, pipeline
     from codegemma.model.folder import cache_folder
@@ -101,6 +101,7 @@ def prepare(
         cache=cache_folder(),
     )
     manifest = _run(settings, out, materialize, is_quiet=as_json)
+    _write_page(manifest, out)
     if as_json:
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped")}))
     else:
@@ -202,6 +203,20 @@ def _run(settings: "Settings", out: Path, epochs: int, *, is_quiet: bool) -> dic
         return manifest
 
 
+def _write_page(manifest: dict[str, Any], out: Path) -> None:
+    """Write the report as a page beside its JSON, unless it is there."""
+    from codegemma.evaluate.report.dataset import render_dataset
+
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    page = render_dataset(manifest, report, name=out.resolve().name)
+    path = out / "report.html"
+    if path.exists() and path.read_text(encoding="utf-8") == page:
+        return
+    partial = out / ".report.html"
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
 def _print_summary(manifest: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -231,4 +246,4 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
     console.print(kept)
     if not manifest["settings"]["unsafe_lists"]:
         console.print(NO_LIST, style="bold red", soft_wrap=True)
-    console.print(f"{out / 'manifest.json'}", soft_wrap=True, highlight=False)
+    console.print(f"{out / 'report.html'}", soft_wrap=True, highlight=False)

@@ -4,7 +4,7 @@
 Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices or jax.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +28,12 @@ class Encoded(NamedTuple):
     Args:
         tokens: Ids, int32 [T].
         is_fallback: Whether every file was left uncut because no draw kept to the budget.
+        draws: How each of its files is shown.
     """
 
     tokens: NDArray[np.int32]
     is_fallback: bool
+    draws: tuple[Draw, ...] = ()
 
 
 class ShardReader:
@@ -120,6 +122,17 @@ def read_shard(path: Path) -> Iterator[bytes]:
     return (_read_row(reader, path, index) for index in range(reader.num_records()))
 
 
+def read_shards(folder: Path, entries: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Read the rows of several shards, as a manifest lists them, one after the other.
+
+    Raises:
+        DataError: One is missing or damaged.
+    """
+    for entry in entries:
+        if entry["records"]:
+            yield from read_shard(folder / entry["name"])
+
+
 def _open_existing(path: Path) -> Any:
     try:
         is_file = path.is_file()
@@ -172,14 +185,15 @@ def draw_segment(
         draws = [split.draw_file(file, recipe=recipe, rng=rng) for file in record.files]
         tokens = _encode(record, draws, tokenizer)
         if len(tokens) <= record.max_tokens:
-            return Encoded(np.asarray(tokens, np.int32), is_fallback=False)
-    tokens = _encode(record, [split.UNCUT] * len(record.files), tokenizer)
+            return Encoded(np.asarray(tokens, np.int32), is_fallback=False, draws=tuple(draws))
+    uncut = (split.UNCUT,) * len(record.files)
+    tokens = _encode(record, uncut, tokenizer)
     if len(tokens) > record.max_tokens:
         raise DataError(
             f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
             f"of {record.max_tokens}; it was prepared with another tokenizer"
         )
-    return Encoded(np.asarray(tokens, np.int32), is_fallback=True)
+    return Encoded(np.asarray(tokens, np.int32), is_fallback=True, draws=uncut)
 
 
 def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list[int]:

@@ -21,10 +21,12 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from codegemma.data import (
+    audit,
     decontaminate,
     engine,
     filters,
     index_cache,
+    loader,
     read,
     report,
     safety,
@@ -272,7 +274,13 @@ class _Run:
             "dropped": {stage: ledger.counts() for stage, ledger in self._ledgers.items()},
             "repositories": rows,
         }
+        rates = audit.measure(
+            loader.read_shards(self._folder / "shards", entries["train"]),
+            tokenizer=Tokenizer.from_file(tokenizer_file),
+            recipe=recipe,
+        )
         findings = {
+            "rates": rates,
             "contamination": hits,
             "not_permissive": [
                 [found.repository.name, found.repository.version, found.repository.license]

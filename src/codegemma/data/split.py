@@ -82,7 +82,7 @@ def draw_file(file: RecordFile, *, recipe: DataRecipe, rng: np.random.Generator)
             kind = name
             break
     cut = split = None
-    if is_cut < recipe.fim_fraction and len(file.text.strip()) >= _MIN_CHARS:
+    if is_cut < recipe.fim_fraction and can_be_cut(file):
         cut = draw_cut(file, kind, recipe=recipe, rng=rng)
         text = file.text
         split = Split(text[: cut.start], text[cut.start : cut.end], text[cut.end :])
@@ -92,6 +92,11 @@ def draw_file(file: RecordFile, *, recipe: DataRecipe, rng: np.random.Generator)
         split=split,
         has_path=has_path >= recipe.no_path_fraction,
     )
+
+
+def can_be_cut(file: RecordFile) -> bool:
+    """Tell whether a file is long enough to be cut."""
+    return len(file.text.strip()) >= _MIN_CHARS
 
 
 def draw_cut(

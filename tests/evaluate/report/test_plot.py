@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from codegemma.evaluate.report.document import Mark, Plot, Shares
-from codegemma.evaluate.report.plot import draw_plot, draw_shares
+from codegemma.evaluate.report.document import Bars, Mark, Plot, Shares
+from codegemma.evaluate.report.plot import draw_bars, draw_plot, draw_shares
 
 
 def mark(value, low, high, series=0):
@@ -83,3 +83,18 @@ def test_parts_fill_their_bar_and_are_said_in_words():
     ]
     assert bars[0].get("class") == "good"
     assert figure.find("div/svg/title").text == "task: pass 1, fail 3"
+
+
+def test_the_longest_bar_fills_the_drawing_and_others_are_measured_by_it():
+    bars = Bars(title="<t>", rows=[("a", 4, "four"), ("b", 1, "one"), ("c", 0, "none")])
+
+    figure = ET.fromstring(draw_bars(bars))
+
+    assert figure.findtext("figcaption") == "<t>"
+    assert [rect.get("width") for rect in figure.iter("rect")] == ["100.000%", "25.000%", "0.000%"]
+    assert [row.find("svg/title").text for row in figure.findall("div")] == [
+        "a: four",
+        "b: one",
+        "c: none",
+    ]
+    assert "rect" not in draw_bars(Bars(title="t", rows=[]))

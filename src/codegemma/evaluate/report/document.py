@@ -94,7 +94,20 @@ class Shares:
     rows: Sequence[tuple[str, Sequence[int]]]
 
 
-Block = Paragraph | Bullets | Table | Plot | Shares
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bars:
+    """Bars of counts, such as a histogram; the page alone draws it.
+
+    Args:
+        title: What is shown.
+        rows: Label, count, and the same in words.
+    """
+
+    title: str
+    rows: Sequence[tuple[str, int, str]]
+
+
+Block = Paragraph | Bullets | Table | Plot | Shares | Bars
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

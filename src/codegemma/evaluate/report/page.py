@@ -9,12 +9,13 @@ is readable without the script.
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from codegemma.evaluate.report.card import Report, sections
 from codegemma.evaluate.report.document import (
+    Bars,
     Block,
     Bullets,
     Paragraph,
@@ -24,50 +25,11 @@ from codegemma.evaluate.report.document import (
     Table,
 )
 from codegemma.evaluate.report.items import pack_items
-from codegemma.evaluate.report.plot import draw_plot, draw_shares
+from codegemma.evaluate.report.plot import draw_bars, draw_plot, draw_shares
 from codegemma.evaluate.report.text import as_html
 
 _FOLDER: Final = Path(__file__).parent
-_FIGURE: Final = re.compile(r"[-+<]?\s?[\d,.]+( %| s)?( points)?")
-
-
-def render_page(report: Report) -> str:
-    """Write the page.
-
-    Raises:
-        CodegemmaError: A file of samples or scores is damaged.
-    """
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; "
-        f"script-src {_hash(script)}; style-src {_hash(style)}"
-    )
-    found = sections(report)
-    links = "".join(
-        f'<a href="#{_anchor(title)}">{as_html(title)}</a>'
-        for title in (*(section.title for section in found), "Items")
-    )
-    body = "".join(part for section in found for part in _section(section, depth=2))
-    title = as_html(report.title)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>{title}: measured</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p class="muted">Measured with codegemma {as_html(report.version)}, {as_html(report.made)}.</p>
-<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{body}<section id="items" aria-labelledby="items-title">
+_BROWSER: Final = """<section id="items" aria-labelledby="items-title">
 <h2 id="items-title">Items</h2>
 <noscript><p>Looking through the items needs JavaScript.</p></noscript>
 <div id="browser" hidden>
@@ -86,10 +48,73 @@ def render_page(report: Report) -> str:
 <article id="item" aria-labelledby="item-title" tabindex="-1" hidden></article>
 </div>
 </section>
-</main>
-<script type="text/plain" id="data">{pack_items(report.runs)}</script>
-<script>{script}</script>
-</body>
+"""
+_FIGURE: Final = re.compile(r"[-+<]?\s?[\d,.]+( %| s)?( points)?")
+
+
+def render_page(report: Report) -> str:
+    """Write the page of a report on a model.
+
+    Raises:
+        CodegemmaError: A file of samples or scores is damaged.
+    """
+    return render_document(
+        sections(report),
+        title=report.title,
+        kind="measured",
+        note=f"Measured with codegemma {report.version}, {report.made}.",
+        items=pack_items(report.runs),
+    )
+
+
+def render_document(
+    found: Sequence[Section], *, title: str, kind: str, note: str, items: str | None = None
+) -> str:
+    """Write a page of sections.
+
+    Args:
+        found: Its sections.
+        title: Its heading.
+        kind: What it is, for the browser's tab.
+        note: Stands under the heading.
+        items: What `items.pack_items` gives, to be looked through; None for no such browser, and
+            no script.
+    """
+    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    script = "" if items is None else (_FOLDER / "page.js").read_text(encoding="utf-8")
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        + (f"script-src {_hash(script)}; " if script else "")
+        + f"style-src {_hash(style)}"
+    )
+    titles = [section.title for section in found] + ([] if items is None else ["Items"])
+    links = "".join(f'<a href="#{_anchor(one)}">{as_html(one)}</a>' for one in titles)
+    body = "".join(part for section in found for part in _section(section, depth=2))
+    browser = "" if items is None else _BROWSER
+    data = (
+        ""
+        if items is None
+        else f'<script type="text/plain" id="data">{items}</script>\n<script>{script}</script>\n'
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{as_html(title)}: {as_html(kind)}</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>{as_html(title)}</h1>
+<p class="muted">{as_html(note)}</p>
+<nav aria-label="Sections">{links}</nav>
+</header>
+<main>
+{body}{browser}</main>
+{data}</body>
 </html>
 """
 
@@ -126,6 +151,8 @@ def _block(block: Block) -> Iterator[str]:
         yield from _table(block)
     elif isinstance(block, Plot):
         yield draw_plot(block)
+    elif isinstance(block, Bars):
+        yield draw_bars(block)
     else:
         assert isinstance(block, Shares)
         yield draw_shares(block)
@@ -147,7 +174,8 @@ def _table(table: Table) -> Iterator[str]:
         yield f'<tr><th scope="row">{as_html(first)}</th>'
         for cell in others:
             kind = ' class="figure"' if _FIGURE.match(cell) else ""
-            yield f"<td{kind}>{as_html(cell)}</td>"
+            lines = as_html(cell).replace("\n", "<br>")
+            yield f"<td{kind}>{lines}</td>"
         yield "</tr>\n"
     yield "</tbody></table></div>\n"
     if table.is_detail:

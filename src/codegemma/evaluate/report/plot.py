@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from codegemma.evaluate.report.document import Mark, Plot, Shares
+from codegemma.evaluate.report.document import Bars, Mark, Plot, Shares
 from codegemma.evaluate.report.text import as_html, number
 
 _ROW_PX: Final = 22
 _TICKS: Final = 5
 _STEPS: Final = (1, 2, 2.5, 5, 10)
 _NUM_COLOURS: Final = 6
+_GOOD: Final = ("pass", "kept")
 _PARTS: Final = ("c5", "c1", "c3", "c4", "c0")  # none of them near the green of what passed
 
 
@@ -45,7 +46,7 @@ def draw_shares(shares: Shares) -> str:
     """Draw bars of parts that make a whole."""
     rows: list[str] = []
     others = itertools.cycle(_PARTS)
-    colours = ["good" if part == "pass" else next(others) for part in shares.parts]
+    colours = ["good" if part in _GOOD else next(others) for part in shares.parts]
     for label, counts in shares.rows:
         total, done = sum(counts) or 1, 0
         words = ", ".join(
@@ -66,6 +67,22 @@ def draw_shares(shares: Shares) -> str:
     return (
         f'<figure class="plot"><figcaption>{title}</figcaption>{legend}{"".join(rows)}</figure>\n'
     )
+
+
+def draw_bars(bars: Bars) -> str:
+    """Draw bars from a common start, the longest as wide as the drawing."""
+    longest = max((value for _, value, _ in bars.rows), default=0) or 1
+    rows = "".join(
+        _row(
+            label,
+            words,
+            f'<rect class="c0" x="0" width="{100 * value / longest:.3f}%" y="3" '
+            f'height="{_ROW_PX - 6}"/>',
+            _ROW_PX,
+        )
+        for label, value, words in bars.rows
+    )
+    return f'<figure class="plot"><figcaption>{as_html(bars.title)}</figcaption>{rows}</figure>\n'
 
 
 def _plot_row(
