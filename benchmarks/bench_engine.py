@@ -79,7 +79,7 @@ class Ours:
         return total
 
     def _cache(self, length: int, *, room: int) -> Any:
-        from codegemma.generate.batch import empty_cache
+        from codegemma.generate.weights import empty_cache
 
         cache = empty_cache(self._weights, num_rows=1, num_tokens=max(length + room, 1))
         return cache._replace(length=self._jax.device_put(np.array([length], np.int32)))

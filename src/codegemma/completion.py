@@ -62,6 +62,7 @@ class Prompt:
         tokens: Ids taken as they are, `<bos>` included; beside code or turns, what the model
             reads of them (see `text/budget.py`).
         cut: What `tokens` leaves out of the code, None if nothing.
+        typed: The prefix's end that `tokens` leaves out to be drawn again (see `text/healing.py`).
         session: Names a cache shared by the requests of one editor buffer.
         namespace: Requests of different namespaces share no cache; a server gives each client
             token its own.
@@ -74,6 +75,7 @@ class Prompt:
     turns: tuple[Turn, ...] = ()
     tokens: tuple[int, ...] = ()
     cut: Cut | None = None
+    typed: str = ""
     session: str | None = None
     namespace: str | None = None
 
@@ -98,6 +100,8 @@ class Sampling:
         logprobs: Alternatives per token to report besides the drawn one; None reports nothing.
         mode: Order of the infill prompt; "auto" takes the one the model is best at.
         budget_ms: Wall-clock budget; what was drawn by then is returned with "deadline".
+        heal: Whether the last tokens before a cursor inside a token are drawn again with what
+            follows. Commands, server and `Model` ask for it; measuring leaves prompts as they are.
     """
 
     max_tokens: int = 128
@@ -111,6 +115,7 @@ class Sampling:
     logprobs: int | None = None
     mode: Mode = "auto"
     budget_ms: float | None = None
+    heal: bool = False
 
     def __post_init__(self) -> None:
         checks = (
@@ -169,7 +174,8 @@ class Completion:
 
     Args:
         text: What was drawn, without control tokens and stop strings.
-        tokens: The drawn ids, the ending control token included when one was drawn.
+        tokens: The drawn ids, the ending control token included when one was drawn. The first
+            ones stand for `typed`, too.
         logprobs: One entry per token, None unless asked for.
         finish_reason: Why it ended.
         prompt_tokens: Length of the rendered prompt.
@@ -177,6 +183,7 @@ class Completion:
         cached_tokens: How many of the prompt's tokens were reused from an earlier request.
         timings: Where the time went.
         rule: Name of the trim rule that shortened the text, None if none did.
+        typed: The prompt's text that was drawn again in front of `text`.
     """
 
     text: str
@@ -188,6 +195,7 @@ class Completion:
     cached_tokens: int = 0
     timings: Timings = field(default_factory=Timings)
     rule: str | None = None
+    typed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,10 +6,12 @@ import pytest
 
 from codegemma.completion import Sampling
 from codegemma.generate.sampling import (
+    Allowed,
     controls_of,
     draw,
     draw_uniforms,
     filter_probabilities,
+    restrict,
     token_logprobs,
 )
 
@@ -165,3 +167,22 @@ def test_logprobs_are_the_models_own():
     )
     np.testing.assert_allclose(logprobs, [[np.log(0.5)], [np.log(0.75)]], rtol=1e-6)
     np.testing.assert_allclose(normaliser, [[np.log(4)], [np.log(4)]], rtol=1e-6)
+
+
+def test_only_what_is_allowed_is_drawn_and_free_rows_draw_anything():
+    logits = jnp.asarray([[5.0, 4.0, 3.0, 2.0, 1.0]] * 3)
+    rank = np.array([-1, 2, 0, 1, 3], np.int32)
+    allowed = Allowed(
+        jnp.asarray(rank),
+        low=jnp.asarray([-1, 0, 4]),
+        high=jnp.asarray([0, 2, 4]),
+        shorter=jnp.asarray([[5, 5], [5, 5], [4, 5]]),
+    )
+    found = np.asarray(restrict(logits, allowed))
+    assert (found > -1e29).tolist() == [
+        [True] * 5,
+        [False, False, True, True, False],
+        [False, False, False, False, True],
+    ]
+    np.testing.assert_array_equal(restrict(logits, allowed, is_on=False), logits)
+    np.testing.assert_array_equal(found[1, 2:4], [3.0, 2.0])

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate import programs
-from codegemma.generate.batch import empty_cache
 from codegemma.generate.sampling import controls_of, draw_uniforms
 from codegemma.generate.speculation import PLACES, Drafter, Recent, prefix_tokens
+from codegemma.generate.weights import empty_cache
 
 PRE, MID, SUF, SEP = 67, 68, 69, 70
 

@@ -107,3 +107,25 @@ def test_an_end_from_outside_gives_out_what_was_held(tokenizer):
     assert text.finish_reason == "cancelled"
     assert text.end("deadline") == ""
     assert text.finish_reason == "cancelled"
+
+
+def test_typed_text_is_drawn_and_not_given_out(tokenizer):
+    text = RowText(tokenizer, stop_ids={1}, stops=("x",), max_tokens=2, typed=b"ax")
+    given_out = []
+    for char in "axbc":
+        assert (text.rest, text.finish_reason) == (b"ax"[len(given_out) :], None)
+        given_out.append(text.push(*tokenizer.encode(char)))
+    # The typed "x" is no stop string, and tokens of nothing but typed text do not count.
+    assert (given_out, text.text, text.finish_reason) == (["", "", "b", "c"], "bc", "length")
+    assert len(text.tokens) == 4
+
+
+def test_a_token_that_goes_beyond_the_typed_text_counts(tokenizer):
+    (word,) = tokenizer.encode("\n\n")
+    text = RowText(tokenizer, stop_ids={1}, stops=(), max_tokens=1, typed=b"\n")
+    assert (text.push(word), text.finish_reason) == ("\n", "length")
+
+
+def test_typed_text_ends_where_there_is_no_more_room(tokenizer):
+    text = RowText(tokenizer, stop_ids={1}, stops=(), max_tokens=2, typed=b"ab", max_drawn=1)
+    assert (text.push(*tokenizer.encode("a")), text.text, text.finish_reason) == ("", "", "length")

@@ -48,6 +48,7 @@ def complete(
     min_p: options.MinP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
+    heal: options.Heal = True,
     context: Annotated[
         bool,
         typer.Option(
@@ -75,6 +76,7 @@ def complete(
         seed=seed,
         n=n,
         stop=tuple(stop or ()),
+        heal=heal,
         mode=options.parse_mode(mode),
     )
     at = cursor.read_cursor(cursor.parse_place(place), path=path)
@@ -145,6 +147,7 @@ def _explain(
         "mode": completer.info.mode if sampling.mode == "auto" else sampling.mode,
         "prompt": visible(prompt.tokens, completer.tokenizer),
         "prompt_tokens": prompt.tokens,
+        "typed": prompt.typed,
         "context": [
             {
                 "path": one.file.path,
@@ -166,6 +169,7 @@ def _page(explained: dict[str, Any], completions: list[Completion]) -> str:
         f"prompt  {len(tokens)} tokens, as the model reads it:",
         explained["prompt"],
         f"ids     {' '.join(map(str, tokens))}",
+        *([f"typed   {explained['typed']!r}, drawn again"] if explained["typed"] else []),
     ]
     for completion in completions:
         rule = f", shortened by {completion.rule}" if completion.rule else ""

@@ -22,6 +22,7 @@ def generate(
     min_p: options.MinP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
+    heal: options.Heal = True,
 ) -> None:
     """Print what the model writes after the prompt, as it is drawn."""
     from codegemma.cli import output
@@ -36,6 +37,7 @@ def generate(
         min_p=min_p,
         seed=seed,
         stop=tuple(stop or ()),
+        heal=heal,
     )
     text = _standard_input() if prompt == "-" else prompt
     line_end = line_end_of(text)

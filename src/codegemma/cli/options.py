@@ -45,6 +45,13 @@ Isolation = Annotated[
 Seed = Annotated[
     int | None, typer.Option("--seed", help="The same seed draws the same text.", min=0)
 ]
+Heal = Annotated[
+    bool,
+    typer.Option(
+        "--heal/--no-heal",
+        help="Draw the last tokens before the cursor again where one may end behind it.",
+    ),
+]
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="End at this text; may be given again.")
 ]

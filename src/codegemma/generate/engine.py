@@ -13,6 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 import jax
@@ -21,20 +22,18 @@ import numpy as np
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate import programs
-from codegemma.generate.batch import (
+from codegemma.generate.batch import Batch
+from codegemma.generate.lengths import (
     PIECE_LENGTHS,
-    Batch,
-    Piece,
-    Request,
-    Weights,
     cache_length,
-    empty_cache,
     only_length,
     piece_length,
     row_bucket,
 )
 from codegemma.generate.prefix_cache import Owner, PrefixCache
+from codegemma.generate.rows import Piece, Request
 from codegemma.generate.speculation import NUM_AROUND, Drafter, Recent, prefix_tokens
+from codegemma.generate.weights import Weights, empty_cache
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.model.config import ModelConfig
@@ -241,9 +240,13 @@ class Engine:
             )
         prompt = fit_prompt(prompt, sampling, tokenizer=self._tokenizer, info=self._info)
         self._check_tokens(prompt.tokens)
+        typed = prompt.typed.encode()
+        room = self._info.context_length - len(prompt.tokens)
         return Request(
             tokens=prompt.tokens,
-            max_tokens=min(sampling.max_tokens, self._info.context_length - len(prompt.tokens)),
+            max_tokens=min(sampling.max_tokens, room),
+            typed=typed,
+            max_drawn=min(sampling.max_tokens + len(typed), room),
             stop_ids=CHAT_STOP_IDS if self._info.is_instruction else INFILL_STOP_IDS,
             cut=prompt.cut,
             owner=Owner(prompt.namespace, prompt.session),
@@ -258,7 +261,8 @@ class Engine:
         cancel: threading.Event | None = None,
         is_watched: bool = False,
     ) -> Batch:
-        longest = max(len(request.tokens) + request.max_tokens for request in requests)
+        longest = max(request.num_slots for request in requests)
+        is_healing = sampling.heal or any(request.typed for request in requests)
         drafter = None
         if self._recent is not None and self._was_asked and len(requests) == 1:
             (request,) = requests
@@ -279,7 +283,15 @@ class Engine:
             piece_lengths=piece_lengths,
             kept=self._kept if self._kept.max_bytes else None,
             drafter=drafter,
+            ranks=self._byte_ranks if is_healing else None,
         )
+
+    @cached_property
+    def _byte_ranks(self) -> Any:
+        ranks = np.full(self._weights.config.vocab_size, -1, np.int32)
+        known = self._tokenizer.byte_table.rank
+        ranks[: len(known)] = known
+        return jax.device_put(ranks)
 
     def _run(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Piece]:
         """Draw a batch, and remember what was drawn for the guesses of later ones."""
@@ -292,7 +304,7 @@ class Engine:
 
     def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:
         """Divide requests into batches of similar length, as many as fit in the cache."""
-        lengths = [len(request.tokens) + request.max_tokens for request in requests]
+        lengths = [request.num_slots for request in requests]
         order = sorted(range(len(requests)), key=lambda index: lengths[index], reverse=True)
         start = 0
         while start < len(order):

@@ -33,7 +33,7 @@ _ROLES: Final[dict[str, Role]] = {"user": "user", "model": "model", "assistant":
 
 
 class Settings(TypedDict, total=False):
-    """Keyword arguments of every method that draws; see `Sampling` for each.
+    """Keyword arguments of every method that draws; see `Sampling` for each. `heal` is true.
 
     `n` is missing: these methods give one completion, `Model.completer` as many as are asked for.
     """
@@ -48,6 +48,7 @@ class Settings(TypedDict, total=False):
     logprobs: int | None
     mode: Mode
     budget_ms: float | None
+    heal: bool
 
 
 class Model:
@@ -98,7 +99,7 @@ class Model:
             InputError: The text cannot be encoded.
         """
         prompt, line_end = _code(prefix, suffix, path, context)
-        completion = self.completer.complete([prompt], Sampling(**settings))[0][0]
+        completion = self.completer.complete([prompt], _sampling(settings))[0][0]
         return replace(completion, text=restore(completion.text, line_end))
 
     def stream_complete(
@@ -127,7 +128,7 @@ class Model:
             InputError: The text cannot be encoded.
         """
         prompt, line_end = _code(prefix, suffix, path, context)
-        return _restored(self.completer.stream(prompt, Sampling(**settings), cancel), line_end)
+        return _restored(self.completer.stream(prompt, _sampling(settings), cancel), line_end)
 
     def generate(self, prompt: str, **settings: Unpack[Settings]) -> Completion:
         """Go on writing from a prompt, left to right.
@@ -227,6 +228,10 @@ class Model:
             InputError: The text holds half of a surrogate pair.
         """
         return self.completer.tokenizer.encode(text)
+
+
+def _sampling(settings: Settings) -> Sampling:
+    return Sampling(**{"heal": True, **settings})
 
 
 def _code(

@@ -16,7 +16,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from codegemma.generate.sampling import Controls, draw, filter_probabilities, token_logprobs
+from codegemma.generate.sampling import (
+    Allowed,
+    Controls,
+    draw,
+    filter_probabilities,
+    restrict,
+    token_logprobs,
+)
 from codegemma.model.cache import KVCache
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params
@@ -76,6 +83,7 @@ def prefill(
     config: ModelConfig,
     dtype: Any,
     num_top: int,
+    allowed: Allowed | None = None,
 ) -> tuple[Drawn, KVCache]:
     """Read a piece of each row's prompt and draw the token after it, once for each sample.
 
@@ -93,6 +101,7 @@ def prefill(
         config: Sizes.
         dtype: Activation dtype.
         num_top: Alternatives to report.
+        allowed: What may be drawn; None is anything.
 
     Returns:
         `Drawn` with a sample at each "step", and the cache.
@@ -104,7 +113,7 @@ def prefill(
     hidden = jnp.take_along_axis(hidden, last, axis=1)[:, 0]
     drawn = jax.lax.cond(
         is_end,
-        lambda: _draw(unembed(params, hidden), controls, uniforms, num_top=num_top),
+        lambda: _draw(unembed(params, hidden), controls, uniforms, allowed, num_top=num_top),
         lambda: _nothing(*uniforms.shape, num_top=num_top),
     )
     return drawn, cache
@@ -124,6 +133,7 @@ def decode(
     config: ModelConfig,
     dtype: Any,
     num_top: int,
+    allowed: Allowed | None = None,
 ) -> tuple[Drawn, KVCache]:
     """Draw up to `num_steps` tokens a row, until every row has drawn one of its stop ids.
 
@@ -139,6 +149,7 @@ def decode(
         config: Sizes.
         dtype: Activation dtype.
         num_top: Alternatives to report.
+        allowed: What the first token drawn may be; None is anything.
     """
     num_rows, max_steps = uniforms.shape
 
@@ -157,7 +168,8 @@ def decode(
             dtype=dtype,
         )
         uniform = jax.lax.dynamic_slice_in_dim(uniforms, step, 1, axis=1)
-        new = _draw(unembed(params, hidden[:, 0]), controls, uniform, num_top=num_top)
+        logits = unembed(params, hidden[:, 0])
+        new = _draw(logits, controls, uniform, allowed, num_top=num_top, is_first=step == 0)
         new = new._replace(tokens=jnp.where(is_done[:, None], NO_TOKEN, new.tokens))
         drawn = jax.tree.map(
             lambda kept, part: jax.lax.dynamic_update_slice_in_dim(kept, part, step, axis=1),
@@ -309,16 +321,22 @@ def _draw(
     logits: Float[Array, "B V"],
     controls: Controls | None,
     uniforms: Float[Array, "B samples"],
+    allowed: Allowed | None = None,
     *,
     num_top: int,
+    is_first: Bool[Array, ""] | bool = True,
 ) -> Drawn:
-    """Draw a token a row and sample; the samples take the place of the steps."""
+    """Draw a token a row and sample; the samples take the place of the steps.
+
+    What may not be drawn counts in the log probabilities, which are the model's own.
+    """
     shape = uniforms.shape
+    possible = logits if allowed is None else restrict(logits, allowed, is_on=is_first)
     if controls is None:
-        best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        best = jnp.argmax(possible, axis=-1).astype(jnp.int32)
         tokens = jnp.broadcast_to(best[:, None], shape)
     else:
-        tokens = draw(filter_probabilities(logits, controls), uniforms)
+        tokens = draw(filter_probabilities(possible, controls), uniforms)
     logprobs, normaliser = token_logprobs(logits, tokens)
     top, top_tokens = jax.lax.top_k(logits, num_top)
     return Drawn(

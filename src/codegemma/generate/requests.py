@@ -108,6 +108,7 @@ class Requests:
         if self._served.is_ours and not prompt.context:
             apart = {"prompt": prompt.prefix, "suffix": prompt.suffix, "path": prompt.path}
             own = {"mode": sampling.mode, "parse_special": False, "trim": False}
+            own |= {"heal": sampling.heal}
             return Request("/completions", body | apart | own, prompt.cut)
         shown = prompt
         if self._template is not None:

@@ -20,7 +20,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from codegemma.completion import Sampling
 
+MAX_SHORTER = 64
+"""Most tokens of `Allowed` that are listed one by one."""
+
 _ONE_BITS = 0x3F800000
+_EXCLUDED = -1e30
 _BLOCK = 512
 
 
@@ -38,6 +42,43 @@ class Controls(NamedTuple):
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
     min_p: Float[Array, " B"]
+
+
+class Allowed(NamedTuple):
+    """Which tokens may be drawn, one entry per row; see `text/healing.py`.
+
+    Args:
+        rank: Place of each token in the order of bytes, -1 for those that stand for no text.
+        low: First place of the tokens that may be drawn; -1 where all may.
+        high: Place after the last of them.
+        shorter: Ids of further ones, filled up with the vocabulary's size.
+    """
+
+    rank: Int[Array, " V"]
+    low: Int[Array, " B"]
+    high: Int[Array, " B"]
+    shorter: Int[Array, "B shorter"]
+
+
+def restrict(
+    logits: Float[Array, "B V"], allowed: Allowed, *, is_on: Bool[Array, ""] | bool = True
+) -> Float[Array, "B V"]:
+    """Put the logits of tokens that may not be drawn out of reach, where a row says which.
+
+    Args:
+        logits: Finite, float32.
+        allowed: One entry per row.
+        is_on: Whether it holds at all.
+    """
+
+    def exclude() -> Float[Array, "B V"]:
+        rank, low, high = allowed.rank[None, :], allowed.low[:, None], allowed.high[:, None]
+        is_allowed = (low < 0) | ((rank >= low) & (rank < high))
+        rows = jnp.arange(logits.shape[0])[:, None]
+        is_allowed = is_allowed.at[rows, allowed.shorter].set(True, mode="drop")
+        return jnp.where(is_allowed, logits, _EXCLUDED)
+
+    return jax.lax.cond(is_on & jnp.any(allowed.low >= 0), exclude, lambda: logits)
 
 
 def controls_of(sampling: Sampling, *, num_rows: int) -> Controls:

@@ -65,6 +65,9 @@ class RowText:
         stop_ids: Ids that end the row; they stay among the tokens, not in the text.
         stops: Strings that end the row; the token that completes one is the row's last.
         max_tokens: Tokens after which the row ends with "length".
+        typed: Bytes that come first and are no part of the text; tokens that hold nothing else
+            do not count for `max_tokens`.
+        max_drawn: Tokens after which the row ends whatever they hold; None leaves it to the others.
     """
 
     def __init__(
@@ -74,11 +77,18 @@ class RowText:
         stop_ids: Collection[int],
         stops: Sequence[str],
         max_tokens: int,
+        typed: bytes = b"",
+        max_drawn: int | None = None,
     ) -> None:
+        self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
         self._stop_ids = stop_ids
         self._stops = StopStrings(stops)
         self._max_tokens = max_tokens
+        self._max_drawn = max_tokens + len(typed) if max_drawn is None else max_drawn
+        self._num_within = 0
+        self.rest = typed
+        """What of the typed bytes is still to be drawn."""
         self._pieces: list[str] = []
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
@@ -88,22 +98,39 @@ class RowText:
         """All text given out so far."""
         return "".join(self._pieces)
 
+    @property
+    def num_left(self) -> int:
+        """Most tokens that are still to come."""
+        num_counted = len(self.tokens) - self._num_within
+        return min(self._max_tokens - num_counted, self._max_drawn - len(self.tokens))
+
     def push(self, token: int) -> str:
         """Take the next token and give the text it settles; after the end there is none."""
         assert self.finish_reason is None, "the row has ended"
         self.tokens.append(token)
         if token in self._stop_ids:
             return self._end("stop")
-        text = self._stops.push(self._decoder.push(token))
+        text = self._stops.push(self._decoder.push(token, skip=self._skip(token)))
         if self._stops.is_stopped:
             self.finish_reason = "stop"
-        elif len(self.tokens) >= self._max_tokens:
+        elif self.num_left <= 0:
             return self._give(text) + self._end("length")
         return self._give(text)
 
     def end(self, reason: FinishReason) -> str:
         """End the row from outside and give the text that was held back."""
         return "" if self.finish_reason else self._end(reason)
+
+    def _skip(self, token: int) -> int:
+        """Count the bytes of a token that were typed."""
+        if not self.rest:
+            return 0
+        data = self._tokenizer.token_bytes(token)
+        num_typed = min(len(data), len(self.rest))
+        assert data[:num_typed] == self.rest[:num_typed], "a token that was not allowed"
+        self.rest = self.rest[num_typed:]
+        self._num_within += num_typed == len(data)
+        return num_typed
 
     def _end(self, reason: FinishReason) -> str:
         """A bare end of a character comes out as the decoder's replacement mark."""

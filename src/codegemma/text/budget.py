@@ -27,6 +27,7 @@ from codegemma.completion import (
 )
 from codegemma.errors import ContextLengthError
 from codegemma.text.fim import encode_whole, join_infill, path_line, render_prompt
+from codegemma.text.healing import heal
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.text.tokens import BOS_ID, FILE_SEPARATOR_ID
 
@@ -56,13 +57,13 @@ def fit_prompt(
 
     Args:
         prompt: Code with LF line ends, turns, or tokens.
-        sampling: `max_tokens` and `mode` count.
+        sampling: `max_tokens`, `mode` and `heal` count.
         tokenizer: The completer's.
         info: What the completer is.
 
     Returns:
-        The prompt with `tokens` and `cut`, its texts as they came. As it came for a completer
-        that tokenizes elsewhere, whose tokenizer is no `Tokenizer`: it fits prompts itself.
+        The prompt with `tokens`, `cut` and `typed`, its texts as they came. As it came for a
+        completer that tokenizes elsewhere, whose tokenizer is no `Tokenizer`: it fits them itself.
 
     Raises:
         ContextLengthError: A prompt that is not infill is too long, or an infill's path.
@@ -73,7 +74,8 @@ def fit_prompt(
     mode = info.mode if sampling.mode == "auto" else sampling.mode
     if prompt.suffix is not None and not prompt.tokens:
         room = _room(sampling, info)
-        return cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
+        fitted = cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
+        return _heal(fitted, tokenizer) if sampling.heal else fitted
     tokens = prompt.tokens or tuple(render_prompt(tokenizer, prompt, mode=mode))
     if len(tokens) >= info.context_length:
         raise ContextLengthError(
@@ -81,7 +83,9 @@ def fit_prompt(
             f"{info.context_length}, one of them for the completion; only infill, with a suffix "
             "(even an empty one), is cut around the cursor"
         )
-    return replace(prompt, tokens=tokens)
+    is_code = not (prompt.tokens or prompt.turns)
+    prompt = replace(prompt, tokens=tokens)
+    return _heal(prompt, tokenizer) if sampling.heal and is_code else prompt
 
 
 def keep_tail(
@@ -147,6 +151,11 @@ def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
     if isinstance(tokenizer, Tokenizer):
         return len(tokenizer.encode(text))
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+
+
+def _heal(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
+    tokens, typed = heal(prompt.tokens, tokenizer=tokenizer)
+    return replace(prompt, tokens=tokens, typed=typed)
 
 
 def _room(sampling: Sampling, info: CompleterInfo) -> int:

@@ -18,6 +18,7 @@ from typing import Final
 from codegemma.errors import CheckpointError, InputError
 from codegemma.text import tokens as t
 from codegemma.text.backend import Backend, read_backend
+from codegemma.text.healing import ByteTable
 
 FILE_NAMES: Final = ("tokenizer.model", "tokenizer.json")
 """Vocabulary files of a model folder, the preferred one first."""
@@ -163,6 +164,13 @@ class Tokenizer:
         return token in self._controls
 
     @cached_property
+    def byte_table(self) -> ByteTable:
+        """The tokens that text can become, in the order of their bytes."""
+        table = list(self._bytes)
+        table[t.UNK_ID] = b""
+        return ByteTable(table)
+
+    @cached_property
     def max_token_bytes(self) -> int:
         """Length of the longest token's bytes: n tokens never hold more than n times as much."""
         return max(map(len, self._bytes))
@@ -258,9 +266,14 @@ class StreamDecoder:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def push(self, token: int) -> str:
-        """Take a token and give the text that is complete with it, "" when none is."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token))
+    def push(self, token: int, *, skip: int = 0) -> str:
+        """Take a token and give the text that is complete with it, "" when none is.
+
+        Args:
+            token: Its id.
+            skip: How many of its first bytes are left out.
+        """
+        return self._decoder.decode(self._tokenizer.token_bytes(token)[skip:])
 
     def flush(self) -> str:
         """End the text: bytes still held back become U+FFFD."""

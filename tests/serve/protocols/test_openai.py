@@ -28,7 +28,7 @@ def test_an_empty_request_takes_every_default():
     request = parse()
     assert request.prompts == ("",)
     assert request.suffix is None
-    assert request.sampling == Sampling(max_tokens=16, temperature=0.0)
+    assert request.sampling == Sampling(max_tokens=16, temperature=0.0, heal=True)
     assert (request.model, request.is_stream, request.has_usage, request.is_echo) == (
         "",
         False,

@@ -155,6 +155,7 @@ def _sampling(body: Fields, *, n: int, logprobs: int | None) -> Sampling:
             stop=body.strings("stop", most=MAX_STOPS),
             logprobs=logprobs,
             mode=mode,
+            heal=body.flag("heal", default=True),
         )
     except ConfigError as error:
         raise ApiError(400, "invalid_value", str(error)) from None

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from codegemma.completion import Completer, CompleterInfo, Completion, Cut
+from codegemma.completion import Completer, CompleterInfo, Completion, Cut, TokenLogprob
 from codegemma.serve.protocols.openai import CompletionRequest, model_ids
 from codegemma.text.newlines import LineEnd, restore
 
@@ -127,19 +127,25 @@ class Answer:
         return given if isinstance(given, str) else self._tokenizer.decode(given)
 
     def _logprobs(self, completion: Completion) -> dict[str, object] | None:
-        """Render log probabilities of the tokens that are in the text: stop tokens are not."""
+        """Render log probabilities of the tokens that are in the text.
+
+        Stop tokens are not, nor is what was typed and drawn again.
+        """
         if completion.logprobs is None:
             return None
         tokens: list[str] = []  # as text, which tells where each stands
         offsets: list[int] = []
-        offset = 0
+        entries: list[TokenLogprob] = []
+        offset = -len(completion.typed)
         for entry in completion.logprobs:
             if offset >= len(completion.text):
                 break
-            tokens.append(self._tokenizer.decode([entry.token]))
-            offsets.append(offset)
-            offset += len(tokens[-1])
-        entries = completion.logprobs[: len(tokens)]
+            token = self._tokenizer.decode([entry.token])
+            start, offset = offset, offset + len(token)
+            if offset > 0 or start >= 0:
+                tokens.append(token)
+                offsets.append(max(start, 0))
+                entries.append(entry)
         best = [{self._name(token): logprob for token, logprob in entry.top} for entry in entries]
         return {
             "tokens": [self._name(entry.token) for entry in entries],
