@@ -80,3 +80,12 @@ def test_a_channel_has_one_scale_an_output():
     assert (q.shape, q.dtype, scale.shape) == ((64, 16), np.int8, (16,))
     steps = np.abs(matrix).max(axis=1) / 127
     assert (np.abs((q * scale).T - matrix) <= 1.02 * steps[:, None]).all()
+
+
+def test_rows_are_regrouped_to_whole_blocks_of_outputs():
+    rows = np.arange(50 * 4096).reshape(50, 4096)
+    parts = [
+        block.copy() for block in formats.whole_blocks([rows[:5], rows[5:6], rows[6:45], rows[45:]])
+    ]
+    assert [len(part) for part in parts] == [32, 18]  # 2 ** 17 values
+    assert (np.concatenate(parts) == rows).all()

@@ -245,3 +245,35 @@ def test_bfloat16_stays_as_it_is(path):
     (found,) = GgufFile(path).blocks("a")
     assert found.dtype == values.dtype
     assert found.tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_quantised_values_and_scales_are_those_the_gguf_package_decodes(path, kind):
+    qtype = gguf.GGMLQuantizationType[kind]
+    _, size = gguf.GGML_QUANT_SIZES[qtype]
+    data = np.random.default_rng(2).integers(0, 0x3C, (48, 4 * size), np.uint8)
+    data[:, 5::7] ^= 0x80 if kind == "Q8_0" else 0xB7
+    data[:, 1::size] &= 0x3B  # the scales stay finite
+    writer = gguf.GGUFWriter(path, "gemma")
+    writer.add_tensor("a", data, raw_dtype=qtype)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    ((values, scale),) = GgufFile(path).quantised_blocks("a", num_rows=32)
+    assert (values.dtype, scale.dtype, values.shape) == (np.int8, np.float16, (32, 4, 32))
+    found = values.astype(np.float32) * scale.astype(np.float32)[..., None]
+    np.testing.assert_array_equal(found.reshape(32, 128), gguf.dequantize(data, qtype)[:32])
+
+
+def test_a_scale_that_is_not_finite_is_refused(path):
+    data = np.zeros((16, 34), np.uint8)
+    data[3, 1] = 0x7C
+    writer = gguf.GGUFWriter(path, "gemma")
+    writer.add_tensor("a", data, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(CheckpointError, match="NaN or Inf in the tensor a, in rows 0 to 15"):
+        list(GgufFile(path).quantised_blocks("a"))

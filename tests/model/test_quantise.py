@@ -12,7 +12,7 @@ import safetensors.numpy
 from codegemma.kernels.formats import dequantise
 from codegemma.model.checkpoint import load_checkpoint
 from codegemma.model.export import convert_checkpoint
-from codegemma.model.quantise import quantise_checkpoint, whole_blocks
+from codegemma.model.quantise import quantise_checkpoint
 from codegemma.model.stored import open_checkpoint
 
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
@@ -46,13 +46,6 @@ def folder(hf_folder, tmp_path, name):
 
 def tensors_of(folder):
     return safetensors.numpy.load_file(folder / "model.safetensors")
-
-
-def test_rows_are_regrouped_to_whole_blocks_of_outputs():
-    rows = np.arange(50 * 4096).reshape(50, 4096)
-    parts = [block.copy() for block in whole_blocks([rows[:5], rows[5:6], rows[6:45], rows[45:]])]
-    assert [len(part) for part in parts] == [32, 18]  # 2 ** 17 values
-    assert (np.concatenate(parts) == rows).all()
 
 
 @FORMATS

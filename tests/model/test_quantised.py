@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
+import gguf
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +10,13 @@ import safetensors.numpy
 
 from codegemma.errors import CheckpointError, ConfigError
 from codegemma.kernels import native
+from codegemma.kernels.formats import dequantise
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model import quantised
 from codegemma.model.cache import init_cache
 from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
-from codegemma.model.export import convert_checkpoint
+from codegemma.model.convert import gguf as gguf_layout
+from codegemma.model.export import convert_checkpoint, convert_to_gguf
 from codegemma.model.manifest import write_manifest
 from codegemma.model.quantise import quantise_checkpoint
 from codegemma.model.stored import open_checkpoint
@@ -151,3 +154,78 @@ def test_layers_of_channels_lie_apart(folder, name, monkeypatch):
     assert isinstance(layers, tuple)
     assert layers[1]["down"].q.shape == (64, 32)
     assert len(jax.tree.leaves(layers[0])) == 16
+
+
+def gguf_values(path):
+    """Every tensor of a GGUF file as the gguf package decodes it."""
+    reader = gguf.GGUFReader(path)
+    return {
+        tensor.name: gguf.dequantize(np.asarray(tensor.data), tensor.tensor_type)
+        for tensor in reader.tensors
+    }
+
+
+@FORMATS
+def test_a_gguf_file_is_taken_as_it_is_stored(kernels, hf_folder, tmp_path, name):
+    path = tmp_path / "model.gguf"
+    convert_to_gguf(hf_folder, path, quantize=name)
+    found = load_checkpoint(path)
+    assert found.metadata.weights == name
+    values = gguf_values(path)
+    for leaf, theirs in (("q", "attn_q"), ("gate", "ffn_gate"), ("down", "ffn_down")):
+        weight = found.params["layers"][leaf]
+        assert weight.bits == int(name[3:])
+        for layer in range(2):
+            ours = dequantise(np.asarray(weight.q[layer]), np.asarray(weight.scale[layer]))
+            np.testing.assert_array_equal(ours, values[f"blk.{layer}.{theirs}.weight"])
+    embedding = found.params["embedding"]
+    ours = dequantise(np.asarray(embedding.q), np.asarray(embedding.scale))
+    np.testing.assert_array_equal(ours, values["token_embd.weight"])
+
+
+@FORMATS
+def test_a_gguf_file_gives_floats_to_who_asks_and_where_nothing_takes_it(
+    hf_folder, tmp_path, name, monkeypatch
+):
+    path = tmp_path / "model.gguf"
+    convert_to_gguf(hf_folder, path, quantize=name)
+    assert load_checkpoint(path, dtype="float32").params["embedding"].dtype == np.float32
+    monkeypatch.setenv(native.SETTING, "none")
+    assert load_checkpoint(path).metadata.weights is None
+
+
+def test_an_embedding_of_another_type_is_quantised_and_the_rest_is_not(
+    kernels, hf_folder, tmp_path, monkeypatch
+):
+    plan = gguf_layout.plan_tensors
+
+    def with_plain_embedding(config, *, kind):
+        planned = plan(config, kind=kind)
+        return {
+            key: (shape, "F16" if key == "model.embed_tokens.weight" else found)
+            for key, (shape, found) in planned.items()
+        }
+
+    monkeypatch.setattr(gguf_layout, "plan_tensors", with_plain_embedding)
+    path = tmp_path / "model.gguf"
+    convert_to_gguf(hf_folder, path, quantize="int4")
+    found = load_checkpoint(path).params
+    assert (found["embedding"].bits, found["layers"]["q"].bits) == (8, 4)
+    ours = dequantise(np.asarray(found["embedding"].q), np.asarray(found["embedding"].scale))
+    theirs = gguf_values(path)["token_embd.weight"]
+    assert np.abs(ours - theirs).max() <= np.abs(theirs).max() / 254 * 1.01
+
+
+def test_a_gguf_file_of_mixed_types_becomes_floats(hf_folder, tmp_path, monkeypatch):
+    plan = gguf_layout.plan_tensors
+
+    def mixed(config, *, kind):
+        planned = plan(config, kind=kind)
+        return planned | {Q_PROJ: (planned[Q_PROJ][0], "F16")}
+
+    monkeypatch.setattr(gguf_layout, "plan_tensors", mixed)
+    path = tmp_path / "model.gguf"
+    convert_to_gguf(hf_folder, path, quantize="int8")
+    found = load_checkpoint(path)
+    assert found.metadata.weights is None
+    assert found.params["embedding"].dtype == np.float32  # which F16 becomes

@@ -11,10 +11,11 @@ an output, 8 bits a weight whatever it was before. Importing this module does no
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int, Int8
 
 from codegemma.errors import ConfigError
 
@@ -27,6 +28,7 @@ LANES: Final = 16
 """Outputs that lie side by side."""
 
 _QUADS: Final = GROUP // 4
+_QUANTISED_VALUES: Final = 1 << 17  # at a time; float32, they and their copies stay in the cache
 _INT8_MAX: Final = 127
 # Where the largest value of an int4 group may come to lie, beside -8; measured on nano's weights.
 _INT4_TRIALS: Final = (8.0, 7.5, 7.0)
@@ -61,18 +63,35 @@ def quantise(
         ConfigError: The matrix is not made of whole blocks and groups.
     """
     outputs, inputs = values.shape
-    q_shape, scale_shape = quantised_shapes(outputs, inputs, weights=weights)
+    quantised_shapes(outputs, inputs, weights=weights)  # refuses what cannot be
     groups = values.astype(np.float32).reshape(outputs, -1, GROUP)
     if weights == "int8":
         scale = (np.abs(groups).max(axis=-1) / np.float32(_INT8_MAX)).astype(np.float16)
         q = _divide(groups, scale).clip(-_INT8_MAX, _INT8_MAX).astype(np.int8)
     else:
         q, scale = _quantise_int4(groups)
-    blocks = q.reshape(-1, LANES, inputs // GROUP, _QUADS, 4).transpose(0, 2, 3, 1, 4)
+    return pack(q, scale, weights=weights)
+
+
+def pack(
+    q: Int8[np.ndarray, "outputs groups 32"],
+    scale: Float16[np.ndarray, "outputs groups"],
+    *,
+    weights: WeightFormat,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put quantised values, which stand outputs first, and their scales in the kernels' order.
+
+    Raises:
+        ConfigError: The matrix is not made of whole blocks.
+    """
+    outputs, num_groups, _ = q.shape
+    inputs = num_groups * GROUP
+    q_shape, scale_shape = quantised_shapes(outputs, inputs, weights=weights)
+    blocks = q.reshape(-1, LANES, num_groups, _QUADS, 4).transpose(0, 2, 3, 1, 4)
     if weights == "int4":
         raised = (blocks + 8).astype(np.uint8)
         blocks = raised[:, :, : _QUADS // 2] | raised[:, :, _QUADS // 2 :] << 4
-    stacked = scale.reshape(-1, LANES, inputs // GROUP).transpose(0, 2, 1)
+    stacked = scale.reshape(-1, LANES, num_groups).transpose(0, 2, 1)
     return (
         np.ascontiguousarray(blocks).reshape(q_shape),
         np.ascontiguousarray(stacked).reshape(scale_shape),
@@ -98,6 +117,26 @@ def to_channels(
     channel_scale = np.abs(wide).max(axis=1) / np.float32(_INT8_MAX)
     inverse = 1 / np.where(channel_scale > 0, channel_scale, np.float32(1))
     return np.rint(wide * inverse[:, None]).astype(np.int8).T, channel_scale
+
+
+def whole_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Regroup the rows of a matrix so that each block holds whole blocks of outputs, up to 1 MB."""
+    held: list[np.ndarray] = []
+    num_held = 0
+    for block in blocks:
+        start = 0
+        step = max(LANES, _QUANTISED_VALUES // block.shape[1] // LANES * LANES)
+        while start < len(block):
+            rows = block[start : start + step - num_held]
+            start += len(rows)
+            num_held += len(rows)
+            if num_held == step:
+                yield np.concatenate([*held, rows]) if held else rows
+                held, num_held = [], 0
+            else:
+                held.append(rows.copy())
+    if held:
+        yield np.concatenate(held)
 
 
 def num_quantised_bytes(num_values: int, *, weights: WeightFormat) -> int:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels import native
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert.hf import StoredTensor, stored_tensors
@@ -70,7 +71,8 @@ def load_checkpoint(
         folder: A folder of ours, one from Hugging Face, or a GGUF file.
         dtype: Dtype of the weights, bfloat16 or float32, by name or as numpy or jax know it;
             None keeps what is stored (float16 becomes float32). Or a function of the model's
-            configuration that gives one. Quantised weights stay as they are.
+            configuration that gives one. Quantised weights stay as they are; those of a GGUF file
+            do if nothing else is asked for and there are native kernels for their format.
         progress: Told the bytes of weights made so far and in all, from several threads.
 
     Raises:
@@ -82,8 +84,11 @@ def load_checkpoint(
         dtype = dtype(stored.config)
     wanted = stored.dtype if dtype is None else parse_dtype(dtype)
     specs = param_specs(stored.config)
-    if stored.metadata.weights:
+    metadata = stored.metadata
+    is_gguf = stored.weight_format is not None and metadata.weights is None
+    if metadata.weights or (is_gguf and dtype is None and native.choose_path() is not None):
         params = read_quantised(stored, progress=progress)
+        metadata = replace(metadata, weights=stored.weight_format)
     else:
         _check_memory(stored.folder, specs, dtype=wanted)
         params = _read_params(stored, specs, dtype=wanted, progress=progress)
@@ -92,7 +97,7 @@ def load_checkpoint(
         config=stored.config,
         params=params,
         tokenizer=stored.tokenizer,
-        metadata=stored.metadata,
+        metadata=metadata,
         fingerprint=stored.fingerprint,
     )
 

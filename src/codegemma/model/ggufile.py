@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from codegemma.errors import CheckpointError
+from codegemma.kernels.formats import LANES, WeightFormat
 from codegemma.model.tensorfile import BLOCK_BYTES, DTYPES, Signature, is_finite, read_into
 
 Value: TypeAlias = bool | int | float | str | list[str] | np.ndarray
@@ -58,6 +59,9 @@ READABLE: Final = frozenset(
 
 WRITABLE: Final = ("F32", "F16", "BF16", "Q8_0", "Q4_0")
 """Types in which tensors can be written."""
+
+QUANTISED: Final[Mapping[str, WeightFormat]] = {"Q8_0": "int8", "Q4_0": "int4"}
+"""Types whose values and scales are those of a format of our kernels."""
 
 _MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
@@ -128,10 +132,50 @@ class GgufFile:
         """
         entry = self.entries[name]
         assert entry.dtype in READABLE, entry.dtype
+        for row, data in self._raw_blocks(name, num_rows=num_rows):
+            block = _decode(data, entry.dtype)
+            if not is_finite(block):
+                raise self._not_finite(name, row, len(data))
+            yield block.reshape(-1) if len(entry.shape) == 1 else block
+
+    def quantised_blocks(
+        self, name: str, *, num_rows: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield a matrix of `QUANTISED`, values and scales as stored, `LANES` rows or a multiple.
+
+        Args:
+            name: The matrix.
+            num_rows: As of `blocks`.
+
+        Returns:
+            int8 [rows, groups, 32] and float16 [rows, groups]; a value is the scale times it.
+
+        Raises:
+            CheckpointError: The file changed or ended early, or a scale is NaN or Inf.
+        """
+        entry = self.entries[name]
+        num_bytes = 34 if entry.dtype == "Q8_0" else 18
+        assert entry.dtype in QUANTISED, entry.dtype
+        for row, data in self._raw_blocks(name, num_rows=num_rows, multiple=LANES):
+            groups = data.reshape(len(data), -1, num_bytes)
+            scale = np.ascontiguousarray(groups[..., :2]).view("<f2")[..., 0]
+            if not is_finite(scale):
+                raise self._not_finite(name, row, len(data))
+            values = groups[..., 2:]
+            if entry.dtype == "Q4_0":  # the low halves of the bytes come first
+                values = np.concatenate([values & 15, values >> 4], axis=-1) - np.uint8(8)
+            yield np.ascontiguousarray(values).view(np.int8), scale
+
+    def _raw_blocks(
+        self, name: str, *, num_rows: int | None, multiple: int = 1
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the bytes of some rows at a time, with the number of the first."""
+        entry = self.entries[name]
         rows, columns = (1, *entry.shape)[-2:]
         last = rows if num_rows is None or len(entry.shape) == 1 else num_rows
         row_bytes = entry.size_bytes // rows
-        step = max(1, BLOCK_BYTES // max(row_bytes, 4 * columns))
+        step = BLOCK_BYTES // max(row_bytes, 4 * columns) // multiple * multiple
+        step = max(multiple, step)
         buffer = np.empty((min(step, last), row_bytes), np.uint8)
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -141,16 +185,16 @@ class GgufFile:
                     data = buffer[: min(step, last - row)]
                     if not read_into(file, data):
                         raise CheckpointError(f"{self.path} ended within the tensor {name}")
-                    block = _decode(data, entry.dtype)
-                    if not is_finite(block):
-                        raise CheckpointError(
-                            f"{self.path}: expected finite values, found NaN or Inf in the tensor "
-                            f"{name}, in rows {row} to {row + len(data) - 1}"
-                        )
-                    yield block.reshape(-1) if len(entry.shape) == 1 else block
+                    yield row, data
                 self._check_unchanged(os.fstat(file.fileno()))
         except OSError as error:
             raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
+
+    def _not_finite(self, name: str, row: int, num_rows: int) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path}: expected finite values, found NaN or Inf in the tensor {name}, in rows "
+            f"{row} to {row + num_rows - 1}"
+        )
 
     def check_unchanged(self) -> None:
         """Refuse a file that is no longer the one whose header was read.

@@ -3,19 +3,16 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from codegemma.kernels.formats import LANES, WeightFormat, quantise
+from codegemma.kernels.formats import WeightFormat, quantise, whole_blocks
 from codegemma.model.convert import hf
 from codegemma.model.export import MAX_SHARD_BYTES, find_licences, write_folder
 from codegemma.model.stored import open_checkpoint
 from codegemma.model.tensorfile import DTYPES
-
-_QUANTISED_VALUES: Final = 1 << 17  # at a time; float32, they and their copies stay in the cache
 
 
 def quantise_checkpoint(
@@ -98,23 +95,3 @@ def quantise_checkpoint(
         replace=False,
     )
     stored.check_unchanged()
-
-
-def whole_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup the rows of a matrix so that each block holds whole blocks of outputs, up to 1 MB."""
-    held: list[np.ndarray] = []
-    num_held = 0
-    for block in blocks:
-        start = 0
-        step = max(LANES, _QUANTISED_VALUES // block.shape[1] // LANES * LANES)
-        while start < len(block):
-            rows = block[start : start + step - num_held]
-            start += len(rows)
-            num_held += len(rows)
-            if num_held == step:
-                yield np.concatenate([*held, rows]) if held else rows
-                held, num_held = [], 0
-            else:
-                held.append(rows.copy())
-    if held:
-        yield np.concatenate(held)

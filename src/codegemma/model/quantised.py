@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a folder of quantised weights into the tree of parameters.
+"""Read a folder or a GGUF file of quantised weights into the tree of parameters.
 
 With native kernels a weight is read as it lies in the files, the layers of one stacked. Without
 them it becomes int8 with one scale an output, which XLA multiplies, and each layer's lies apart,
@@ -32,17 +32,17 @@ _FLOAT32: Final = np.dtype(np.float32)
 def read_quantised(
     stored: StoredCheckpoint, *, progress: Callable[[int, int], None] | None = None
 ) -> Params:
-    """Read all weights of a quantised folder onto the default device.
+    """Read all weights of a quantised folder or GGUF file onto the default device.
 
     Args:
-        stored: The folder, opened.
+        stored: The folder or file, opened; it has a `weight_format`.
         progress: Told the tensors read so far and in all, from several threads.
 
     Raises:
         CheckpointError: A tensor is refused, or there is not enough memory.
         ConfigError: The environment names a kernel that is not there.
     """
-    assert stored.metadata.weights is not None
+    assert stored.weight_format is not None
     in_groups = native.choose_path() is not None
     tensors = list(hf.stored_tensors(stored.config))
     _check_memory(stored, tensors, in_groups=in_groups)
@@ -93,8 +93,8 @@ def _allocate(
             aligned_empty((count, inputs, outputs), np.dtype(np.int8)),
             aligned_empty((count, outputs), _FLOAT32),
         ]
-    assert stored.metadata.weights is not None
-    kind = hf.part_format(tensor, weights=stored.metadata.weights)
+    assert stored.weight_format is not None
+    kind = hf.part_format(tensor, weights=stored.weight_format)
     q_shape, scale_shape = quantised_shapes(outputs, inputs, weights=kind)
     return [
         aligned_empty((count, *q_shape), np.dtype(np.int8 if kind == "int8" else np.uint8)),
@@ -144,7 +144,7 @@ def _check_memory(
     stored: StoredCheckpoint, tensors: list[StoredTensor], *, in_groups: bool
 ) -> None:
     """Refuse a model that does not fit before any of it is read."""
-    weights = stored.metadata.weights if in_groups else None
+    weights = stored.weight_format if in_groups else None
     needed = _SPARE_BYTES
     for tensor in tensors:
         for _, shape, dtypes in hf.stored_parts(tensor, weights=weights):
@@ -154,6 +154,6 @@ def _check_memory(
     free = available_bytes()
     if free is not None and needed > free:
         raise CheckpointError(
-            f"{stored.folder}: the weights as {stored.metadata.weights} need {needed / 1e9:.2f} GB "
+            f"{stored.folder}: the weights as {stored.weight_format} need {needed / 1e9:.2f} GB "
             f"of memory, {free / 1e9:.2f} GB are free; free some, or choose a smaller model"
         )

@@ -16,13 +16,20 @@ import ml_dtypes
 import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
-from codegemma.kernels.formats import LANES, dequantise
+from codegemma.kernels.formats import (
+    LANES,
+    WeightFormat,
+    dequantise,
+    pack,
+    quantise,
+    whole_blocks,
+)
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
 from codegemma.model.convert.vocabulary import render_sentencepiece
 from codegemma.model.folder import contained_file, read_json_object
-from codegemma.model.ggufile import GgufFile
+from codegemma.model.ggufile import QUANTISED, GgufFile
 from codegemma.model.hub import find_model
 from codegemma.model.manifest import MANIFEST_NAME, read_manifest, verify_manifest
 from codegemma.model.metadata import (
@@ -50,6 +57,8 @@ class StoredCheckpoint:
         weights: The file of every stored tensor.
         fingerprint: sha256 of its `manifest.json`; None where it has none.
         notices: Licences and notices that a GGUF file carries, text by file name.
+        weight_format: Format in which the native kernels can take the matrices as they are stored;
+            None of floats and of other formats.
     """
 
     folder: Path
@@ -59,6 +68,7 @@ class StoredCheckpoint:
     weights: Mapping[str, TensorSource]
     fingerprint: str | None
     notices: Mapping[str, str] = field(default_factory=dict)
+    weight_format: WeightFormat | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -102,7 +112,9 @@ class StoredCheckpoint:
         Raises:
             CheckpointError: A value is none of the format's, or the file changed.
         """
-        assert self.metadata.weights is not None
+        if self.metadata.weights is None:
+            yield from self._packed_blocks(tensor)
+            return
         parts = hf.stored_parts(tensor, weights=self.metadata.weights)
         q_name, scale_name = (part.name for part in parts)
         files = self.weights[q_name], self.weights[scale_name]
@@ -117,6 +129,26 @@ class StoredCheckpoint:
             scale = scales[start : start + len(q)].reshape(len(q), -1, LANES)
             yield q.reshape(*scale.shape[:2], -1), scale
             start += len(q)
+
+    def _packed_blocks(self, tensor: StoredTensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield q and scale of a matrix in a GGUF file; the values are the file's own.
+
+        Only an embedding of another type than Q8_0 is quantised here.
+        """
+        assert self.weight_format is not None
+        kind = hf.part_format(tensor, weights=self.weight_format)
+        file = self.weights[tensor.name]
+        assert isinstance(file, gguf.GgufWeights)
+        if QUANTISED.get(file.entries[tensor.name].dtype) != kind:
+            for rows in whole_blocks(self.blocks(tensor, dtype=_DTYPES["float32"])):
+                yield quantise(rows, weights=kind)
+            return
+        for values, scale in file.quantised_blocks(tensor.name, num_rows=tensor.shape[0]):
+            if (values == -128).any():  # none of ours; made by another program, if at all
+                wide = values.astype(np.float32) * scale.astype(np.float32)[..., None]
+                yield quantise(wide.reshape(len(wide), -1), weights=kind)
+            else:
+                yield pack(values, scale, weights=kind)
 
     def check_unchanged(self) -> None:
         """Refuse the folder if a file of weights is no longer what it was when opened.
@@ -207,6 +239,7 @@ def open_checkpoint(
         tokenizer=tokenizer,
         weights=weights,
         fingerprint=manifest.sha256 if manifest and (folder / MANIFEST_NAME).exists() else None,
+        weight_format=metadata.weights,
     )
 
 
@@ -230,6 +263,7 @@ def _open_gguf(path: Path) -> StoredCheckpoint:
         weights=sources,
         fingerprint=None,
         notices=gguf.notices(file),
+        weight_format=gguf.find_format(config, weights),
     )
 
 

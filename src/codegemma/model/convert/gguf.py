@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
+from codegemma.kernels.formats import GROUP, LANES, WeightFormat
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import hf
 from codegemma.model.convert.vocabulary import PieceType, Vocabulary, restore_types
-from codegemma.model.ggufile import READABLE, GgufEntry, GgufFile, Value
+from codegemma.model.ggufile import QUANTISED, READABLE, GgufEntry, GgufFile, Value
 from codegemma.model.metadata import Metadata, parse_metadata
 from codegemma.text import tokens as t
 
@@ -102,6 +103,16 @@ class GgufWeights:
         for block in self._file.blocks(self._names[name], num_rows=num_rows):
             yield block.astype(np.float32) - np.float32(1) if _is_norm(name) else block
 
+    def quantised_blocks(
+        self, name: str, *, num_rows: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield a matrix's quantised values and their scales, as `GgufFile.quantised_blocks`.
+
+        Raises:
+            CheckpointError: The file changed or ended early, or a scale is NaN or Inf.
+        """
+        return self._file.quantised_blocks(self._names[name], num_rows=num_rows)
+
     def check_unchanged(self) -> None:
         """Refuse a file that is no longer the one whose header was read.
 
@@ -154,6 +165,22 @@ def parse_config(file: GgufFile, *, name: str) -> ModelConfig:
         return ModelConfig(name=name, vocab_size=vocab_size, **sizes, **rounded)  # pyright: ignore[reportArgumentType]  # checked above
     except ConfigError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
+
+
+def find_format(config: ModelConfig, weights: GgufWeights) -> WeightFormat | None:
+    """Give the format of our kernels that the matrices of all layers are in; None where none is.
+
+    What type the embedding has does not matter: it becomes int8 if it is not.
+    """
+    matrices = [tensor for tensor in hf.stored_tensors(config) if tensor.is_matrix]
+    kinds = {
+        weights.entries[tensor.name].dtype
+        for tensor in matrices
+        if tensor.name != hf.EMBEDDING_NAME
+    }
+    if len(kinds) != 1 or any(t.shape[0] % LANES or t.shape[1] % GROUP for t in matrices):
+        return None
+    return QUANTISED.get(kinds.pop())
 
 
 def parse_vocabulary(file: GgufFile) -> Vocabulary:
