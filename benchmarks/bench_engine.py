@@ -92,7 +92,7 @@ class Ours:
             cache,
             config=self._weights.config,
             dtype=self._weights.dtype,
-            num_top=0,
+            num_top=None,
             **settings,
         )
         np.asarray(drawn.tokens)

@@ -7,6 +7,9 @@ to be completed, greedily. Three ways: as the prefix stands; healed; and cut at 
 where what is drawn may be anything and counts if it begins with what was typed. The same is done at
 places where a token ends, which healing should leave as they are.
 
+Then spans within a line that begin and end inside tokens: healed at the cursor; and with the suffix
+shown from the next border on, too, where a completion counts if it ends with what was left out.
+
 Intervals are Wilson's at 95 %; two ways are compared by McNemar's exact test on the same cursors.
 
 Example:
@@ -16,19 +19,18 @@ Example:
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bench_nano import wilson
-from codegemma.completion import Completion, Prompt, Sampling
+from codegemma.completion import Completion, Mode, Prompt, Sampling
 from codegemma.data.loader import ShardReader
 from codegemma.data.manifest import read_manifest
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import load_engine
-from codegemma.text.fim import InfillMode
 from codegemma.text.healing import heal
 from codegemma.text.tokenizer import Tokenizer
 from heldout_lines import Line, draw_lines, read_records
@@ -55,6 +57,21 @@ class Cursor:
     def is_met_by(self, text: str) -> bool:
         """Whether a completion's first line is the rest of the line, up to trailing whitespace."""
         return text.split("\n", 1)[0].rstrip() == self.rest.rstrip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A part of a held-out line that is to be completed.
+
+    Args:
+        prompt: The text around it, as much as is shown.
+        middle: The part.
+        head: The suffix up to the end of the token that the part ends in.
+    """
+
+    prompt: Prompt
+    middle: str
+    head: str
 
 
 def place_cursors(
@@ -87,6 +104,67 @@ def place_cursors(
         if len(cursors) == num_cursors:
             break
     return cursors
+
+
+def place_spans(lines: Sequence[Line], tokenizer: Tokenizer, *, num_spans: int) -> list[Span]:
+    """Draw a span of each line that begins and ends inside tokens."""
+    rng = np.random.default_rng(0)
+    spans: list[Span] = []
+    for line in lines:
+        text = line.middle.rstrip()
+        ids = tokenizer.encode(text)
+        ends = np.cumsum([len(tokenizer.token_bytes(token)) for token in ids]).tolist()
+        indent = len(text) - len(text.lstrip())
+        places = [at for at in range(indent + 1, len(text)) if at not in ends]
+        if not text.isascii() or len(places) < 2:
+            continue
+        start, stop = sorted(rng.choice(places, 2, replace=False).tolist())
+        border = next(end for end in ends if end > stop)
+        suffix = (line.middle[stop:] + line.suffix)[:_SUFFIX_CHARS]
+        prompt = replace(
+            line.prompt, prefix=line.prefix[-_PREFIX_CHARS:] + text[:start], suffix=suffix
+        )
+        spans.append(Span(prompt=prompt, middle=text[start:stop], head=text[stop:border]))
+        if len(spans) == num_spans:
+            break
+    return spans
+
+
+def measure_spans(engine: Engine, spans: Sequence[Span], *, mode: Mode, note: str) -> list[Row]:
+    """Give the rows of spans whose end is inside a token."""
+    sampling = Sampling(max_tokens=MAX_TOKENS, stop=("\n",), mode=mode, heal=True)
+    plain = [one.text for one in complete(engine, [span.prompt for span in spans], sampling)]
+    shown = [
+        replace(span.prompt, suffix=(span.prompt.suffix or "").removeprefix(span.head))
+        for span in spans
+    ]
+    moved = [one.text for one in complete(engine, shown, sampling)]
+    hits = {
+        "healed at the cursor": [
+            text == span.middle for text, span in zip(plain, spans, strict=True)
+        ],
+        "healed at the suffix, too": [
+            text == span.middle + span.head for text, span in zip(moved, spans, strict=True)
+        ],
+    }
+    (peer, theirs), (name, ours) = hits.items()
+    gained, lost, p = mcnemar(ours, theirs)
+    rows: list[Row] = []
+    for title, found in hits.items():
+        low, high = wilson(sum(found), len(spans))
+        rows.append(
+            Row(
+                name=f"span inside a line, {mode}, {title}",
+                value=sum(found) / len(spans),
+                unit="fraction",
+                n=len(spans),
+                low=low,
+                high=high,
+                note=f"{note}; greedy, {mode}; {name} beside {peer}: {gained} only here, {lost} "
+                f"only there, McNemar's p {p:.2g}",
+            )
+        )
+    return rows
 
 
 def complete(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
@@ -131,7 +209,7 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int, float
 
 
 def measure(
-    engine: Engine, cursors: Sequence[Cursor], *, mode: InfillMode, place: str, note: str
+    engine: Engine, cursors: Sequence[Cursor], *, mode: Mode, place: str, note: str
 ) -> list[Row]:
     """Give the rows of one kind of place."""
     sampling = Sampling(max_tokens=MAX_TOKENS, stop=("\n",), mode=mode)
@@ -174,10 +252,11 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--cursors", type=int, default=2000)
+    parser.add_argument("--others", type=int, default=500, help="Places of the other kinds.")
     parser.add_argument("--modes", nargs="+", help="Orders; the model's own if none.")
     parser.add_argument("--name", default="healing", help="Of the results, with date and device.")
     options = parser.parse_args()
@@ -190,12 +269,14 @@ def main() -> None:
     note = f"{engine.info.name} {fingerprint}, held-out data {data_hash}, seed 0, "
     note += f"{_PREFIX_CHARS} characters before the cursor, {_SUFFIX_CHARS} after the line"
     rows: list[Row] = []
-    for place, is_inside in (("inside a token", True), ("between two tokens", False)):
-        cursors = place_cursors(
-            lines, engine.tokenizer, num_cursors=options.cursors, is_inside=is_inside
-        )
-        for mode in options.modes or [engine.info.mode]:
+    kinds = (("inside a token", True, options.cursors), ("between tokens", False, options.others))
+    modes: list[Mode] = options.modes or [engine.info.mode]
+    for mode in modes:
+        for place, is_inside, count in kinds:
+            cursors = place_cursors(lines, engine.tokenizer, num_cursors=count, is_inside=is_inside)
             rows += measure(engine, cursors, mode=mode, place=place, note=note)
+        spans = place_spans(lines, engine.tokenizer, num_spans=options.others)
+        rows += measure_spans(engine, spans, mode=mode, note=note)
     print(write_rows(options.name, rows, device=cpu_name()).read_text())
 
 

@@ -43,12 +43,13 @@ HEAVY = ("jax", "jaxlib", "numpy", "optax", "orbax", "grain", "sentencepiece", "
 # A new flag or recipe is a promise: it is made here, and withdrawn here.
 FLAGS = {
     "complete": (
-        "--context --explain --json --max-tokens --min-p --mode --model --n --path --seed --stop "
-        "--temperature --top-k --top-p -m place"
+        "--context --explain --heal --json --max-tokens --min-p --mode --model --n --path --seed "
+        "--stop --temperature --top-k --top-p -m place"
     ),
     "serve": "--host --model --port --token-file -m",
     "generate": (
-        "--json --max-tokens --min-p --model --seed --stop --temperature --top-k --top-p -m prompt"
+        "--heal --json --max-tokens --min-p --model --seed --stop --temperature --top-k --top-p "
+        "-m prompt"
     ),
     "chat": "--max-tokens --min-p --model --seed --temperature --top-k --top-p -m",
     "models": "--json",

@@ -21,7 +21,7 @@ def test_only_the_completion_is_printed(run, fakes, file):
     assert completer.prompts == [
         Prompt(prefix="def f():\n    ", suffix="\nprint(f())\n", path="app.py")
     ]
-    assert completer.samplings == [Sampling()]
+    assert completer.samplings == [Sampling(heal=True)]
 
 
 def test_the_files_line_ends_are_kept(run, fakes, file):
@@ -36,7 +36,7 @@ def test_every_option_reaches_the_model(run, fakes, file):
     completer = fakes.ScriptedCompleter("ab")
     words = (
         "complete app.py:1:1 --mode spm --max-tokens 9 --temperature 0.5 --top-k 3 --top-p 0.9 "
-        "--min-p 0.1 --seed 7 --n 2 --stop END --stop ; --path src/x.py"
+        "--min-p 0.1 --seed 7 --n 2 --stop END --stop ; --path src/x.py --no-heal"
     )
     assert run(*words.split(), completer=completer).status == 0
     assert completer.samplings == [
@@ -122,8 +122,9 @@ def test_explain_shows_the_prompt_and_its_ids_beside_the_completion(run, fakes, 
     ran = run("complete", "app.py:2:5", "--explain", completer=completer)
     assert ran.status == 0
     assert ran.out == "return 42"
-    shown = "<bos>app.py\n<|fim_prefix|>def f():\n    <|fim_suffix|>\nprint(f())\n<|fim_middle|>"
+    shown = "<bos>app.py\n<|fim_prefix|>def f():\n<|fim_suffix|>\nprint(f())\n<|fim_middle|>"
     assert shown in ran.err
+    assert "\ntyped   '    ', drawn again\n" in ran.err
     ids = ran.err.split("ids     ")[1].splitlines()[0].split()
     assert ids[0] == "2"
     assert [token for token in ids if token in ("67", "68", "69")] == ["67", "69", "68"]
@@ -139,6 +140,7 @@ def test_explain_goes_into_the_json_when_both_are_asked_for(run, fakes, file, to
     assert found["mode"] == "spm"
     assert found["prompt"].startswith("<bos>app.py\n<|fim_suffix|>\nprint")
     assert found["prompt_tokens"][0] == 2
+    assert found["typed"] == "    "
 
 
 def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(
@@ -150,7 +152,8 @@ def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(
     ran = run("complete", "app.py:200:1", completer=completer)
     assert (ran.status, ran.out) == (0, "pass")
     (prompt,) = completer.prompts
-    assert "value_198 = 198\n<|fim_suffix|>value_199 = 199" in visible(prompt.tokens, tokenizer)
+    assert "value_198 = 198<|fim_suffix|>value_199 = 199" in visible(prompt.tokens, tokenizer)
+    assert prompt.typed == "\n"
     left_out = f"left out {prompt.cut.prefix_chars} characters at its start"
     assert left_out in ran.err
     assert ran.err.count("\n") == 1

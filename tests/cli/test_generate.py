@@ -8,7 +8,7 @@ def test_text_is_printed_as_it_is_drawn(run, fakes):
     completer = fakes.ScriptedCompleter(" world\n")
     assert run("generate", "hello", completer=completer) == (0, " world\n", "")
     assert completer.prompts == [Prompt(prefix="hello")]
-    assert completer.samplings == [Sampling()]
+    assert completer.samplings == [Sampling(heal=True)]
 
 
 def test_the_prompt_may_come_from_standard_input(run, fakes):
@@ -25,7 +25,7 @@ def test_standard_input_must_be_text(run, fakes):
 
 def test_options_reach_the_model(run, fakes):
     completer = fakes.ScriptedCompleter("a;b")
-    words = "generate x --max-tokens 2 --seed 3 --stop ;"
+    words = "generate x --max-tokens 2 --seed 3 --stop ; --no-heal"
     ran = run(*words.split(), completer=completer)
     assert ran.out == "a"
     assert completer.samplings == [Sampling(max_tokens=2, seed=3, stop=(";",))]

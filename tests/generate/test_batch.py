@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -6,9 +7,30 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from codegemma.completion import Prompt, Sampling
+from codegemma.completion import Completion, Prompt, Sampling
 from codegemma.generate.batch import Batch
+from codegemma.generate.prefix_cache import PrefixCache
 from codegemma.generate.rows import Request
+
+
+def make_batch(engine, *, max_rows=8, kept=None):
+    return Batch(
+        engine._weights,
+        engine.tokenizer,
+        max_rows=lambda _: max_rows,
+        ranks=lambda: engine._byte_ranks,
+        kept=kept,
+    )
+
+
+def finish(batch, found=None):
+    """Step until nothing is left; give the completions by request and sample."""
+    found = {} if found is None else found
+    while not batch.is_idle:
+        for piece in batch.step():
+            if piece.completion:
+                found[piece.request, piece.sample] = piece.completion
+    return found
 
 
 def test_prompts_of_one_batch_may_have_unlike_limits_and_stops(engine):
@@ -16,24 +38,145 @@ def test_prompts_of_one_batch_may_have_unlike_limits_and_stops(engine):
     free = Request(tokens=tokens, max_tokens=8, stop_ids=frozenset())
 
     def run(first, second):
-        batch = Batch(
-            engine._weights,
-            engine.tokenizer,
-            [first, second, *[free] * 6],
-            sampling=Sampling(temperature=1.0),
-            seed=5,
-            max_rows=8,
-        )
-        return {piece.request: piece.completion for piece in batch.run() if piece.completion}
+        batch = make_batch(engine)
+        for request in (first, second, *[free] * 6):
+            batch.add(request, sampling=Sampling(temperature=1.0), seed=5)
+        return finish(batch)
 
-    whole = run(free, free)[0].tokens
+    whole = run(free, free)[0, 0].tokens
     stop = frozenset({whole[5]})
     ends = run(replace(free, max_tokens=3), replace(free, stop_ids=stop))
-    assert ends[0].tokens == whole[:3]
-    assert ends[0].finish_reason == "length"
-    assert ends[1].tokens == whole[: whole.index(whole[5]) + 1]
-    assert ends[1].finish_reason == "stop"
-    assert ends[7].tokens == whole
+    assert ends[0, 0].tokens == whole[:3]
+    assert ends[0, 0].finish_reason == "length"
+    assert ends[1, 0].tokens == whole[: whole.index(whole[5]) + 1]
+    assert ends[1, 0].finish_reason == "stop"
+    assert ends[7, 0].tokens == whole
+
+
+POOL = ["x = ", "def f(x):\n" * 8, "import os", "# a" * 30, "return self."]
+"""Two of them are longer than one piece."""
+
+
+@pytest.fixture(scope="module")
+def alone(engine):
+    """What each prompt of the pool gives by itself."""
+    return [engine.complete([Prompt(prefix=p)], Sampling(max_tokens=10))[0][0] for p in POOL]
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    actions=st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(0, len(POOL) - 1)),
+            st.tuples(st.just("step"), st.integers(1, 4)),
+            st.tuples(st.just("cancel"), st.integers(0, 7)),
+            st.tuples(st.just("drop"), st.integers(0, 7)),
+        ),
+        min_size=4,
+        max_size=14,
+    ),
+    is_kept=st.booleans(),
+)
+def test_rows_that_come_and_go_draw_what_they_draw_alone(engine, alone, actions, is_kept):
+    batch = make_batch(engine, max_rows=3, kept=PrefixCache(max_bytes=1 << 22) if is_kept else None)
+    asked: dict[int, int] = {}
+    cancels: dict[int, threading.Event] = {}
+    texts: dict[int, str] = {}
+    found: dict[int, Completion] = {}
+    dropped: set[int] = set()
+
+    def step():
+        for piece in batch.step():
+            texts[piece.request] = texts.get(piece.request, "") + piece.text
+            if piece.completion:
+                found[piece.request] = piece.completion
+
+    for name, value in actions:
+        if name == "add":
+            request = engine._request(Prompt(prefix=POOL[value]), Sampling(max_tokens=10))
+            cancel = threading.Event()
+            number = batch.add(request, sampling=Sampling(max_tokens=10), seed=0, cancel=cancel)
+            asked[number], cancels[number] = value, cancel
+        elif name == "step":
+            for _ in range(value):
+                step()
+        elif value in asked:
+            cancels[value].set() if name == "cancel" else batch.drop(value)
+            dropped |= {value} if name == "drop" else set()
+    while not batch.is_idle:
+        step()
+    assert set(asked) - dropped <= set(found)
+    for number, completion in found.items():
+        expected = alone[asked[number]]
+        assert texts[number] == completion.text
+        if completion.finish_reason == "cancelled":
+            assert cancels[number].is_set()
+            assert completion.tokens == expected.tokens[: len(completion.tokens)]
+        else:
+            assert (completion.tokens, completion.text) == (expected.tokens, expected.text)
+    assert batch.num_rows == 0
+
+
+def test_a_request_that_comes_late_is_read_while_others_are_drawn(engine):
+    """In turn with their steps, so that it waits for none of them and holds none up."""
+    batch = make_batch(engine)
+    sampling = Sampling(max_tokens=150)
+    request = engine._request(Prompt(prefix="x = "), sampling)
+    first = batch.add(request, sampling=sampling, seed=0, is_watched=True)
+    while not batch.num_rows:
+        batch.step()
+    long = engine._request(Prompt(prefix="# a" * 80), sampling)
+    late = batch.add(long, sampling=sampling, seed=0, is_watched=True)
+    order: list[int] = []
+    while late not in order:
+        order += [piece.request for piece in batch.step()]
+    assert first in order
+    assert batch.num_rows == 2
+
+
+def test_requests_asked_for_differently_share_a_batch(engine):
+    """Greedy and drawn, one and several samples, with log probabilities and without."""
+    sets = [
+        Sampling(max_tokens=8),
+        Sampling(max_tokens=6, temperature=0.8, n=2),
+        Sampling(max_tokens=8, logprobs=2),
+        Sampling(max_tokens=5, temperature=1.2, top_k=5, heal=True),
+    ]
+    prompts = [Prompt(prefix=prefix) for prefix in POOL[:4]]
+    batch = make_batch(engine)
+    for prompt, sampling in zip(prompts, sets, strict=True):
+        batch.add(engine._request(prompt, sampling), sampling=sampling, seed=9)
+    found = finish(batch)
+    for number, (prompt, sampling) in enumerate(zip(prompts, sets, strict=True)):
+        expected = engine.complete([prompt], replace(sampling, seed=9))[0]
+        for sample, one in enumerate(expected):
+            assert found[number, sample].tokens == one.tokens
+            assert (found[number, sample].logprobs is None) == (sampling.logprobs is None)
+
+
+def test_a_prompt_that_ends_before_its_neighbours_is_left_out_of_their_reading(engine):
+    batch = make_batch(engine)
+    for prefix, count in (("x = ", 1), ("# a" * 80, 5)):
+        sampling = Sampling(max_tokens=count)
+        batch.add(engine._request(Prompt(prefix=prefix), sampling), sampling=sampling, seed=0)
+    found = finish(batch)
+    assert [len(one.tokens) for one in found.values()] == [1, 5]
+
+
+def test_after_an_error_within_a_step_the_batch_is_empty_and_works(engine, monkeypatch):
+    batch = make_batch(engine)
+    request = engine._request(Prompt(prefix="x = "), Sampling(max_tokens=10))
+    number = batch.add(request, sampling=Sampling(max_tokens=10), seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("codegemma.generate.programs.decode", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            finish(batch)
+    assert batch.fail() == [number]
+    assert batch.is_idle
+    batch.add(request, sampling=Sampling(max_tokens=10), seed=0)
+    assert [one.finish_reason for one in finish(batch).values()] == ["length"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +222,7 @@ def test_a_healed_completion_goes_on_from_every_typed_byte(engines, prefix, suff
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     start=st.sampled_from(["def f", "x = ", "import os", "class A", "#"]), count=st.integers(1, 9)

@@ -8,6 +8,7 @@ import pytest
 from codegemma.completion import Completer, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate.engine import Engine
+from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.text.fim import render_prompt
 
 PREFIXES = [
@@ -296,10 +297,19 @@ def test_logits_are_those_of_a_full_forward_pass(engine, full_logits):
     np.testing.assert_allclose(logits, full_logits([tokens])[0, :63], atol=1e-4)
 
 
-def test_the_first_prompt_is_read_in_pieces_of_one_length_and_later_ones_in_few(make_engine):
-    engine = make_engine()
-    request = engine._request(Prompt(tokens=(2, *[300] * 149)), Sampling())
-    lengths = [engine._batch([request], Sampling(), seed=0)._piece_lengths for _ in range(3)]
+def test_the_first_prompt_is_read_in_pieces_of_one_length_and_later_ones_in_few(
+    make_engine, monkeypatch
+):
+    engine, lengths = make_engine(), []
+    draw = engine._shared.draw
+
+    def watched(requests, *, piece_lengths, **settings):
+        lengths.append(piece_lengths)
+        return draw(requests, piece_lengths=piece_lengths, **settings)
+
+    monkeypatch.setattr(engine._shared, "draw", watched)
+    for _ in range(3):
+        engine.complete([Prompt(tokens=(2, *[300] * 149))], Sampling(max_tokens=1))
     assert lengths == [(256,), (256, 64), (256, 64)]
 
 
@@ -312,9 +322,9 @@ def test_a_prompt_read_in_pieces_gives_what_one_pass_gives(engine, full_logits):
 
 
 def test_bfloat16_draws_near_what_float32_knows(make_engine, engine):
-    drawn = make_engine(dtype="bfloat16").complete(
-        [prompt_of("x")], Sampling(max_tokens=6, logprobs=0)
-    )[0][0]
+    other = make_engine(dtype="bfloat16")
+    drawn = other.complete([prompt_of("x")], Sampling(max_tokens=6, logprobs=0))[0][0]
+    assert other._weights.cache_dtype == BFLOAT16_BITS  # which XLA does not convert whole
     prompt = render_prompt(engine.tokenizer, prompt_of("x"), mode="psm")
     scored = engine.score([(prompt, drawn.tokens)])[0]
     assert scored.logprob == pytest.approx(sum(t.logprob for t in drawn.logprobs), rel=0.1)

@@ -42,7 +42,7 @@ def test_complete_asks_for_the_code_around_the_cursor(model, scripted):
             context=(SourceFile(path="b.py", text="z = 1\n"),),
         )
     ]
-    assert scripted.samplings == [Sampling(max_tokens=50, seed=3)]
+    assert scripted.samplings == [Sampling(max_tokens=50, seed=3, heal=True)]
 
 
 def test_complete_without_a_suffix_is_infill_at_the_end_of_a_file(model, scripted):

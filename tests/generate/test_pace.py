@@ -3,7 +3,7 @@ from codegemma.generate.pace import Pace
 
 
 def test_a_pace_starts_slowly_and_doubles_while_calls_are_short():
-    pace = Pace(1, is_fixed=False)
+    pace = Pace(1)
     seen = []
     for _ in range(8):
         seen.append(pace.next_steps(1000, seconds_left=None))
@@ -14,7 +14,7 @@ def test_a_pace_starts_slowly_and_doubles_while_calls_are_short():
 
 
 def test_a_pace_looks_at_what_is_left():
-    pace = Pace(64, is_fixed=True)
+    pace = Pace(64)
     assert pace.next_steps(10, seconds_left=None) == 10
     pace.record(10, 1.0)
     assert pace.next_steps(64, seconds_left=0.55) == 5

@@ -115,7 +115,7 @@ def test_the_loop_ends_when_every_row_has_drawn_a_stop_id(drawn):
 
 def test_settings_of_the_draw_are_each_rows_own(device_params, common, config):
     tokens, num_tokens = padded([PROMPT, PROMPT], 16)
-    controls = controls_of(Sampling(temperature=1.0), num_rows=2)
+    controls = controls_of([Sampling(temperature=1.0)] * 2)
     controls = controls._replace(top_k=jnp.asarray([1, 0], jnp.int32))
     uniforms = jnp.asarray([[0.1, 0.999], [0.1, 0.999]])
     found, _ = programs.prefill(

@@ -34,6 +34,7 @@ def test_our_server_gets_prompt_and_suffix_apart_and_leaves_the_text_alone():
             "mode": "spm",
             "parse_special": False,
             "trim": False,
+            "heal": False,
         },
         None,
     )

@@ -23,7 +23,7 @@ drawn = jax.jit(draw)
 
 def kept(**settings):
     sampling = Sampling(temperature=settings.pop("temperature", 1.0), **settings)
-    row = filtered(jnp.asarray(LOGITS), controls_of(sampling, num_rows=1))[0]
+    row = filtered(jnp.asarray(LOGITS), controls_of([sampling]))[0]
     return np.round(np.asarray(row, np.float64), 4).tolist()
 
 
@@ -84,7 +84,7 @@ def test_top_p_counts_the_mass_that_top_k_left():
 
 def test_tokens_that_tie_with_the_last_kept_stay():
     logits = jnp.log(jnp.asarray([[0.4, 0.25, 0.25, 0.1]]))
-    row = filtered(logits, controls_of(Sampling(temperature=1.0, top_k=2), num_rows=1))[0]
+    row = filtered(logits, controls_of([Sampling(temperature=1.0, top_k=2)]))[0]
     assert np.round(np.asarray(row, np.float64), 4).tolist() == [0.4, 0.25, 0.25, 0.0]
 
 
@@ -115,7 +115,7 @@ def test_filters_agree_with_a_sorted_reference_on_a_large_vocabulary(seed):
         "top_p": float(rng.uniform(0.3, 0.99)),
         "min_p": float(rng.uniform(0, 0.05)),
     }
-    ours = filtered(jnp.asarray(logits)[None], controls_of(Sampling(**settings), num_rows=1))
+    ours = filtered(jnp.asarray(logits)[None], controls_of([Sampling(**settings)]))
     np.testing.assert_allclose(
         np.asarray(ours[0]), sorted_reference(logits, **settings), rtol=1e-4, atol=1e-9
     )
@@ -186,3 +186,12 @@ def test_only_what_is_allowed_is_drawn_and_free_rows_draw_anything():
     ]
     np.testing.assert_array_equal(restrict(logits, allowed, is_on=False), logits)
     np.testing.assert_array_equal(found[1, 2:4], [3.0, 2.0])
+
+
+def test_greedy_rows_beside_others_draw_the_likeliest_token():
+    logits = jnp.asarray(np.repeat(LOGITS, 3, axis=0))
+    controls = controls_of([Sampling(), Sampling(temperature=2.0, min_p=0.1), None])
+    assert (
+        drawn(filtered(logits, controls), jnp.zeros((3, 1)))[:, 0] == jnp.array([1, 0, 1])
+    ).all()
+    assert controls_of([Sampling(), None]) is None

@@ -79,7 +79,7 @@ def test_one_pass_draws_what_single_steps_draw(engine, temperature):
     """Guesses wrong and right: every place up to the first wrong one is as drawn one by one."""
     weights = engine._weights
     sampling = Sampling(temperature=temperature)
-    controls = controls_of(sampling, num_rows=1) if temperature else None
+    controls = controls_of([sampling])
     uniforms = draw_uniforms(3, index=0, count=64)
     common = {"config": weights.config, "dtype": weights.dtype, "num_top": 2}
     prompt = np.zeros((1, 64), np.int32)
@@ -148,7 +148,7 @@ def test_the_distribution_of_a_drawn_token_does_not_depend_on_the_guess(engine):
     counts = np.zeros(len(probabilities))
     rng = np.random.default_rng(0)
     tokens = np.tile(np.array([2, 300, 400, 500, best, 0, 0, 0], np.int32), (rows, 1))
-    controls = controls_of(Sampling(temperature=1.0), num_rows=rows)
+    controls = controls_of([Sampling(temperature=1.0)] * rows)
     for _ in range(250):
         drawn, _ = programs.verify(
             weights.params,

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import shutil
+import site
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from codegemma.kernels import native
 SOURCES = Path(native.__file__).parent / "cpp"
 TEST = Path(__file__).parent / "paths_test.cpp"
 PRODUCTS = Path(__file__).parents[1] / "golden" / "products.bin"
+BUILD = "import sys; from scikit_build_core.build import build_wheel; build_wheel(sys.argv[1])"
 
 
 def test_the_best_path_is_taken_and_every_processor_has_one():
@@ -63,3 +68,60 @@ def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):
         [emulator, "-cpu", "cortex-a53", program, PRODUCTS], capture_output=True, text=True
     )
     assert (old.returncode, "neon: not supported here" in old.stdout) == (1, True)
+
+
+def without_compiler(command, *, tmp_path, **environment):
+    """Run Python where PATH has CMake and nothing that compiles C++."""
+    tools = tmp_path / "tools"
+    tools.mkdir(exist_ok=True)
+    for name in ("cmake", "ninja", "make", "uname"):
+        found = shutil.which(name)
+        if found and not (tools / name).exists():
+            (tools / name).symlink_to(found)
+    absent = str(tools / "c++")
+    kept = {"PATH": str(tools), "CXX": absent, "CC": absent, "HOME": str(tmp_path), **environment}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=Path(__file__).parents[2],
+        env=kept,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_installs_says_so_and_completes(tmp_path):
+    if shutil.which("cmake") is None:
+        pytest.skip("no CMake: apt-get install cmake")
+    built = without_compiler(["-c", BUILD, str(tmp_path)], tmp_path=tmp_path)
+    assert built.returncode == 0, built.stderr
+    said = built.stdout + built.stderr
+    assert "No C++ compiler: installing without the native kernels." in said
+    (wheel,) = tmp_path.glob("codegemma-*.whl")
+    installed = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    assert list(installed.rglob("*.so")) == []
+
+    def codegemma(*words):
+        # Without `site` no editable installation gets in front of what was just installed.
+        found = without_compiler(
+            ["-S", "-m", "codegemma", *words],
+            tmp_path=tmp_path,
+            PYTHONPATH=os.pathsep.join([str(installed), *site.getsitepackages()]),
+            CODEGEMMA_CACHE=str(tmp_path / "cache"),
+        )
+        assert found.returncode == 0, found.stderr
+        return found
+
+    notice = "no native kernels: int8 and int4 weights work, several times slower; install a C++"
+    assert notice in codegemma("models").stdout
+    quantised = str(tmp_path / "int8")
+    codegemma("convert", "nano", quantised, "--to", "native", "--quantize", "int8")
+    code = tmp_path / "app.py"
+    code.write_text("def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return \n")
+    for model in ("nano", quantised):
+        ran = codegemma("complete", f"{code}:6:12", "--model", model, "--max-tokens", "4", "--json")
+        assert '"completions"' in ran.stdout
+        assert (notice in ran.stderr) == (model != "nano")

@@ -181,3 +181,23 @@ def test_a_request_may_have_its_infill_as_it_was_drawn(fakes):
         return texts
 
     assert asyncio.run(run()) == ["x", "x  ", "x", "x  "]
+
+
+def test_several_requests_are_drawn_at_one_time_and_the_rest_waits(scripted):
+    async def run():
+        worker = _ready(scripted, max_drawn=3, max_waiting=1)
+        await _until(lambda: worker.state == "ready")
+        scripted.hold.clear()
+        jobs = [worker.submit([PROMPT], Sampling()) for _ in range(4)]
+        await _until(lambda: len(scripted.prompts) == 3)
+        assert worker.num_waiting == 1
+        with pytest.raises(ApiError) as caught:
+            worker.submit([PROMPT], Sampling())
+        worker.cancel(jobs[1])
+        assert await _text(jobs[1]) == ""
+        scripted.hold.set()
+        texts = [await _text(job) for job in (jobs[0], jobs[2], jobs[3])]
+        assert worker.stop(timeout_s=5.0)
+        return caught.value.code, texts
+
+    assert asyncio.run(run()) == ("overloaded", ["return 42\n"] * 3)

@@ -81,6 +81,7 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
     import uvicorn
 
     from codegemma.serve.app import create_app
+    from codegemma.serve.worker import MAX_DRAWN
 
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
@@ -103,7 +104,14 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
         failures.append(error)
         server.should_exit = True
 
-    app = create_app(load, host=host, token=token, on_ready=on_ready, on_failure=on_failure)
+    app = create_app(
+        load,
+        host=host,
+        token=token,
+        max_drawn=MAX_DRAWN,
+        on_ready=on_ready,
+        on_failure=on_failure,
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -142,7 +150,7 @@ def warm(completer: "Completer") -> None:
     text = completer.tokenizer.encode("value = 1\n" * length)[: length - 4]
     tokens = (BOS_ID, FIM_PREFIX_ID, *text, FIM_SUFFIX_ID, FIM_MIDDLE_ID)
     for _ in range(2):
-        completer.complete([Prompt(tokens=tokens)], Sampling(max_tokens=8))
+        completer.complete([Prompt(tokens=tokens)], Sampling(max_tokens=8, heal=True))
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From prompts as token ids to finished completions: one batch of rows through the programs.
+"""From prompts as token ids to finished completions: rows that are drawn together, come and go.
 
-The host's side of generation: it cuts prompts into pieces, keeps one row per sample, hands over
-tokens in chunks, and between chunks looks at the clock, at cancellation and at stop strings.
-Rendering prompts and forming batches is `engine.py`'s part.
+The host's side of generation. Requests are added at any time; a step reads one piece of the
+prompts of those that came last, or draws a few tokens of all rows whose prompts are read, in turn,
+so that a long prompt holds nobody up. Between steps the host looks at the clock, at cancellation
+and at stop strings, and rows that have ended make room. Rendering prompts, and whose turn it is
+to step, are `engine.py`'s part.
 """
 
+import itertools
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import jax
@@ -16,8 +20,10 @@ import numpy as np
 
 from codegemma.completion import FinishReason, Sampling, Timings
 from codegemma.generate import programs
+from codegemma.generate.entries import Entry, Group
 from codegemma.generate.lengths import PIECE_LENGTHS, cache_length, piece_length, row_bucket
 from codegemma.generate.pace import Pace
+from codegemma.generate.places import Parked, Places
 from codegemma.generate.prefix_cache import PrefixCache
 from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
 from codegemma.generate.rows import Piece, Request, Row, allow
@@ -31,247 +37,357 @@ NUM_TOP: Final = 20
 """Alternatives that are computed when any are asked for."""
 
 _MAX_STOP_IDS: Final = 8
+_STEPS_WHILE_OTHERS_WAIT: Final = 16
 
 
 class Batch:
-    """Draws `sampling.n` completions for each request.
+    """Draws completions for requests that may come at any time.
+
+    For one thread at a time, but for `add` and `drop`, which any may call; see `shared.py`.
 
     Args:
         weights: The model.
         tokenizer: Turns drawn ids into text.
-        requests: At most `max_rows` of them.
-        sampling: Settings of all of them.
-        max_rows: Most rows drawn together; more samples go one group after the other.
-        cancel: Ends the batch when set.
-        is_watched: Whether text is wanted as it is drawn.
-        piece_lengths: Lengths of the pieces in which prompts are read, from `PIECE_LENGTHS`.
-        kept: Rows of earlier requests; a batch of one request starts from one and leaves its own.
-        drafter: Guesses tokens; for a batch of one row.
-        ranks: Places of the tokens in the order of bytes, on the device; None where no request has
-            typed text.
+        max_rows: Most rows drawn together when the longest holds that many tokens, at least 1.
+        ranks: Gives the places of the tokens in the order of bytes, on the device.
+        kept: Rows of earlier requests; one whose prompt is read alone starts from one of them and
+            leaves its own.
     """
 
     def __init__(
         self,
         weights: Weights,
         tokenizer: Tokenizer,
-        requests: Sequence[Request],
         *,
-        sampling: Sampling,
-        seed: int,
-        max_rows: int,
-        cancel: threading.Event | None = None,
-        is_watched: bool = False,
-        piece_lengths: Sequence[int] = PIECE_LENGTHS,
+        max_rows: Callable[[int], int],
+        ranks: Callable[[], Any],
         kept: PrefixCache | None = None,
-        drafter: Drafter | None = None,
-        ranks: Any = None,
     ) -> None:
         self._weights = weights
         self._tokenizer = tokenizer
-        self._ranks = ranks
-        self._kept = kept if kept and len(requests) == 1 else None
-        self._drafter = drafter if len(requests) == sampling.n == 1 else None
-        self._cache: Any = None  # a KVCache, except while a program uses it up
-        self._num_cached = self._num_held = 0
-        self._requests = requests
-        self._piece_lengths = piece_lengths
-        self._sampling = sampling
         self._max_rows = max_rows
-        self._cancel = cancel
-        self._start = time.perf_counter()
-        budget_ms = sampling.budget_ms
-        self._deadline = None if budget_ms is None else self._start + budget_ms / 1e3
-        self._num_top = NUM_TOP if sampling.logprobs else 0
-        self._prompt_ms = 0.0
-        needs_host = bool(cancel or sampling.stop or budget_ms is not None or is_watched)
-        self._pace = Pace(1 if needs_host else MAX_STEPS, is_fixed=not needs_host)
-        self._rows = [
+        self._ranks = ranks
+        self._kept = kept
+        self._numbers = itertools.count()
+        self._arrivals: deque[Entry] = deque()
+        self._dropped: deque[int] = deque()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._incoming: deque[Entry] = deque()
+        self._group: Group | None = None
+        self._parked: deque[Parked] = deque()
+        self._places = Places(self._weights, keep=self._keep_row)
+        self._pace = Pace(1)
+        self._is_drawing_next = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._entries or self._arrivals)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that are drawn."""
+        return len(self._places.going)
+
+    def add(
+        self,
+        request: Request,
+        *,
+        sampling: Sampling,
+        seed: int,
+        cancel: threading.Event | None = None,
+        is_watched: bool = False,
+        drafter: Drafter | None = None,
+        piece_lengths: Sequence[int] = PIECE_LENGTHS,
+    ) -> int:
+        """Take a request in line, and give the number that its pieces will carry.
+
+        Args:
+            request: What to complete.
+            sampling: How; `sampling.n` completions are drawn.
+            seed: Of its draws.
+            cancel: Ends it when set.
+            is_watched: Whether text is wanted as it is drawn.
+            drafter: Guesses its tokens while no other row is drawn.
+            piece_lengths: Lengths of the pieces in which its prompt is read.
+        """
+        number = next(self._numbers)
+        rows = [
             Row(
                 request,
-                request=index,
+                request=number,
                 sample=sample,
                 sampling=sampling,
                 seed=seed,
-                tokenizer=tokenizer,
+                tokenizer=self._tokenizer,
             )
-            for index, request in enumerate(requests)
             for sample in range(sampling.n)
         ]
+        entry = Entry(
+            number=number,
+            request=request,
+            sampling=sampling,
+            rows=rows,
+            cancel=cancel,
+            is_watched=is_watched,
+            drafter=drafter if sampling.n == 1 else None,
+            piece_lengths=piece_lengths,
+        )
+        self._arrivals.append(entry)
+        return number
 
-    def run(self) -> Iterator[Piece]:
-        """Yield text as it is drawn, and each completion with its last piece."""
-        self._cache, self._num_cached = self._begin()
-        self._num_held = self._num_cached
-        try:
-            if not (yield from self._read_prompts()):
-                return
-            for start in range(0, len(self._rows), self._max_rows):
-                rows = self._rows[start : start + self._max_rows]
-                if not all(row.is_done for row in rows):
-                    yield from self._draw_rows(rows)
-        finally:
-            self._keep()
+    def drop(self, number: int) -> None:
+        """Note that nobody wants a request any longer; one that has ended is no fault."""
+        self._dropped.append(number)
 
-    def _begin(self) -> tuple[KVCache, int]:
+    def fail(self) -> list[int]:
+        """Give up all requests, after an error within a step; give their numbers."""
+        numbers = [*self._entries, *(entry.number for entry in self._arrivals)]
+        self._arrivals.clear()
+        self._clear()
+        return numbers
+
+    def settle(self) -> None:
+        """Take in what was added and dropped."""
+        while self._arrivals:
+            entry = self._arrivals.popleft()
+            self._entries[entry.number] = entry
+            self._incoming.append(entry)
+        while self._dropped:
+            entry = self._entries.get(self._dropped.popleft())
+            if entry is not None:
+                self._end(entry, "cancelled")
+        self._tidy()
+
+    def step(self) -> list[Piece]:
+        """Read a piece of prompts or draw some tokens; give the new text, and what ended."""
+        pieces: list[Piece] = []
+        self.settle()
+        for entry in self._entries.values():
+            if (reason := entry.interruption()) is not None:
+                pieces += self._end(entry, reason)
+        self._tidy()
+        if self._group is None and self._incoming and not self._parked:
+            self._group = self._open_group()
+        if self._group is not None and not (self.num_rows and self._is_drawing_next):
+            self._is_drawing_next = True
+            pieces += self._read(self._group)
+        elif self.num_rows:
+            self._is_drawing_next = False
+            pieces += self._draw()
+        self._tidy()
+        return pieces
+
+    def _open_group(self) -> Group | None:
+        """Take the requests whose prompts are read next, as many as there will be places for."""
+        longest = self._places.num_slots
+        num_rows, num_samples = self.num_rows, self._incoming[0].sampling.n
+        entries: list[Entry] = []
+        while self._incoming and self._incoming[0].sampling.n == num_samples:
+            longest = max(longest, self._incoming[0].request.num_slots)
+            num_rows += num_samples
+            is_first = num_rows == num_samples  # alone, its samples are drawn in turns if need be
+            if num_rows > self._max_rows(longest) and not is_first:
+                break
+            entries.append(self._incoming.popleft())
+        if not entries:
+            return None
+        cache, num_cached = self._begin(entries)
+        size = row_bucket(len(entries))
+        num_read, lengths = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        num_read[0] = entries[0].num_cached = num_cached
+        lengths[: len(entries)] = [len(entry.request.tokens) for entry in entries]
+        self._pace = Pace(1)
+        return Group(entries=entries, cache=cache, num_read=num_read, lengths=lengths)
+
+    def _begin(self, entries: Sequence[Entry]) -> tuple[KVCache, int]:
         """Give the cache to read into, and how many of the prompt's tokens it holds already."""
-        longest = max(request.num_slots for request in self._requests)
+        longest = max(entry.request.num_slots for entry in entries)
         found = None
-        if self._kept:
+        if self._kept and len(entries) == 1:
+            request = entries[0].request
             with self._weights.lock:
-                found = self._kept.take(self._requests[0].tokens, self._requests[0].owner)
+                found = self._kept.take(request.tokens, request.owner)
         if found is None:
-            num_rows = row_bucket(len(self._requests))
+            num_rows = row_bucket(len(entries))
             return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest), 0
         context_length = self._weights.config.context_length
         num_slots = cache_length(longest, context_length=context_length)
-        if found.cache.k.shape[2] >= num_slots:
-            return found.cache, found.num_tokens
-        with self._weights.lock:
-            return programs.grow(found.cache, num_slots=num_slots), found.num_tokens
+        return self._weights.grown(found.cache, num_slots=num_slots), found.num_tokens
 
-    def _keep(self) -> None:
-        """Leave the row of a single request for later ones, as far as it is known what it holds.
-
-        Of several samples only the prompt is kept: what they drew went to other rows.
-        """
-        if self._kept is None or self._cache is None or self._cache.length.shape[0] > 1:
-            return
-        (request, *_) = self._requests
-        held = [*request.tokens, *(self._rows[0].text.tokens if len(self._rows) == 1 else ())]
-        self._kept.put(held[: self._num_held], self._cache, request.owner)
-
-    def _read_prompts(self) -> Generator[Piece, None, bool]:
-        """Read all prompts and draw each row's first token; tell whether it came to the end."""
-        prompts = [np.asarray(request.tokens, np.int32) for request in self._requests]
-        num_rows = row_bucket(len(prompts))
-        read = np.zeros(num_rows, np.int64)
-        read[0] = self._num_cached
-        lengths = np.ones(num_rows, np.int64)
-        lengths[: len(prompts)] = [len(prompt) for prompt in prompts]
-        uniforms = np.zeros((num_rows, self._sampling.n), np.float32)
-        for row in self._rows:
-            uniforms[row.request, row.sample] = row.uniforms(1)[0]
-        allowed = self._allow(self._rows[:: self._sampling.n], num_rows)
-        while (read < lengths).any():
-            if (reason := self._interruption()) is not None:
-                yield from self._end(self._rows, reason)
-                return False
-            length = piece_length(int((lengths - read).max()), lengths=self._piece_lengths)
-            tokens = np.zeros((num_rows, length), np.int32)
-            counts = np.minimum(lengths - read, length)
-            for index, prompt in enumerate(prompts):
-                part = prompt[read[index] : read[index] + counts[index]]
-                tokens[index, : len(part)] = part
-            read += counts
-            drawn = self._call(
-                programs.prefill,
-                tokens,
-                num_tokens=counts.astype(np.int32),
-                is_end=((counts > 0) & (read == lengths)).any(),
-                controls=self._controls(num_rows),
-                allowed=allowed,
-                uniforms=uniforms,
-            )
-            ended = [
-                row
-                for row in self._rows
-                if counts[row.request] and read[row.request] == lengths[row.request]
-            ]
-            self._num_held = int(read[0])
-            self._prompt_ms = self._elapsed_ms()
-            for row in ended:
-                yield from self._take(row, drawn, row.request, row.sample)
-        return True
-
-    def _draw_rows(self, rows: Sequence[Row]) -> Iterator[Piece]:
-        prompts = self._cache
-        num_rows = row_bucket(len(rows))
-        source = np.zeros(num_rows, np.int32)
-        source[: len(rows)] = [row.request for row in rows]
-        is_gathered = num_rows != prompts.length.shape[0] or self._sampling.n > 1
-        if is_gathered or len(self._rows) > len(rows):
-            with self._weights.lock:
-                self._cache = programs.gather_rows(prompts, source)
-        controls = self._controls(num_rows)
-        stop_ids = np.full((num_rows, _MAX_STOP_IDS), NO_TOKEN, np.int32)
-        for index, row in enumerate(rows):
-            stop_ids[index, : len(row.asked.stop_ids)] = sorted(row.asked.stop_ids)
-        while not all(row.is_done for row in rows):
-            if (reason := self._interruption()) is not None:
-                yield from self._end(rows, reason)
-                break
-            if guess := self._guess(rows[0]):
-                yield from self._verify(rows[0], guess)
+    def _read(self, group: Group) -> Iterator[Piece]:
+        """Read a piece of each prompt; rows of prompts that end with it draw their first token."""
+        entries, size = group.entries, len(group.lengths)
+        left = group.lengths - group.num_read
+        length = piece_length(int(left.max()), lengths=entries[0].piece_lengths)
+        counts = np.minimum(left, length)
+        tokens = np.zeros((size, length), np.int32)
+        uniforms = np.zeros((size, entries[0].sampling.n), np.float32)
+        for index, entry in enumerate(entries):
+            start = group.num_read[index]
+            part = entry.request.tokens[start : start + counts[index]]
+            tokens[index, : len(part)] = part
+            uniforms[index] = [row.uniforms(1)[0] for row in entry.rows]
+        group.num_read += counts
+        is_ended = (counts > 0) & (group.num_read == group.lengths)
+        first = [None if entry.is_done else entry.rows[0] for entry in entries]
+        first += [None] * (size - len(entries))
+        drawn, group.cache = self._call(
+            programs.prefill,
+            tokens,
+            group.cache,
+            first,
+            num_tokens=counts.astype(np.int32),
+            is_end=is_ended.any(),
+            uniforms=uniforms,
+        )
+        for index, entry in enumerate(entries):
+            entry.prompt_ms = entry.elapsed_ms
+            if not is_ended[index] or entry.is_done:
                 continue
-            token = np.zeros(num_rows, np.int32)
-            is_done = np.ones(num_rows, bool)
-            uniforms = np.zeros((num_rows, MAX_STEPS), np.float32)
-            for index, row in enumerate(rows):
+            for row in entry.rows:
+                yield from self._take(row, drawn, index, row.sample)
+        if (group.num_read >= group.lengths).all():
+            self._group = None
+            self._park(group)
+
+    def _park(self, group: Group) -> None:
+        """Leave the rows of a group that is read to be given places."""
+        rows = [
+            Parked(row, group.cache, index)
+            for index, entry in enumerate(group.entries)
+            for row in entry.rows
+            if not row.is_done
+        ]
+        self._parked += rows
+        if not rows:
+            self._keep_prompt(group.entries, group.cache, int(group.num_read[0]))
+        self._place()
+
+    def _place(self) -> None:
+        """Give parked rows places beside the others, as far as there are any."""
+        new: list[Parked] = []
+        longest = self._places.num_slots
+        while self._parked:
+            longest = max(longest, self._parked[0].row.asked.num_slots)
+            num_rows = self.num_rows + len(new)
+            if num_rows and num_rows >= self._max_rows(longest):
+                break
+            new.append(self._parked.popleft())
+        if new:
+            self._places.add(new, still_parked=self._parked)
+
+    def _draw(self) -> Iterator[Piece]:
+        """Draw some tokens of every row that has a place."""
+        rows, going = self._places.rows, self._places.going
+        if len(rows) == 1 and (guess := self._guess(going[0])):
+            yield from self._verify(going[0], guess)
+            return
+        size = len(rows)
+        token = np.zeros(size, np.int32)
+        is_done = np.ones(size, bool)
+        stop_ids = np.full((size, _MAX_STOP_IDS), NO_TOKEN, np.int32)
+        uniforms = np.zeros((size, MAX_STEPS), np.float32)
+        for index, row in enumerate(rows):
+            if row is not None:
                 token[index] = row.text.tokens[-1]
-                is_done[index] = row.is_done
+                is_done[index] = False
+                stop_ids[index, : len(row.asked.stop_ids)] = sorted(row.asked.stop_ids)
                 uniforms[index] = row.uniforms(MAX_STEPS)
-            steps = self._next_steps([row for row in rows if not row.is_done])
-            begin = time.perf_counter()
-            drawn = self._call(
-                programs.decode,
-                token,
-                is_done=is_done,
-                stop_ids=stop_ids,
-                controls=controls,
-                allowed=self._allow(rows, num_rows),
-                uniforms=uniforms,
-                num_steps=np.int32(steps),
-            )
-            self._pace.record(steps, time.perf_counter() - begin)
-            for index, row in enumerate(rows):
-                for step in range(steps):
-                    if not row.is_done:
-                        yield from self._take(row, drawn, index, step)
-            # All but the last token that a row drew is in its cache.
-            self._num_held = len(self._requests[0].tokens) + len(rows[0].text.tokens) - 1
-        if self._sampling.n > 1:
-            self._cache, self._num_held = prompts, len(self._requests[0].tokens)
+        steps = self._next_steps(going)
+        begin = time.perf_counter()
+        drawn, self._places.cache = self._call(
+            programs.decode,
+            token,
+            self._places.take_cache(),
+            rows,
+            is_done=is_done,
+            stop_ids=stop_ids,
+            uniforms=uniforms,
+            num_steps=np.int32(steps),
+        )
+        self._pace.record(steps, time.perf_counter() - begin)
+        for index, row in enumerate(rows):
+            for step in range(steps):
+                if row is not None and not row.is_done:
+                    yield from self._take(row, drawn, index, step)
 
     def _next_steps(self, rows: Sequence[Row]) -> int:
         if any(row.text.rest for row in rows):
             return 1  # what may be drawn after a token depends on it
-        left = max(row.text.num_left for row in rows)
-        steps = self._pace.next_steps(left, seconds_left=self._seconds_left())
-        return steps if self._drafter is None else min(steps, self._drafter.patience)
+        entries = [self._entries[row.request] for row in rows]
+        steps = max(row.text.num_left for row in rows)
+        if any(entry.needs_host for entry in entries):
+            left = [entry.seconds_left for entry in entries]
+            known = [seconds for seconds in left if seconds is not None]
+            steps = self._pace.next_steps(steps, seconds_left=min(known, default=None))
+        if self._incoming or self._parked:
+            steps = min(steps, _STEPS_WHILE_OTHERS_WAIT)
+        if len(self._places.rows) == 1 and (drafter := entries[0].drafter) is not None:
+            steps = min(steps, drafter.patience)
+        return min(steps, MAX_STEPS)
 
     def _guess(self, row: Row) -> list[int]:
-        if self._drafter is None or row.text.rest:
+        drafter = self._entries[row.request].drafter
+        if drafter is None or row.text.rest:
             return []
-        return self._drafter.propose(row.text.tokens, max_tokens=row.text.num_left - 1)
+        return drafter.propose(row.text.tokens, max_tokens=row.text.num_left - 1)
 
     def _verify(self, row: Row, guess: list[int]) -> Iterator[Piece]:
         """Draw as many tokens as were guessed right, and one more, in one pass."""
-        assert self._drafter is not None
+        drafter = self._entries[row.request].drafter
+        assert drafter is not None
         num_places = next(places for places in PLACES if len(guess) < places)
-        num_drawn = len(row.text.tokens)
         tokens = np.zeros((1, num_places), np.int32)
         tokens[0, : len(guess) + 1] = [row.text.tokens[-1], *guess]
-        drawn = self._call(
+        drawn, cache = self._call(
             programs.verify,
             tokens,
+            self._places.take_cache(),
+            [row],
             num_tokens=np.full(1, len(guess) + 1, np.int32),
-            controls=self._controls(1),
             uniforms=row.uniforms(num_places)[None],
         )
         found = drawn.tokens[0].tolist()
         num_right = next((i for i, one in enumerate(guess) if one != found[i]), len(guess))
-        self._drafter.record(len(guess), num_right)
-        self._num_held = len(row.asked.tokens) + num_drawn + num_right
-        length = jax.device_put(np.full(1, self._num_held, np.int32))
-        self._cache = self._cache._replace(length=length)
+        drafter.record(len(guess), num_right)
+        length = np.full(1, row.num_held + num_right + 1, np.int32)
+        self._places.cache = cache._replace(length=jax.device_put(length))
         for place in range(num_right + 1):
             if not row.is_done:
                 yield from self._take(row, drawn, 0, place)
 
-    def _call(self, program: Any, tokens: np.ndarray, **arguments: Any) -> Any:
-        """Run a program on the cache, which it uses up, and bring what it drew to the host."""
-        cache, self._cache = self._cache, None
+    def _call(
+        self,
+        program: Any,
+        tokens: np.ndarray,
+        cache: KVCache,
+        rows: Sequence[Row | None],
+        **arguments: Any,
+    ) -> tuple[Any, KVCache]:
+        """Run a program on a cache, which it uses up, and bring what it drew to the host.
+
+        Args:
+            program: One of `programs`.
+            tokens: What it reads.
+            cache: What was read before.
+            rows: Whose settings count, one entry per row of the cache.
+            **arguments: Of the program.
+        """
+        samplings = [None if row is None else self._entries[row.request].sampling for row in rows]
+        asked = [sampling for sampling in samplings if sampling is not None]
+        is_healing = any(sampling.heal for sampling in asked) or any(
+            row.text.rest for row in rows if row is not None
+        )
+        if program is not programs.verify:
+            arguments["allowed"] = (
+                allow(rows, table=self._tokenizer.byte_table, ranks=self._ranks())
+                if is_healing
+                else None
+            )
         with self._weights.lock:
             drawn, cache = program(
                 self._weights.params,
@@ -279,12 +395,11 @@ class Batch:
                 cache,
                 config=self._weights.config,
                 dtype=self._weights.dtype,
-                num_top=self._num_top,
+                num_top=_num_top(asked),
+                controls=controls_of(samplings),
                 **arguments,
             )
-            drawn = jax.tree.map(np.asarray, drawn)
-        self._cache = cache
-        return drawn
+            return jax.tree.map(np.asarray, drawn), cache
 
     def _take(self, row: Row, drawn: Drawn, index: int, step: int) -> Iterator[Piece]:
         """Give a drawn token to its row."""
@@ -292,42 +407,59 @@ class Batch:
         if text or row.is_done:
             yield self._piece(row, text)
 
-    def _end(self, rows: Sequence[Row], reason: FinishReason) -> Iterator[Piece]:
-        for row in rows:
-            if not row.is_done:
-                yield self._piece(row, row.text.end(reason))
+    def _end(self, entry: Entry, reason: FinishReason) -> list[Piece]:
+        return [self._piece(row, row.text.end(reason)) for row in entry.rows if not row.is_done]
 
     def _piece(self, row: Row, text: str) -> Piece:
         completion = None
         if row.is_done:
+            entry = self._entries[row.request]
             timings = Timings(
-                prompt_ms=self._prompt_ms,
-                first_token_ms=self._prompt_ms,
-                total_ms=self._elapsed_ms(),
+                prompt_ms=entry.prompt_ms,
+                first_token_ms=entry.prompt_ms,
+                total_ms=entry.elapsed_ms,
             )
-            completion = row.completion(cached_tokens=self._num_cached, timings=timings)
+            completion = row.completion(cached_tokens=entry.num_cached, timings=timings)
         return Piece(request=row.request, sample=row.sample, text=text, completion=completion)
 
-    def _interruption(self) -> FinishReason | None:
-        if self._cancel is not None and self._cancel.is_set():
-            return "cancelled"
-        seconds_left = self._seconds_left()
-        return "deadline" if seconds_left is not None and seconds_left <= 0 else None
+    def _tidy(self) -> None:
+        """Take out what has ended, keep what may serve later requests, and fill the places."""
+        ended = [entry for entry in self._entries.values() if entry.is_done]
+        for entry in ended:
+            if entry in self._incoming:
+                self._incoming.remove(entry)
+        if self._group is not None:
+            self._leave_out(self._group)
+        for one in [one for one in self._parked if one.row.is_done]:
+            self._parked.remove(one)
+        self._places.make_room(may_shrink=not (self._incoming or self._parked))
+        self._place()
+        for entry in ended:
+            del self._entries[entry.number]
 
-    def _seconds_left(self) -> float | None:
-        return None if self._deadline is None else self._deadline - time.perf_counter()
+    def _leave_out(self, group: Group) -> None:
+        """Read no more for requests that have ended; nothing where all have."""
+        for index, entry in enumerate(group.entries):
+            if entry.is_done and group.num_read[index] < group.lengths[index]:
+                group.lengths[index] = group.num_read[index]
+        if all(entry.is_done for entry in group.entries):
+            self._group = None
+            self._keep_prompt(group.entries, group.cache, int(group.num_read[0]))
 
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._start) * 1e3
+    def _keep_row(self, row: Row, cache: KVCache) -> None:
+        """Leave the keys and values of a row, as far as it is drawn, for later requests."""
+        if self._kept is not None:
+            held = [*row.asked.tokens, *row.text.tokens]
+            self._kept.put(held[: row.num_held], cache, row.asked.owner)
 
-    def _controls(self, num_rows: int) -> Any:
-        if self._sampling.temperature == 0:
-            return None
-        return controls_of(self._sampling, num_rows=num_rows)
+    def _keep_prompt(self, entries: Sequence[Entry], cache: KVCache, num_read: int) -> None:
+        """Leave what was read of a prompt alone for later requests."""
+        if self._kept is not None and len(entries) == 1:
+            request = entries[0].request
+            self._kept.put(request.tokens[:num_read], cache, request.owner)
 
-    def _allow(self, rows: Sequence[Row], num_rows: int) -> Any:
-        """Say what may be drawn next; None where no prompt may leave typed text to be drawn."""
-        if self._ranks is None:
-            return None
-        padded = [*rows, *[None] * (num_rows - len(rows))]
-        return allow(padded, table=self._tokenizer.byte_table, ranks=self._ranks)
+
+def _num_top(samplings: Sequence[Sampling]) -> int | None:
+    """Give the number of alternatives to compute; None where nobody wants log probabilities."""
+    asked = [sampling.logprobs for sampling in samplings if sampling.logprobs is not None]
+    return (NUM_TOP if any(asked) else 0) if asked else None

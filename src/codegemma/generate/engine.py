@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
@@ -32,6 +33,7 @@ from codegemma.generate.lengths import (
 )
 from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.generate.rows import Piece, Request
+from codegemma.generate.shared import SharedBatch
 from codegemma.generate.speculation import NUM_AROUND, Drafter, Recent, prefix_tokens
 from codegemma.generate.weights import Weights, empty_cache
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
@@ -90,12 +92,21 @@ class Engine:
             params=_place(params, dtype=dtype, on_cpu=on_cpu),
             config=config,
             dtype=dtype,
-            cache_dtype=BFLOAT16_BITS if _is_quantised(params) else dtype,
+            cache_dtype=_cache_dtype(params, dtype=dtype, on_cpu=on_cpu),
             lock=threading.Lock(),
         )
         self._was_asked = not is_for_one
         self._kept = PrefixCache(max_bytes=prefix_cache_bytes)
         self._recent = Recent() if is_speculative else None
+        self._shared = SharedBatch(
+            Batch(
+                self._weights,
+                tokenizer,
+                max_rows=self._max_rows,
+                ranks=lambda: self._byte_ranks,
+                kept=self._kept if self._kept.max_bytes else None,
+            )
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -132,14 +143,12 @@ class Engine:
             InputError: A prompt cannot be rendered, or is a conversation and the model takes none.
         """
         requests = [self._request(prompt, sampling) for prompt in prompts]
-        seed = _seed(sampling)
+        order = sorted(range(len(requests)), key=lambda index: -requests[index].num_slots)
         found: dict[tuple[int, int], Completion] = {}
-        for group in self._groups(requests, sampling.n):
-            chosen = [requests[index] for index in group]
-            batch = self._batch(chosen, sampling, seed=seed, cancel=cancel)
-            for piece in self._run(batch, chosen):
-                if piece.completion is not None:
-                    found[group[piece.request], piece.sample] = piece.completion
+        # Those of similar length together, since the longest decides how many have room.
+        for piece in self._draw([requests[index] for index in order], sampling, cancel=cancel):
+            if piece.completion is not None:
+                found[order[piece.request], piece.sample] = piece.completion
         samples = range(sampling.n)
         return [tuple(found[index, sample] for sample in samples) for index in range(len(prompts))]
 
@@ -156,16 +165,9 @@ class Engine:
                 none.
         """
         request = self._request(prompt, sampling)
-        batch = self._batch(
-            [request],
-            sampling,
-            seed=_seed(sampling),
-            cancel=cancel,
-            is_watched=True,
-        )
         return (
             Delta(text=piece.text, index=piece.sample, completion=piece.completion)
-            for piece in self._run(batch, [request])
+            for piece in self._draw([request], sampling, cancel=cancel, is_watched=True)
         )
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Loglikelihood]:
@@ -252,17 +254,17 @@ class Engine:
             owner=Owner(prompt.namespace, prompt.session),
         )
 
-    def _batch(
+    def _draw(
         self,
         requests: Sequence[Request],
         sampling: Sampling,
         *,
-        seed: int,
-        cancel: threading.Event | None = None,
+        cancel: threading.Event | None,
         is_watched: bool = False,
-    ) -> Batch:
-        longest = max(request.num_slots for request in requests)
-        is_healing = sampling.heal or any(request.typed for request in requests)
+    ) -> Iterator[Piece]:
+        """Draw requests together, and remember what was drawn for the guesses of later ones."""
+        if not requests:
+            return
         drafter = None
         if self._recent is not None and self._was_asked and len(requests) == 1:
             (request,) = requests
@@ -271,20 +273,20 @@ class Engine:
         only = only_length(max(len(request.tokens) for request in requests))
         piece_lengths = PIECE_LENGTHS if self._was_asked else (only,)
         self._was_asked = True
-        return Batch(
-            self._weights,
-            self._tokenizer,
+        for piece in self._shared.draw(
             requests,
             sampling=sampling,
-            seed=seed,
-            max_rows=self._max_rows(longest),
+            seed=_seed(sampling),
             cancel=cancel,
             is_watched=is_watched,
-            piece_lengths=piece_lengths,
-            kept=self._kept if self._kept.max_bytes else None,
             drafter=drafter,
-            ranks=self._byte_ranks if is_healing else None,
-        )
+            piece_lengths=piece_lengths,
+        ):
+            yield piece
+            if piece.completion is not None and self._recent is not None:
+                request = requests[piece.request]
+                text = [*prefix_tokens(request.tokens)[-NUM_AROUND:], *piece.completion.tokens]
+                self._recent.put(text, namespace=request.owner.namespace)
 
     @cached_property
     def _byte_ranks(self) -> Any:
@@ -292,25 +294,6 @@ class Engine:
         known = self._tokenizer.byte_table.rank
         ranks[: len(known)] = known
         return jax.device_put(ranks)
-
-    def _run(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Piece]:
-        """Draw a batch, and remember what was drawn for the guesses of later ones."""
-        for piece in batch.run():
-            yield piece
-            if piece.completion is not None and self._recent is not None:
-                request = requests[piece.request]
-                text = [*prefix_tokens(request.tokens)[-NUM_AROUND:], *piece.completion.tokens]
-                self._recent.put(text, namespace=request.owner.namespace)
-
-    def _groups(self, requests: Sequence[Request], num_samples: int) -> Iterator[list[int]]:
-        """Divide requests into batches of similar length, as many as fit in the cache."""
-        lengths = [request.num_slots for request in requests]
-        order = sorted(range(len(requests)), key=lambda index: lengths[index], reverse=True)
-        start = 0
-        while start < len(order):
-            size = max(1, self._max_rows(lengths[order[start]]) // num_samples)
-            yield order[start : start + size]
-            start += size
 
     def _max_rows(self, num_tokens: int) -> int:
         """Rows whose caches of `num_tokens` stay within a fixed amount of memory; at least 1."""
@@ -390,6 +373,13 @@ class Engine:
 
 def _is_quantised(params: Params) -> bool:
     return isinstance(params["embedding"], QuantisedWeight | ChannelWeight)
+
+
+def _cache_dtype(params: Params, *, dtype: np.dtype, on_cpu: bool) -> np.dtype:
+    """Choose how keys and values are kept; bfloat16 as its bits wherever XLA may be on a CPU."""
+    if _is_quantised(params) or (on_cpu and dtype == jnp.bfloat16):
+        return BFLOAT16_BITS
+    return dtype
 
 
 def _place(params: Params, *, dtype: np.dtype, on_cpu: bool) -> Params:

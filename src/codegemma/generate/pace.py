@@ -12,9 +12,8 @@ _LONG_CHUNK_S: Final = 0.06
 class Pace:
     """How many tokens to draw before the host looks again: few at first, then by the clock."""
 
-    def __init__(self, steps: int, *, is_fixed: bool) -> None:
+    def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._is_fixed = is_fixed
         self._seconds_per_step = 0.0
 
     def next_steps(self, left: int, *, seconds_left: float | None) -> int:
@@ -27,8 +26,6 @@ class Pace:
     def record(self, steps: int, seconds: float) -> None:
         """Take note of what a call took."""
         self._seconds_per_step = seconds / steps
-        if self._is_fixed:
-            return
         if seconds < _SHORT_CHUNK_S:
             self._steps = min(2 * self._steps, MAX_STEPS)
         elif seconds > _LONG_CHUNK_S:

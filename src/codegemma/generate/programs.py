@@ -59,7 +59,7 @@ class Drawn(NamedTuple):
 
     Args:
         tokens: Ids; `NO_TOKEN` where nothing was drawn.
-        logprobs: Log probability of each.
+        logprobs: Log probability of each; 0 where none were asked for.
         top_tokens: Most likely ids, best first; of width 0 when they were not asked for.
         top_logprobs: Their log probabilities.
     """
@@ -82,7 +82,7 @@ def prefill(
     uniforms: Float[Array, "B samples"],
     config: ModelConfig,
     dtype: Any,
-    num_top: int,
+    num_top: int | None,
     allowed: Allowed | None = None,
 ) -> tuple[Drawn, KVCache]:
     """Read a piece of each row's prompt and draw the token after it, once for each sample.
@@ -100,7 +100,7 @@ def prefill(
         uniforms: One number per row and sample.
         config: Sizes.
         dtype: Activation dtype.
-        num_top: Alternatives to report.
+        num_top: Alternatives to report; None spares the log probabilities, too.
         allowed: What may be drawn; None is anything.
 
     Returns:
@@ -132,7 +132,7 @@ def decode(
     num_steps: Int[Array, ""],
     config: ModelConfig,
     dtype: Any,
-    num_top: int,
+    num_top: int | None,
     allowed: Allowed | None = None,
 ) -> tuple[Drawn, KVCache]:
     """Draw up to `num_steps` tokens a row, until every row has drawn one of its stop ids.
@@ -148,7 +148,7 @@ def decode(
         num_steps: Steps of this call.
         config: Sizes.
         dtype: Activation dtype.
-        num_top: Alternatives to report.
+        num_top: Alternatives to report; None spares the log probabilities, too.
         allowed: What the first token drawn may be; None is anything.
     """
     num_rows, max_steps = uniforms.shape
@@ -197,7 +197,7 @@ def verify(
     uniforms: Float[Array, "B T"],
     config: ModelConfig,
     dtype: Any,
-    num_top: int,
+    num_top: int | None,
 ) -> tuple[Drawn, KVCache]:
     """Read guessed tokens and draw the token after each of them, all in one pass.
 
@@ -215,7 +215,7 @@ def verify(
         uniforms: One number per row and place.
         config: Sizes.
         dtype: Activation dtype.
-        num_top: Alternatives to report.
+        num_top: Alternatives to report; None spares the log probabilities, too.
     """
     num_rows, num_places = tokens.shape
     hidden, cache = forward_cached(
@@ -235,6 +235,20 @@ def gather_rows(cache: KVCache, rows: Int[Array, " rows"]) -> KVCache:
         jnp.take(cache.v, rows, axis=1, mode="clip"),
         jnp.take(cache.length, rows, mode="clip"),
     )
+
+
+@partial(jax.jit, donate_argnames=("cache",))
+def put_row(
+    cache: KVCache, other: KVCache, *, source: Int[Array, ""], place: Int[Array, ""]
+) -> KVCache:
+    """Put row `source` of another cache, which has no more slots, in the place of a row."""
+
+    def put(kept: Array, part: Array) -> Array:
+        row = jax.lax.dynamic_slice_in_dim(part, source, 1, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(kept, row, place, axis=1)
+
+    length = cache.length.at[place].set(other.length[source])
+    return KVCache(put(cache.k, other.k), put(cache.v, other.v), length)
 
 
 @partial(jax.jit, static_argnames=("num_slots",))
@@ -307,8 +321,9 @@ def read_logits(
     return unembed(params, hidden), cache
 
 
-def _nothing(num_rows: int, num_steps: int, *, num_top: int) -> Drawn:
+def _nothing(num_rows: int, num_steps: int, *, num_top: int | None) -> Drawn:
     """Give the room for what is to be drawn, empty."""
+    num_top = num_top or 0
     return Drawn(
         tokens=jnp.full((num_rows, num_steps), NO_TOKEN, jnp.int32),
         logprobs=jnp.zeros((num_rows, num_steps), jnp.float32),
@@ -323,7 +338,7 @@ def _draw(
     uniforms: Float[Array, "B samples"],
     allowed: Allowed | None = None,
     *,
-    num_top: int,
+    num_top: int | None,
     is_first: Bool[Array, ""] | bool = True,
 ) -> Drawn:
     """Draw a token a row and sample; the samples take the place of the steps.
@@ -337,6 +352,8 @@ def _draw(
         tokens = jnp.broadcast_to(best[:, None], shape)
     else:
         tokens = draw(filter_probabilities(possible, controls), uniforms)
+    if num_top is None:
+        return _nothing(*shape, num_top=None)._replace(tokens=tokens)
     logprobs, normaliser = token_logprobs(logits, tokens)
     top, top_tokens = jax.lax.top_k(logits, num_top)
     return Drawn(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from codegemma.completion import Completion, Cut, Sampling, Timings, TokenLogprob
@@ -100,6 +101,11 @@ class Row:
         """Whether it has ended."""
         return self.text.finish_reason is not None
 
+    @property
+    def num_held(self) -> int:
+        """Tokens that are in its cache row: the prompt's, and all but the last that was drawn."""
+        return len(self.asked.tokens) + len(self.text.tokens) - 1
+
     def uniforms(self, count: int) -> np.ndarray:
         """Give the numbers of the next `count` draws, filled up with 0."""
         start = len(self.text.tokens)
@@ -153,4 +159,4 @@ def allow(rows: Sequence[Row | None], *, table: ByteTable, ranks: Any) -> Allowe
             low[index], high[index] = found.low, found.high
             ids = found.shorter[-MAX_SHORTER:]
             shorter[index, : len(ids)] = ids
-    return Allowed(ranks, low, high, shorter)
+    return Allowed(ranks, *map(jax.device_put, (low, high, shorter)))

@@ -11,6 +11,7 @@ bisection over the bits of a float. That is exact, needs no sort of 256,000 entr
 in a fraction of a sort's time.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -81,17 +82,27 @@ def restrict(
     return jax.lax.cond(is_on & jnp.any(allowed.low >= 0), exclude, lambda: logits)
 
 
-def controls_of(sampling: Sampling, *, num_rows: int) -> Controls:
-    """Spread a request's settings over its rows; a temperature of 0 is left to the greedy path."""
+def controls_of(samplings: Sequence[Sampling | None]) -> Controls | None:
+    """Give the settings of rows that may be asked for differently; None where all are greedy.
 
-    def rows(value: float | int, dtype: type) -> Array:
-        return jnp.asarray(np.full(num_rows, value, dtype))
+    Beside others, a greedy row draws from the likeliest token alone.
+
+    Args:
+        samplings: One entry per row; what a row without any draws is of no account.
+    """
+    if not any(sampling and sampling.temperature for sampling in samplings):
+        return None
+    greedy = Sampling(top_k=1)
+    rows = [sampling if sampling and sampling.temperature else greedy for sampling in samplings]
+
+    def spread(values: Sequence[float | int], dtype: type) -> Array:
+        return jax.device_put(np.array(values, dtype))
 
     return Controls(
-        temperature=rows(sampling.temperature or 1.0, np.float32),
-        top_k=rows(sampling.top_k or 0, np.int32),
-        top_p=rows(1.0 if sampling.top_p is None else sampling.top_p, np.float32),
-        min_p=rows(sampling.min_p or 0.0, np.float32),
+        temperature=spread([row.temperature or 1.0 for row in rows], np.float32),
+        top_k=spread([row.top_k or 0 for row in rows], np.int32),
+        top_p=spread([1.0 if row.top_p is None else row.top_p for row in rows], np.float32),
+        min_p=spread([row.min_p or 0.0 for row in rows], np.float32),
     )
 
 

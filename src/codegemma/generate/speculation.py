@@ -49,7 +49,8 @@ class Recent:
 
     def of(self, namespace: str | None) -> list[np.ndarray]:
         """Give what may be shown to a request of a namespace, newest first."""
-        return [tokens for owner, tokens in reversed(self._texts) if owner == namespace]
+        texts = tuple(self._texts)  # other threads may add to it meanwhile
+        return [tokens for owner, tokens in reversed(texts) if owner == namespace]
 
 
 class Drafter:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from codegemma.generate import programs
 from codegemma.generate.lengths import cache_length
 from codegemma.model.cache import KVCache
 from codegemma.model.config import ModelConfig
@@ -31,6 +32,13 @@ class Weights:
     dtype: Any
     cache_dtype: Any
     lock: threading.Lock
+
+    def grown(self, cache: KVCache, *, num_slots: int) -> KVCache:
+        """Give a cache with room for `num_slots` tokens a row, which may be the same one."""
+        if cache.k.shape[2] >= num_slots:
+            return cache
+        with self.lock:
+            return programs.grow(cache, num_slots=num_slots)
 
 
 def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:

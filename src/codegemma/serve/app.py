@@ -43,6 +43,7 @@ def create_app(
     host: str = "127.0.0.1",
     token: str | None = None,
     max_waiting: int = MAX_WAITING,
+    max_drawn: int = 1,
     max_body_bytes: int = MAX_BODY_BYTES,
     body_timeout_s: float = BODY_TIMEOUT_S,
     on_ready: Callable[[Completer], None] = lambda _: None,
@@ -54,13 +55,20 @@ def create_app(
         load: Makes the completer; called once, in a thread, when the server starts.
         host: Address the server listens on; a loopback one makes the Host header checked.
         token: What clients must show, None for none.
-        max_waiting: Most requests that wait behind the one being drawn.
+        max_waiting: Most requests that wait behind those being drawn.
+        max_drawn: Most requests that are drawn at one time.
         max_body_bytes: Largest accepted body.
         body_timeout_s: Longest time a client may take to send its body.
         on_ready: Called in that thread with the completer.
         on_failure: Called in that thread with the error that ended loading.
     """
-    worker = Worker(load, max_waiting=max_waiting, on_ready=on_ready, on_failure=on_failure)
+    worker = Worker(
+        load,
+        max_waiting=max_waiting,
+        max_drawn=max_drawn,
+        on_ready=on_ready,
+        on_failure=on_failure,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that loads the model and then completes, request after request, from a bounded queue.
+"""Threads that complete requests from a bounded queue; one of them loads the model first.
 
 A request is a `Job`: the worker puts each piece of text on it, or each completion where nobody
 watches them grow; an endpoint reads them from the event loop, and `cancel` ends it at once, whether
-it still waits or is being drawn. Requests are not batched here.
+it still waits or is being drawn. Requests are not batched here: those that several threads draw
+at one time share the completer, and an engine draws them together.
 """
 
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, NamedTuple
@@ -20,6 +22,7 @@ from codegemma.serve.errors import ApiError
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 32
+MAX_DRAWN = 8
 State = Literal["loading", "ready", "failed", "stopped"]
 _STOPPING = ("shutting_down", "the server is stopping")
 _UNAVAILABLE = {
@@ -71,11 +74,12 @@ class Job:
 
 
 class Worker:
-    """The thread, its queue and the completer it owns.
+    """The threads, their queue and the completer they own.
 
     Args:
-        load: Makes the completer; called once, in the thread.
-        max_waiting: Most requests that may wait behind the one being drawn.
+        load: Makes the completer; called once, in the first thread.
+        max_waiting: Most requests that may wait behind those being drawn.
+        max_drawn: Most requests that are drawn at one time.
         on_ready: Called in the thread once the completer is there.
         on_failure: Called in the thread with the error that ended loading.
     """
@@ -85,19 +89,21 @@ class Worker:
         load: Callable[[], Completer],
         *,
         max_waiting: int = MAX_WAITING,
+        max_drawn: int = 1,
         on_ready: Callable[[Completer], None] = lambda _: None,
         on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         self.state: State = "loading"
         self._load = load
         self._max_waiting = max_waiting
+        self._max_drawn = max_drawn
         self._on_ready = on_ready
         self._on_failure = on_failure
         self._completer: Completer | None = None
         self._waiting: deque[Job] = deque()
-        self._current: Job | None = None
+        self._drawn: set[Job] = set()
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="codegemma-worker", daemon=True)
+        self._threads = [threading.Thread(target=self._run, name="codegemma-worker-0", daemon=True)]
 
     @property
     def completer(self) -> Completer:
@@ -117,31 +123,33 @@ class Worker:
 
     @property
     def num_waiting(self) -> int:
-        """Requests that wait behind the one being drawn."""
+        """Requests that wait behind those being drawn."""
         return len(self._waiting)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+        """Whether a thread still runs."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
         """Begin to load."""
-        self._thread.start()
+        self._threads[0].start()
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Cancel what runs and waits; say whether the thread ended within the time.
+        """Cancel what runs and waits; say whether the threads ended within the time.
 
         Loading cannot be cancelled and is not waited for.
         """
         with self._changed:
             self.state = "stopped"
-            jobs = [*self._waiting, *([self._current] if self._current else [])]
+            jobs = [*self._waiting, *self._drawn]
             self._changed.notify_all()
         for job in jobs:
             self.cancel(job)
-        self._thread.join(timeout_s if self._completer is not None else 0.0)
-        return not self._thread.is_alive()
+        end = time.monotonic() + (timeout_s if self._completer is not None else 0.0)
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not self.is_alive
 
     def submit(
         self,
@@ -167,8 +175,8 @@ class Worker:
         job = Job(prompts, sampling, is_watched=is_watched, is_raw=is_raw, loop=loop)
         with self._changed:
             _ = self.completer
-            num_ahead = len(self._waiting) + (self._current is not None)
-            if num_ahead > self._max_waiting:
+            num_ahead = len(self._waiting) + len(self._drawn)
+            if num_ahead >= self._max_waiting + self._max_drawn:
                 message = f"{self._max_waiting} requests are waiting already; try again in a moment"
                 raise ApiError(429, "overloaded", message)
             self._waiting.append(job)
@@ -195,16 +203,34 @@ class Worker:
             if self.state == "loading":
                 self.state = "ready"
         self._on_ready(completer)
-        while (job := self._next()) is not None:
+        with self._changed:
+            for number in range(1, self._max_drawn if self.state == "ready" else 1):
+                thread = threading.Thread(
+                    target=self._work,
+                    args=(completer,),
+                    name=f"codegemma-worker-{number}",
+                    daemon=True,
+                )
+                thread.start()
+                self._threads.append(thread)
+        self._work(completer)
+
+    def _work(self, completer: Completer) -> None:
+        job: Job | None = None
+        while (job := self._next(job)) is not None:
             _draw(completer, job)
 
-    def _next(self) -> Job | None:
+    def _next(self, ended: Job | None) -> Job | None:
+        """Take the next request; None where there will be no more."""
         with self._changed:
-            self._current = None
+            if ended is not None:
+                self._drawn.remove(ended)
             self._changed.wait_for(lambda: self._waiting or self.state == "stopped")
-            if self._waiting:
-                self._current = self._waiting.popleft()
-            return self._current
+            if not self._waiting:
+                return None
+            job = self._waiting.popleft()
+            self._drawn.add(job)
+            return job
 
 
 def _draw(completer: Completer, job: Job) -> None:

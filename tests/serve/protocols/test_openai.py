@@ -51,6 +51,7 @@ def test_every_setting_reaches_the_sampling():
         stop=["\n\n", "END"],
         logprobs=3,
         mode="spm",
+        heal=False,
         stream=True,
         stream_options={"include_usage": True},
     )
@@ -65,6 +66,7 @@ def test_every_setting_reaches_the_sampling():
         stop=("\n\n", "END"),
         logprobs=3,
         mode="spm",
+        heal=False,
     )
     assert request.is_stream
     assert request.has_usage
@@ -87,7 +89,7 @@ def test_what_clients_send_without_meaning_it_changes_nothing():
         id_slot=0,
         n_indent=4,
     )
-    assert request.sampling == Sampling(max_tokens=16)
+    assert request.sampling == Sampling(max_tokens=16, heal=True)
 
 
 def test_more_than_four_stop_strings_are_taken():
@@ -117,6 +119,7 @@ def test_more_than_four_stop_strings_are_taken():
         ("stop", [1]),
         ("stop", ["x"] * 65),
         ("mode", "fim"),
+        ("heal", "no"),
         ("stream", "yes"),
         ("suffix", 3),
         ("suffix", ["a"]),
@@ -239,3 +242,10 @@ def test_a_model_that_is_not_served_is_not_found():
     with pytest.raises(ApiError, match="this server has nano") as caught:
         check_model(parse(model="gpt-4"), info("nano"))
     assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("body", [{"suffix": "b"}, {}, {"prompt": [1, 2]}], ids=str)
+def test_a_session_goes_with_its_prompts(scripted, body):
+    request = parse(**{"prompt": "a", "session": "file:a.py#1", **body})
+    assert [one.session for one in to_prompts(request, scripted.tokenizer)] == ["file:a.py#1"]
+    assert to_prompts(parse(prompt="a"), scripted.tokenizer)[0].session is None

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import pytest
 
 from codegemma.completion import Completion, Timings, TokenLogprob
@@ -113,6 +115,13 @@ def test_log_probabilities_cover_the_text_and_not_the_token_that_ended_it(answer
     }
     plain = answer(prompt="a", logprobs=0).whole([completion("xy", logprobs=entries)])
     assert plain["choices"][0]["logprobs"]["top_logprobs"] is None
+
+
+def test_log_probabilities_leave_out_what_was_typed_and_drawn_again(answer):
+    entries = tuple(TokenLogprob(token=1000 + ord(letter), logprob=-0.5) for letter in "abxy")
+    drawn = replace(completion("xy", logprobs=entries), typed="ab")
+    found = answer(prompt="ab", logprobs=0).whole([drawn])["choices"][0]["logprobs"]
+    assert (found["tokens"], found["text_offset"]) == (["x", "y"], [0, 1])
 
 
 def test_the_list_of_models_names_each_alias(scripted):

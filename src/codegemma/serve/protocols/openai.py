@@ -61,6 +61,8 @@ class CompletionRequest:
         prompts: Texts or token ids, one completion set each.
         suffix: Text after the cursor, None for left to right.
         path: The file's path in its repository (our addition).
+        session: Names the editor buffer the prompts come from, whose keys and values are kept apart
+            from those of others (our addition).
         sampling: How to draw.
         is_stream: Whether to answer piece by piece.
         has_usage: Whether a stream ends with the token counts.
@@ -83,6 +85,7 @@ class CompletionRequest:
     has_ids: bool = False
     names_ids: bool = False
     is_raw: bool = False
+    session: str | None = None
 
     @property
     def num_choices(self) -> int:
@@ -134,6 +137,7 @@ def parse_completion(body: Fields) -> CompletionRequest:
         has_ids=body.flag("return_token_ids", default=False),
         names_ids=body.flag("return_tokens_as_token_ids", default=False),
         is_raw=not body.flag("trim", default=True),
+        session=body.string("session"),
     )
 
 
@@ -203,14 +207,15 @@ def _to_prompt(
     prompt: str | tuple[int, ...], request: CompletionRequest, tokenizer: TokenizerProtocol
 ) -> Prompt:
     if not isinstance(prompt, str):
-        return Prompt(tokens=prompt)
+        return Prompt(tokens=prompt, session=request.session)
     is_special = request.parse_special
     if is_special is None:
         is_special = all(sentinel in prompt for sentinel in _INFILL)
     if request.suffix is None and is_special:
-        return Prompt(tokens=encode_special(to_lf(prompt), tokenizer))
+        tokens = encode_special(to_lf(prompt), tokenizer)
+        return Prompt(tokens=tokens, session=request.session)
     suffix = None if request.suffix is None else to_lf(request.suffix)
-    return Prompt(prefix=to_lf(prompt), suffix=suffix, path=request.path)
+    return Prompt(prefix=to_lf(prompt), suffix=suffix, path=request.path, session=request.session)
 
 
 def encode_special(text: str, tokenizer: TokenizerProtocol) -> tuple[int, ...]:
