@@ -33,7 +33,15 @@ from codegemma.model.params import init_params
 from codegemma.text.budget import cut_around_cursor
 from codegemma.text.tokens import FILE_SEPARATOR_ID
 from codegemma.text.trim import trim
-from heldout_lines import Line, draw_lines, find_known, parses, read_records
+from heldout_lines import (
+    Line,
+    draw_lines,
+    find_copied,
+    find_known,
+    parses,
+    read_records,
+    without,
+)
 from ngram_baseline import Baseline
 from results import Row, cpu_name, write_rows
 
@@ -48,19 +56,38 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Held-out lines, whether each also stands in the training text, and the hash of their data."""
+    """Held-out lines and where they are from.
+
+    Args:
+        lines: The lines.
+        is_known: Whether each also stands in the training text.
+        data_hash: Of the held-out part.
+        left_out: Held-out packages that the training text has a copy of: the share of their lines.
+    """
 
     lines: tuple[Line, ...]
     is_known: tuple[bool, ...]
     data_hash: str
+    left_out: dict[str, float]
+
+    @property
+    def note(self) -> str:
+        """What a row says of it."""
+        return "; ".join([f"data {self.data_hash}", *(f"without {name}" for name in self.left_out)])
 
 
 def draw_sample(data: Path, *, num_lines: int) -> Sample:
     """Draw the lines and look for them in the training text."""
-    lines = draw_lines(read_records(ShardReader(data, "heldout")), num_lines=num_lines)
-    known = find_known(read_records(ShardReader(data, "train")), lines)
-    digest = read_manifest(data)["totals"]["heldout"]["sha256"]
-    return Sample(lines=tuple(lines), is_known=tuple(known), data_hash=digest[:12])
+    train = ShardReader(data, "train")
+    heldout = list(read_records(ShardReader(data, "heldout")))
+    copied = find_copied(read_records(train), heldout)
+    lines = draw_lines(without(heldout, copied), num_lines=num_lines)
+    return Sample(
+        lines=tuple(lines),
+        is_known=tuple(find_known(read_records(train), lines)),
+        data_hash=read_manifest(data)["totals"]["heldout"]["sha256"][:12],
+        left_out=copied,
+    )
 
 
 def complete_lines(engine: Engine, lines: Sequence[Line]) -> list[Completion]:
@@ -178,7 +205,7 @@ def measure(
         sample: Lines to measure on.
         nats: Of `middle_nll` by order, where known already.
     """
-    lines, note = sample.lines, f"data {sample.data_hash}"
+    lines, note = sample.lines, sample.note
     nats = nats or {order: middle_nll(engine, lines, order=order) for order in ORDERS}
     drawn = complete_lines(engine, lines)
     tell("n-gram model")
@@ -223,9 +250,9 @@ def _exact_rows(
             [hit for hit, is_known in zip(found, sample.is_known, strict=True) if holds(is_known)]
             for found in (hits, ngram_hits)
         )
-        note = f"greedy; data {sample.data_hash}"
+        note = f"greedy; {sample.note}"
         beside = fraction_row(f"{peer}-exact-match{part}", theirs, note=note)
-        note = f"greedy, {engine.info.mode}; data {sample.data_hash}"
+        note = f"greedy, {engine.info.mode}; {sample.note}"
         rows += [fraction_row(f"exact-match{part}", ours, note=note, peer=beside), beside]
     return rows
 

@@ -19,6 +19,8 @@ from codegemma.data.loader import ShardReader
 from codegemma.data.shards import Record
 
 MAX_LINES_A_FILE = 2
+MAX_SHARED = 0.2
+_LONG_LINE = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +108,39 @@ def draw_lines(records: Iterable[Record], *, num_lines: int, seed: int = 0) -> l
         if len(lines) == num_lines:
             break
     return lines
+
+
+def find_copied(train: Iterable[Record], heldout: Collection[Record]) -> dict[str, float]:
+    """Name the held-out packages that stand in the training text under another name.
+
+    Returns:
+        Of each package of whose distinct lines of more than 20 characters, comments aside, more
+        than a fifth stand in the training text: the share that does.
+    """
+    lines: dict[str, set[str]] = defaultdict(set)
+    for record in heldout:
+        for file in record.files:
+            lines[_package(file.origin)] |= _long_lines(file.text)
+    every = set[str]().union(*lines.values())
+    found = set[str]().union(
+        *(_long_lines(file.text) & every for record in train for file in record.files)
+    )
+    shares = {name: len(own & found) / max(1, len(own)) for name, own in lines.items()}
+    return {name: share for name, share in sorted(shares.items()) if share > MAX_SHARED}
+
+
+def without(records: Iterable[Record], packages: Collection[str]) -> list[Record]:
+    """Leave out the records of some packages."""
+    return [record for record in records if _package(record.files[0].origin) not in packages]
+
+
+def _package(origin: str) -> str:
+    return origin.rpartition(":")[0]
+
+
+def _long_lines(text: str) -> set[str]:
+    lines = map(str.strip, text.split("\n"))
+    return {line for line in lines if len(line) > _LONG_LINE and not line.startswith("#")}
 
 
 def find_known(records: Iterable[Record], lines: Collection[Line]) -> list[bool]:

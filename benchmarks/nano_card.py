@@ -2,7 +2,7 @@
 """The model card of `nano`, from the logs of its training, its data's manifest and its figures.
 
 Reads run folders of `codegemma train`, one for each part of the training in order, and rows of
-`bench_nano.py`; gives text. Every number in it is computed, none is typed.
+`bench_nano.py`; gives text. What was measured or set is taken from them, never typed.
 """
 
 import json
@@ -19,6 +19,7 @@ from codegemma.data.manifest import read_manifest
 from codegemma.errors import ConfigError
 from codegemma.model.config import ModelConfig
 from codegemma.model.manifest import fingerprint
+from codegemma.model.metadata import read_metadata
 from codegemma.model.params import num_params
 from codegemma.train.metrics import read_metrics
 from results import Row
@@ -72,12 +73,16 @@ class Origin:
         step: Steps it had been trained for.
         trained_tokens: Tokens it had been trained on.
         card: Its model card, whose tables of the training the new card goes on with.
+        dtype: Of the products in its training.
+        middle_weight: Of a middle's tokens in its loss.
     """
 
     fingerprint: str
     step: int
     trained_tokens: int
     card: str
+    dtype: str
+    middle_weight: float
 
 
 def read_origin(training: Mapping[str, Any], shipped: Path | None) -> Origin | None:
@@ -98,11 +103,14 @@ def read_origin(training: Mapping[str, Any], shipped: Path | None) -> Origin | N
             f"the training began with the weights {origin['fingerprint'][:12]} of "
             f"{origin['name']}, which are not those in the package; its card cannot be told"
         )
+    recipe = read_metadata(shipped).training["recipe"]
     return Origin(
         fingerprint=origin["fingerprint"],
         step=origin["step"],
         trained_tokens=origin["trained_tokens"],
         card=(shipped / "README.md").read_text(encoding="utf-8"),
+        dtype=recipe["compute"]["dtype"],
+        middle_weight=recipe["input"]["middle_weight"],
     )
 
 
@@ -144,6 +152,7 @@ def render_card(
     rows: Sequence[Row],
     mode: str,
     trained_tokens: int,
+    left_out: Mapping[str, float],
     origin: Origin | None = None,
 ) -> str:
     """Write the card.
@@ -154,6 +163,7 @@ def render_card(
         rows: Of `bench_nano.measure`.
         mode: Order of the completions.
         trained_tokens: Tokens of all parts together.
+        left_out: Of `bench_nano.Sample`.
         origin: What the first of them began with, None for fresh weights.
     """
     manifest = read_manifest(data)
@@ -175,7 +185,7 @@ The embedded model of `codegemma`: the CodeGemma architecture and prompt formats
 million parameters, trained by this project's own pipeline on a CPU. It makes every command run
 without a download. It is a demonstration and a test subject, not a coding assistant: use a
 released CodeGemma model for work.""",
-        _results(rows, mode=mode),
+        _results(rows, mode=mode, left_out=left_out),
         _goals(rows, amount=amount),
         _training(parts, amount=amount, origin=origin),
         _curve(parts, origin=origin),
@@ -193,7 +203,7 @@ languages it never saw: they tell a damaged file from a whole one, not a good mo
     return _wrap("\n\n".join(sections)) + "\n"
 
 
-def _results(rows: Sequence[Row], *, mode: str) -> str:
+def _results(rows: Sequence[Row], *, mode: str, left_out: Mapping[str, float]) -> str:
     by_name = {row.name: row for row in rows}
 
     def cells(label: str, name: str, *beside: str) -> str:
@@ -223,6 +233,12 @@ def _results(rows: Sequence[Row], *, mode: str) -> str:
         cells("middle, PSM, nats per byte", "middle-nll-psm", *likelihoods),
         cells("middle, SPM, nats per byte", "middle-nll-spm", *likelihoods),
     )
+    untrained = (by_name["untrained-middle-nll"].note or "").split(";")[0].replace("psm", "PSM")
+    copies = "".join(
+        f" {name} is held out too but not measured: {share:.0%} of its longer lines stand in the "
+        "training text, in a copy that another package made its own."
+        for name, share in left_out.items()
+    )
     return f"""## Held-out results
 
 Lines of packages that training never saw: neither blank nor a comment, seed 0, uniform over all of
@@ -235,10 +251,10 @@ trailing whitespace. Intervals are at 95 %: Wilson's, and for likelihoods a boot
 {_lines(table)}
 
 All are measured on the same lines by `benchmarks/bench_nano.py`, but that the untrained twin
-completed only the first {by_name["untrained-exact-match"].n} of them. The 6-gram model with backoff
-was counted on the same training text and sees the prefix alone. A likelihood covers the line, its
-end, and the end of the middle. Files that do not parse as they are do not count among those that
-may still parse."""
+completed only the first {by_name["untrained-exact-match"].n} of them, and that its likelihoods are
+in {untrained}. The 6-gram model with backoff was counted on the same training text and sees the
+prefix alone. A likelihood covers the line, its end, and the end of the middle. Files that do not
+parse as they are do not count among those that may still parse.{copies}"""
 
 
 def _goals(rows: Sequence[Row], *, amount: str) -> str:
@@ -265,8 +281,7 @@ def _goals(rows: Sequence[Row], *, amount: str) -> str:
         return text
     return f"""{text}
 
-What is missed is missed, as far as the loss curve tells, for want of training: {amount}. What was
-tried and measured, and what was not, is in
+That is after {amount}. Why the rest is missed, what was tried and measured, and what was not, is in
 [decision 0004](../../../docs/decisions/0004-nano-settings.md)."""
 
 
@@ -284,9 +299,14 @@ package before (`{origin.fingerprint[:12]}`), with fresh moments of the optimise
         f"| {before + part.first + 1:,} to {before + part.last:,} | {part.steps[-1]['tokens']:,} | "
         f"{part.config['recipe']['schedule']['peak']} | "
         f"{part.config['recipe']['schedule']['warmup_steps']} | "
-        f"{part.decay_steps or 'none'} | {part.config['inputs']['data'][:12]} |"
+        f"{part.decay_steps or 'none'} | {part.config['inputs']['data'][:12]} | "
+        f"{part.config['recipe']['compute']['dtype']} | "
+        f"{part.config['recipe']['input']['middle_weight']:g} |"
         for part in parts
     )
+    earlier = _earlier_rows(origin, "How it was trained")
+    if origin is not None and earlier and earlier[0].count("|") == 7:  # a card before these columns
+        earlier = [f"{row} {origin.dtype} | {origin.middle_weight:g} |" for row in earlier]
     cuts = ", ".join(f"{kind} {share:.0%}" for kind, share in data["split_kinds"].items())
     return f"""## How it was trained
 
@@ -296,20 +316,19 @@ package before (`{origin.fingerprint[:12]}`), with fresh moments of the optimise
 Stored as bfloat16.
 - {before + parts[-1].last:,} steps, {amount}, on a {parts[-1].config["device"]} of
 {os.cpu_count()} cores{"" if origin else f", in {minutes:.0f} minutes"}.{beginning}
-- Products in {recipe["compute"]["dtype"]}, weights and moments in float32; a token of a middle
-weighs {recipe["input"]["middle_weight"]:g} in the loss, any other 1.
+- Weights and moments in float32; a token of a middle has a weight of its own in the loss, any other 1.
 - {recipe["optimizer"]["kind"].capitalize()} for the matrices, AdamW for the rest; warmup, stable
 phase, decay; seed {recipe["run"]["seed"]}.
 - FIM rate {data["fim_fraction"]:.0%}, {data["psm_fraction"]:.0%} of it PSM and the rest SPM. Cuts:
 {cuts}.
 - Recipe, versions, commit and hashes are in `codegemma.json`.
 
-| steps | tokens a step | peak rate | warmup steps | decay steps | data |
-|---|---|---|---|---|---|
-{_lines([*_earlier_rows(origin, "How it was trained"), *table])}
+| steps | tokens a step | peak rate | warmup steps | decay steps | data | products | weight of middles |
+|---|---|---|---|---|---|---|---|
+{_lines([*earlier, *table])}
 
-The last column is the head of the sha256 of the data's manifest; another head is an earlier
-preparation of the same sources."""
+The column of the data is the head of the sha256 of its manifest; another head is an earlier
+preparation of the same sources."""  # noqa: E501 - one line is one row of the table
 
 
 def _earlier_rows(origin: Origin | None, heading: str) -> list[str]:
@@ -341,8 +360,8 @@ def _curve(parts: Sequence[Part], *, origin: Origin | None) -> str:
     rows = [*_earlier_rows(origin, "Loss curve"), *rows[:-1][::every], *rows[-1:]]
     return f"""## Loss curve
 
-Nats. Training: the mean of the last {_LOSS_LINES} lines of the log, each token with its weight.
-Held out: a fixed draw from the held-out packages, cut as in training; another draw for each
+Nats. Training: the mean of the last {_LOSS_LINES} lines of the log, each token with its
+weight of those steps. Held out: a fixed draw from the held-out packages, cut as in training; another draw for each
 preparation of the data.
 
 | step | million tokens | training, a token | held out, a token | a byte | middle PSM, a byte | middle SPM, a byte |

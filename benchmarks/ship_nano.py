@@ -49,7 +49,7 @@ from results import Row, cpu_name, write_rows
 
 PACKAGE = Path(__file__).parents[1] / "src" / "codegemma" / "nano"
 MAX_BYTES = 32_000_000
-_LICENSE = Path(__file__).parents[1] / "LICENSE"
+_LICENSE, _NOTICE = (Path(__file__).parents[1] / name for name in ("LICENSE", "NOTICE"))
 _MAX_SHARD_BYTES = 15_000_000
 _COMPARED_LINES = 250
 
@@ -94,7 +94,7 @@ def build(
             licence="Apache-2.0",
             training=dict(source.metadata.training) | {"earlier": _earlier(parts)},
         ),
-        licence_files=[_LICENSE],
+        licence_files=[_LICENSE, _NOTICE],
         dtype="bfloat16",
         max_shard_bytes=_MAX_SHARD_BYTES,
     )
@@ -114,6 +114,7 @@ def build(
         data=data,
         rows=rows,
         mode=mode,
+        left_out=sample.left_out,
         trained_tokens=source.metadata.training["trained_tokens"],
         origin=origin,
     )

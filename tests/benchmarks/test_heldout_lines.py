@@ -2,7 +2,7 @@
 from collections import Counter
 
 from codegemma.data.shards import Record, RecordFile
-from heldout_lines import Line, draw_lines, find_known, parses, read_files
+from heldout_lines import Line, draw_lines, find_copied, find_known, parses, read_files, without
 
 
 def record(*windows: tuple[str, str, str]) -> Record:
@@ -50,6 +50,22 @@ def test_a_line_is_known_when_it_stands_in_the_records_at_any_indentation() -> N
     records = [record(("a.py", "r:1", "if x:\n        return  1\n"))]
 
     assert find_known(records, [line("  return  1\n"), line("return 1\n")]) == [True, False]
+
+
+def test_a_package_whose_lines_are_in_the_training_text_is_left_out() -> None:
+    own = [f"    value_{number} = compute_the_value({number})\n" for number in range(10)]
+    short = "import os\n" * 90
+    held = [
+        record(("core.py", "click@8:1", "".join(own[:5]) + short)),
+        record(("more.py", "click@8:91", "".join(own[5:]))),
+        record(("rest.py", "rich@1:1", own[9].replace("value", "other") + own[0])),
+    ]
+    train = [record(("_click/core.py", "typer@1:1", "".join(own[:3]) + short))]
+
+    assert find_copied(train, held[:2]) == {"click@8": 0.3}
+    assert find_copied(train, held) == {"click@8": 0.3, "rich@1": 0.5}
+    assert find_copied([record(("a.py", "typer@1:1", own[0] + own[1] + short))], held[:2]) == {}
+    assert without(held, {"click@8"}) == held[2:]
 
 
 def test_first_lines_are_compared_without_trailing_blanks() -> None:

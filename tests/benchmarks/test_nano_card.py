@@ -20,6 +20,8 @@ NAMES = {
     "file-parses": 0.849,
     "file-parses-trimmed": 0.86,
 }
+NOTE = "psm, prompts cut to 128 tokens; data 0"
+LEFT_OUT = {"click 8.5.1": 0.364}
 LIKELIHOODS = ("middle-nll-psm", "middle-nll-spm", "6-gram-middle-nll", "untrained-middle-nll")
 
 
@@ -29,7 +31,7 @@ def rows() -> list[Row]:
         for name, value in NAMES.items()
     ]
     return fractions + [
-        Row(name=name, value=1.25, unit="nats/byte", n=1000, low=1.0, high=1.5)
+        Row(name=name, value=1.25, unit="nats/byte", n=1000, low=1.0, high=1.5, note=NOTE)
         for name in LIKELIHOODS
     ]
 
@@ -75,7 +77,9 @@ def test_the_card_says_what_was_reached_and_what_was_missed(
     write_run(tmp_path / "a", first=0, last=80)
     parts = read_parts([tmp_path / "a"], last_step=80)
 
-    card = render_card(parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000)
+    card = render_card(
+        parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000, left_out=LEFT_OUT
+    )
 
     assert card.startswith("---\nlicense: apache-2.0\n")
     for line in (
@@ -87,34 +91,54 @@ def test_the_card_says_what_was_reached_and_what_was_missed(
         "| exact lines over the 6-gram model's | 2.0 times | 2.6 times | reached |",
         "| ends by itself | 95.0% | 95.1% | reached |",
         "| file still parses, as drawn | 85.0% | 84.9% | missed |",
-        "| 1 to 80 | 4,096 | 0.002 | 10 | 20 | 000000000000 |",
+        "| 1 to 80 | 4,096 | 0.002 | 10 | 20 | 000000000000 | bfloat16 | 2 |",
         "| 80 | 0.32 | 4.550 | 3.000 | 1.000 | 1.500 | 1.250 |",
     ):
         assert line in card.splitlines()
     text = " ".join(card.split())
     assert "- 80 steps, 0.32 million tokens," in text
     assert "in 3 minutes." in text
-    assert "a token of a middle weighs 2 in the loss" in text
+    assert "its likelihoods are in PSM, prompts cut to 128 tokens." in text
+    assert "click 8.5.1 is held out too but not measured: 36% of its longer lines" in text
     assert "wsgiref." in text
     assert max(len(line) for line in card.splitlines() if "|" not in line) <= 100
 
 
+@pytest.mark.parametrize("is_old", [False, True])
 def test_the_card_of_a_training_that_went_on_holds_the_whole_of_it(
-    data: Path, write_run: Callable[..., None], tmp_path: Path
+    data: Path, write_run: Callable[..., None], tmp_path: Path, is_old: bool
 ) -> None:
     write_run(tmp_path / "a", first=0, last=80)
     parts = read_parts([tmp_path / "a"], last_step=80)
-    first = render_card(parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000)
-    origin = Origin(fingerprint="ab" * 32, step=80, trained_tokens=320_000, card=first)
+    first = render_card(
+        parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000, left_out={}
+    )
+    if is_old:
+        first = first.replace(" bfloat16 | 2 |", "")
+    origin = Origin(
+        fingerprint="ab" * 32,
+        step=80,
+        trained_tokens=320_000,
+        card=first,
+        dtype="float32",
+        middle_weight=1.0,
+    )
 
     card = render_card(
-        parts, data=data, rows=rows(), mode="spm", trained_tokens=320_000, origin=origin
+        parts,
+        data=data,
+        rows=rows(),
+        mode="spm",
+        trained_tokens=320_000,
+        left_out={},
+        origin=origin,
     )
 
     lines = card.splitlines()
     for line in (
-        "| 1 to 80 | 4,096 | 0.002 | 10 | 20 | 000000000000 |",
-        "| 81 to 160 | 4,096 | 0.002 | 10 | 20 | 000000000000 |",
+        "| 1 to 80 | 4,096 | 0.002 | 10 | 20 | 000000000000 | "
+        + ("float32 | 1 |" if is_old else "bfloat16 | 2 |"),
+        "| 81 to 160 | 4,096 | 0.002 | 10 | 20 | 000000000000 | bfloat16 | 2 |",
         "| 80 | 0.32 | 4.550 | 3.000 | 1.000 | 1.500 | 1.250 |",
         "| 160 | 0.64 | 4.550 | 3.000 | 1.000 | 1.500 | 1.250 |",
     ):
