@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,25 @@ def test_mistakes_are_one_line_and_leave_no_data_set(run, source, tmp_path, word
     assert ran.err.count("\n") == 1
     assert message in ran.err
     assert not (tmp_path / "o" / "manifest.json").exists()
+
+
+WITHOUT_DATATROVE = """
+import sys
+sys.modules["datatrove"] = None
+from codegemma.cli import main
+sys.exit(main.main())
+"""
+
+
+def test_a_missing_extra_is_named_with_its_install_line(tmp_path) -> None:
+    # In a process of its own: modules imported anew would be others than those of other tests.
+    command = [sys.executable, "-c", WITHOUT_DATATROVE, "prepare", "mine", "--out", "o"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "codegemma: preparing data needs the package datatrove: pip install 'codegemma[data]'\n"
+    )
 
 
 def test_the_environment_names_the_benchmarks(run, source, tmp_path, monkeypatch) -> None:

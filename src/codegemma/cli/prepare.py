@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codegemma.errors import PrerequisiteError
+
 if TYPE_CHECKING:
     from codegemma.data.pipeline import Settings
     from codegemma.data.recipes import DataRecipe
@@ -84,7 +86,13 @@ def prepare(
     Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json, OUT/report.json and the same as a
     page, OUT/report.html; with --materialize OUT/segments, too.
     """
-    from codegemma.data import engine, pipeline
+    try:
+        from codegemma.data import engine, pipeline
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise PrerequisiteError(
+            f"preparing data needs the package {package}: pip install 'codegemma[data]'"
+        ) from error
     from codegemma.model.folder import cache_folder
 
     settings = pipeline.Settings(

@@ -38,7 +38,7 @@ from codegemma.train.metrics import MetricsLog, Speed, best_order, read_metrics
 from codegemma.train.optimizer import learning_rate, make_optimizer
 from codegemma.train.recipes import TrainRecipe
 from codegemma.train.state import Progress, list_steps, restore_newest, restore_step, save_step
-from codegemma.train.step import TrainState, init_state, make_scorer, make_step
+from codegemma.train.step import init_state, make_scorer, make_step
 
 TOKENIZER_NAME: Final = "tokenizer.model"
 
