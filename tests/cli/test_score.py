@@ -74,6 +74,34 @@ def test_samples_are_scored_and_the_scores_kept_beside_them(run, data, one_sandb
     assert "pass@1" in run("score", str(path), "--task", "humaneval").out
 
 
+def test_a_report_takes_what_was_scored_and_compares_it_with_another(
+    run, data, one_sandbox, tmp_path
+):
+    right = tmp_path / "right.jsonl"
+    right.write_text(json.dumps({"task_id": "0", "completion": "    return 0\n"}) + "\n")
+    wrong = _samples(tmp_path, {"completion": "    return 1\n"})
+    for path in (wrong, right):
+        shown = run("score", str(path), "--task", "humaneval", "--json")
+        path.with_suffix(".json").write_text(shown.out)
+
+    files = [str(path.with_suffix(".json")) for path in (wrong, right)]
+    found = json.loads(run("report", *files, "--json").out)
+    card = run("report", *files).out
+
+    assert [(one["label"], one["model"]) for one in found["runs"]] == [
+        ("mine.json", "mine.json"),
+        ("right.json", "right.json"),
+    ]
+    pairs = {one["metric"]: one["comparison"]["difference"] for one in found["comparisons"]}
+    assert pairs["pass@1"] == 1.0
+    assert set(pairs) == {"pass@1", "pass@1:stop", "pass@1:stop+bigcode", "pass@1:dedent-block"}
+    assert "made elsewhere: mine.jsonl" in card
+    page = tmp_path / "page.html"
+    assert run("report", files[0], "--html", str(page)).status == 0
+    (tmp_path / "other.json").write_text("{}")
+    assert "what score --json printed" in run("report", str(tmp_path / "other.json")).err
+
+
 def test_scores_go_where_they_are_told(run, data, one_sandbox, tmp_path):
     path = _samples(tmp_path, {"completion": "    return 0\n"})
     out = tmp_path / "elsewhere" / "s.jsonl"

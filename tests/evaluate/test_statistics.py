@@ -281,3 +281,23 @@ def test_interval_holds_the_true_value_about_as_often_as_it_says(monkeypatch):
         num_held += found.low <= 1 / 3 <= found.high
 
     assert 88 <= num_held <= 99
+
+
+def test_ratios_are_paired_and_clustered():
+    # Ten functions of two items each, the second run twice as slow in all of them.
+    first = [0.1 + 0.01 * n for n in range(20)]
+    clusters = [n // 2 for n in range(20)]
+
+    slower = statistics.compare_ratios(first, [2 * one for one in first], clusters)
+    same = statistics.compare_ratios(first, first, clusters)
+    noisy = statistics.compare_ratios([1.0] * 4, [2.0, 0.5, 2.0, 0.5], range(4))
+
+    assert slower.ratio == pytest.approx(2.0)
+    assert (slower.low, slower.high) == (pytest.approx(2.0), pytest.approx(2.0))
+    assert (slower.n, slower.n_eff, slower.p_value) == (20, 10.0, pytest.approx(2 / 1024))
+    assert slower.is_shown
+    assert (same.ratio, same.p_value, same.is_shown) == (1.0, 1.0, False)
+    assert noisy.ratio == pytest.approx(1.0)
+    assert noisy.low < 1 < noisy.high
+    with pytest.raises(InputError, match="above 0"):
+        statistics.compare_ratios([0.0], [1.0], [0])

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of codegemma evaluate --out."),
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of codegemma evaluate --out, or files of codegemma score --json.",
+        ),
     ],
     html: Annotated[
         Path | None, typer.Option(help="Write a page there instead: plots, and every item.")
@@ -93,6 +96,8 @@ def _write_page(path: Path, made: "Report") -> None:
 def _as_json(made: "Report") -> dict[str, Any]:
     from dataclasses import asdict
 
+    from codegemma.evaluate.report.latency import compare_paces
+
     return {
         "runs": [
             {
@@ -104,6 +109,7 @@ def _as_json(made: "Report") -> dict[str, Any]:
         ],
         "comparisons": [asdict(pair) | {"verdict": pair.verdict} for pair in made.pairs],
         "timings": [asdict(timing) for timing in made.timings],
+        "latency": [asdict(pace) for pace in compare_paces(made.runs)],
     }
 
 

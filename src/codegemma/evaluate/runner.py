@@ -16,6 +16,7 @@ from codegemma.completion import Completer
 from codegemma.errors import ConfigError
 from codegemma.evaluate.drawing import DrawSettings, draw_samples
 from codegemma.evaluate.folder import RunFolder, Shard, write_json
+from codegemma.evaluate.problems import write_problems
 from codegemma.evaluate.provenance import program_versions, session, shared_settings
 from codegemma.evaluate.scoring import (
     GROUP,
@@ -98,6 +99,8 @@ def run_task(
     folder = RunFolder(out, task.name, shard=settings.shard)
     folder.merge(merge)
     folder.check(shared_settings(task, data, settings.draw, info=None))
+    if not task.files and not task.reads_prepared:
+        write_problems(folder.path, problems)  # they are nowhere else
     total = len(problems) * settings.draw.n
     with ExitStack() as stack:
         samples_file = stack.enter_context(LineFile(folder.file("samples")))

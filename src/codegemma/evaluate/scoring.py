@@ -141,8 +141,9 @@ def score_samples(
     """
     if not file.is_file():
         raise InputError(f"there is no file {file}")
-    problems = list(task.problems(data_folder(task, None)))
-    samples = _with_ids(read_samples(file), problems, task, file)
+    data = data_folder(task, None)
+    problems = list(task.problems(data))
+    samples = task_samples(task, problems, file)
     for sample in samples:
         variants_of(task, sample)  # refuses before anything runs
     check_sandbox(task, sandbox)
@@ -152,7 +153,21 @@ def score_samples(
         scorer = Scorer(task, problems, sandbox=sandbox, scores=known, lines=lines)
         scorer.score(samples, listener=listener)
     result = summarize(task, problems, samples, scorer.scores_of(samples))
-    return result | {"file": str(file), "scoring": program_versions(task)}
+    kept = None if scores_file is None else str(scores_file.absolute())
+    result |= {"file": str(file.absolute()), "scores_file": kept}
+    hashes = {each.name: each.sha256(data) for each in task.files}
+    settings = {"task": task.name, "data": hashes}
+    return result | {"settings": settings, "scoring": program_versions(task)}
+
+
+def task_samples(task: Task, problems: Sequence[Problem], file: Path) -> list[Sample]:
+    """Read a file of samples, their task ids spelt as the benchmark does.
+
+    Raises:
+        DataError: A line is damaged.
+        InputError: It holds no samples, or such of problems that the task has not.
+    """
+    return _with_ids(read_samples(file), problems, task, file)
 
 
 def data_folder(task: Task, prepared: Path | None) -> Path:

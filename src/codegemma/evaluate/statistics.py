@@ -210,6 +210,55 @@ def compare(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """What two runs' measures of the same items say of their ratio.
+
+    Args:
+        ratio: Geometric mean of the second run's measures over the first's.
+        low: Lower end of its interval at `CONFIDENCE`, by resampling clusters.
+        high: Upper end.
+        p_value: That log ratios as one-sided as these come by chance, by flipping clusters' signs.
+        n: Number of items.
+        n_eff: Number of independent items that they are worth.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    n_eff: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether both the interval and the test say that the ratio is not 1."""
+        return not self.low <= 1.0 <= self.high and self.p_value < 1 - CONFIDENCE
+
+
+def compare_ratios(
+    first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable], *, seed: int = 0
+) -> Ratio:
+    """Compare measures above 0, such as seconds, of the same items.
+
+    Raises:
+        InputError: There are no items, the lengths differ, or a measure is not above 0.
+    """
+    before, after = _checked(first, clusters), _checked(second, clusters)
+    if min(before.min(), after.min()) <= 0:
+        raise InputError("a ratio is of measures above 0")
+    changes = np.log(after) - np.log(before)
+    low, high = _percentiles(_resampled_means(changes, clusters, seed=seed))
+    return Ratio(
+        ratio=math.exp(float(changes.mean())),
+        low=math.exp(low),
+        high=math.exp(high),
+        p_value=flip_test(np.bincount(_numbered(clusters), changes), seed=seed),
+        n=len(changes),
+        n_eff=effective_n(clusters),
+    )
+
+
 def newcombe(before: np.ndarray, after: np.ndarray, n: float) -> tuple[float, float]:
     """Give an interval of the difference of two fractions measured on the same items.
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from codegemma.completion import Prompt
+from codegemma.evaluate.problems import write_problems
 from codegemma.evaluate.report.card import ModelFacts, Report
 from codegemma.evaluate.report.compare import compare_runs
 from codegemma.evaluate.report.runs import read_runs
 from codegemma.evaluate.report.seconds import read_timings
 from codegemma.evaluate.store import write_sample, write_score
-from codegemma.evaluate.task import Sample, Score
+from codegemma.evaluate.task import Problem, Sample, Score
 
 MODEL = {
     "context_length": 1024,
@@ -135,6 +137,53 @@ def write_run(tmp_path: Path, twelve: dict[str, str]) -> WriteRun:
             text = "".join(lines).encode("utf-8", errors="surrogatepass")
             (folder / f"{kind}.jsonl").write_bytes(text)
         return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def write_repository_run(write_run: WriteRun) -> WriteRun:
+    """Write a run of a repository: two functions, a line of each with and without context.
+
+    The verdicts are of (f, alone), (f, with), (g, alone), (g, with), the seconds too.
+    """
+
+    def write(name: str, verdicts: Sequence[float], seconds: Sequence[float]) -> Path:
+        ids = [f"{f}/line/{context}" for f in "fg" for context in ("alone", "with context")]
+        parts = ["line, alone", "line, with context"]
+        figures = {"low": 0.0, "high": 1.0, "n": 4, "n_eff": 2.0}
+        metric = {
+            "pass@1": figures | {"value": sum(verdicts) / 4, "variant": "stop"},
+            "edit-similarity": figures | {"value": 0.5, "variant": "edit-similarity"},
+        }
+        path = write_run(
+            name,
+            verdicts,
+            task="repo:shop",
+            metric=metric,
+            data={},
+            group=dict.fromkeys(parts, metric),
+        )
+        folder = path / "repo.shop"
+        problems = [
+            Problem(
+                task_id=one,
+                prompt=Prompt(prefix="<b>", suffix=""),
+                cluster=one[0],
+                group=parts["with" in one],
+            )
+            for one in ids
+        ]
+        write_problems(folder, problems)
+        for kind in ("samples", "scores"):
+            file = folder / f"{kind}.jsonl"
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            for line, one, wall_s in zip(lines, ids, seconds, strict=True):
+                line |= {"task_id": one, "wall_s": wall_s}
+            if kind == "scores":
+                lines += [line | {"variant": "edit-similarity", "value": 0.5} for line in lines]
+            file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
 
     return write
 

@@ -136,3 +136,47 @@ def test_items_cut_from_one_problem_are_no_more_than_it(write_run, few_problems)
     assert (pair.comparison.n, pair.comparison.n_eff) == (12, 3.0)
     assert pair.comparison.p_value == pytest.approx(2 / 8)
     assert pair.verdict == "no difference shown"
+
+
+def test_runs_of_a_repository_are_compared_by_every_metric_and_part(write_repository_run):
+    one = write_repository_run("one", [0.0, 0.0, 0.0, 1.0], [0.1] * 4)
+    two = write_repository_run("two", [0.0, 1.0, 0.0, 1.0], [0.1] * 4)
+
+    pairs = pairs_of(one, two)
+
+    names = [(pair.part, pair.metric, pair.comparison.difference) for pair in pairs]
+    assert names == [
+        ("", "pass@1", 0.25),
+        ("", "edit-similarity", 0.0),
+        ("line, alone", "pass@1", 0.0),
+        ("line, alone", "edit-similarity", 0.0),
+        ("line, with context", "pass@1", 0.5),
+        ("line, with context", "edit-similarity", 0.0),
+    ]
+    assert [pair.is_headline for pair in pairs] == [True, *[False] * 5]
+    assert (pairs[0].comparison.n, pairs[0].comparison.n_eff) == (4, 2.0)
+    assert (pairs[4].comparison.n, pairs[4].comparison.n_eff) == (2, 2.0)
+    assert {pair.verdict for pair in pairs} == {"no difference shown"}
+
+
+def test_the_headlines_are_adjusted_among_themselves(write_repository_run):
+    paths = [
+        write_repository_run(name, [verdict] * 4, [0.1] * 4)
+        for name, verdict in (("one", 0.0), ("two", 1.0), ("three", 1.0))
+    ]
+
+    pairs = pairs_of(*paths)
+
+    # Two functions: signs fall alike in half of the cases. Two headlines, ten other comparisons.
+    assert [p.adjusted_p for p in pairs if p.is_headline] == pytest.approx([1.0, 1.0])
+    assert [p.comparison.p_value for p in pairs if p.is_headline] == pytest.approx([0.5, 0.5])
+
+
+def test_what_is_scored_alike_is_compared_whatever_it_is_called(write_run):
+    figures = {"value": 1.0, "low": 0.5, "high": 1.0, "n": 4, "n_eff": 4.0}
+    metric = {"pass@1": figures | {"variant": "raw"}, "pass@1:stop": figures | {"variant": "stop"}}
+    ours, other = write_run("ours", [0.0] * 4), write_run("other", [1.0] * 4, metric=metric)
+
+    (pair,) = pairs_of(ours, other)
+
+    assert (pair.metric, pair.comparison.difference) == ("pass@1", 1.0)

@@ -8,6 +8,9 @@ import pytest
 
 from codegemma.errors import ConfigError
 from codegemma.evaluate.registry import find_tasks
+from codegemma.evaluate.report.compare import compare_runs
+from codegemma.evaluate.report.latency import compare_paces
+from codegemma.evaluate.report.runs import read_runs
 from codegemma.evaluate.repository import Command, Repository
 from codegemma.evaluate.runner import run_task
 from codegemma.evaluate.task import Problem, Task
@@ -107,6 +110,13 @@ def test_right_completions_pass_and_empty_ones_fail(
         )
         assert (tmp_path / f"run{value}" / "repo.shop" / "scores.jsonl").read_bytes() == before
     assert json.loads((tmp_path / "repo.shop" / "survey.json").read_text())["functions"]
+    # Both models stand side by side in a report, which has no repository to look into.
+    runs = read_runs([tmp_path / "run0.0", tmp_path / "run1.0"])
+    pairs = {(pair.part, pair.metric): pair for pair in compare_runs(runs)}
+    assert len(pairs) == 3 * 7
+    assert pairs["body, alone", "pass@1"].comparison.difference == 1.0
+    assert pairs["", "exact-match"].comparison.n_eff == 1.0
+    assert [pace.part for pace in compare_paces(runs)] == list(result["group"])
 
 
 def test_a_completion_of_a_line_is_cut_to_the_line_and_others_are_not(task: Task) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from codegemma.evaluate.report.compare import Pair
 from codegemma.evaluate.report.document import Block, Bullets, Paragraph, Section, Table
+from codegemma.evaluate.report.latency import latency
 from codegemma.evaluate.report.measured import beside_published, comparison, results
 from codegemma.evaluate.report.runs import Run
 from codegemma.evaluate.report.seconds import Timing, seconds
@@ -107,8 +108,7 @@ def sections(report: Report) -> list[Section]:
     if report.pairs:
         evaluation.append(comparison(report.pairs))
     timed = seconds(report.runs, report.timings)
-    if timed is not None:
-        evaluation.append(timed)
+    evaluation += [section for section in (timed, latency(report.runs)) if section is not None]
     evaluation.append(_conditions(report.runs))
     return [
         Section(title="Model information", blocks=_information(report)),
@@ -125,7 +125,9 @@ def _information(report: Report) -> list[Block]:
     about = [
         facts.summary,
         f"{facts.num_params / 1e6:,.1f} million weights" if facts.num_params else "",
-        f"{run.model_settings.get('context_length')} tokens of context",
+        f"{run.model_settings['context_length']} tokens of context"
+        if "context_length" in run.model_settings
+        else "",
     ]
     rows = [
         (
@@ -187,13 +189,16 @@ def _conditions(runs: Sequence[Run]) -> Section:
         for name, task in run.tasks.items():
             sampling = task.sampling
             drawn = (
-                f"temperature {sampling.get('temperature')}, at most {sampling.get('max_tokens')}"
+                f"temperature {sampling.get('temperature')}, at most {sampling.get('max_tokens')} "
+                f"tokens, order {sampling.get('mode')}, batch {task.batch}"
             )
+            if task.scored_file is not None:
+                drawn = f"made elsewhere: {task.scored_file.name}"
             last: Mapping[str, Any] = task.sessions[-1] if task.sessions else {}
             rows.append(
                 (
                     f"{run.label}, {name}",
-                    f"{drawn} tokens, order {sampling.get('mode')}, batch {task.batch}",
+                    drawn,
                     ", ".join(f"{k} {v[:12]}" for k, v in task.data.items()),
                     ", ".join(f"{k} {v}" for k, v in task.scoring.items()),
                     f"{last.get('started', '?')}, commit {str(last.get('commit'))[:10]}",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs as a report takes them: what `codegemma evaluate` left in a folder, whatever its tasks are.
 
+Also takes the result of `codegemma score --json`, kept in a file, for samples made elsewhere.
+
 Figures come from the results as they were printed. Items, with their prompts and clusters, come
 from samples, scores and the benchmark's data; where the data is not on this machine, or is other
 data than the run read, the figures stay and what needs the items says what it lacks.
@@ -17,8 +19,11 @@ from typing import Any, Final, cast
 from codegemma.errors import CodegemmaError, ConfigError, DataError, InputError
 from codegemma.evaluate.benchmark import benchmark_folder
 from codegemma.evaluate.folder import RunFolder
+from codegemma.evaluate.problems import read_problems
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.report.text import unit_of
+from codegemma.evaluate.scoring import task_samples
+from codegemma.evaluate.store import ScoreKey, read_scores
 from codegemma.evaluate.summary import problem_values
 from codegemma.evaluate.task import Problem, Sample, Score
 
@@ -50,6 +55,12 @@ class TaskRun:
     def name(self) -> str:
         """The task, as the command line spells it."""
         return str(self.result["task"])
+
+    @property
+    def scored_file(self) -> Path | None:
+        """The samples made elsewhere that were scored; None for a run of our own."""
+        file = self.result.get("file")
+        return Path(file) if isinstance(file, str) else None
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
@@ -97,6 +108,9 @@ class TaskRun:
         Raises:
             CodegemmaError: A file is damaged.
         """
+        if self.scored_file is not None:
+            task = next(task for task in find_tasks(self.name) if task.name == self.name)
+            return task_samples(task, list(self.problems[0].values()), self.scored_file)
         return list(RunFolder(self.out, self.name).samples().values())
 
     @cached_property
@@ -106,8 +120,12 @@ class TaskRun:
         Raises:
             CodegemmaError: A file is damaged.
         """
-        found = RunFolder(self.out, self.name).scores().values()
-        return {(score.task_id, score.index, score.variant): score for score in found}
+        found: Mapping[ScoreKey, Score] = {}
+        if self.scored_file is None:
+            found = RunFolder(self.out, self.name).scores()
+        elif (kept := self.result.get("scores_file")) is not None:
+            found = read_scores(Path(kept))
+        return {(one.task_id, one.index, one.variant): one for one in found.values()}
 
     @cached_property
     def sample_scores(self) -> dict[tuple[str, int], list[Score]]:
@@ -150,6 +168,10 @@ class TaskRun:
     def problems(self) -> tuple[dict[str, Problem], str]:
         """Its problems by name, in the benchmark's order, or none and the reason why."""
         try:
+            own = self.scored_file is None
+            kept = read_problems(RunFolder(self.out, self.name).path) if own else None
+            if kept is not None:
+                return kept, ""
             task = next((task for task in find_tasks(self.name) if task.name == self.name), None)
             if task is None:
                 return {}, f"{self.name} stands for several tasks"
@@ -204,7 +226,7 @@ class Run:
         names = dict.fromkeys(
             str(session["model"]) for task in self.tasks.values() for session in task.sessions
         )
-        return " or ".join(names) or str(self.model_settings.get("name", "unknown"))
+        return " or ".join(names) or str(self.model_settings.get("name", self.label))
 
     @property
     def model_settings(self) -> Mapping[str, Any]:
@@ -213,7 +235,7 @@ class Run:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read run folders, of all tasks or of one.
+    """Read run folders, of all tasks or of one, and results of scored samples.
 
     Raises:
         InputError: A folder holds no result, or two are the same.
@@ -229,6 +251,9 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _read_run(path: Path, *, label: str) -> Run:
+    if path.is_file():
+        task = _read_scored(path)
+        return Run(label=label, path=path, tasks={task.name: task})
     folders = [path] if (path / _RESULT).is_file() else sorted(_folders(path))
     tasks = [_read_task(folder) for folder in folders if (folder / _RESULT).is_file()]
     if not tasks:
@@ -258,18 +283,8 @@ def _folders(path: Path) -> list[Path]:
 
 def _read_task(folder: Path) -> TaskRun:
     path = folder / _RESULT
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        name = str(result["task"])
-        groups = cast("dict[str, Any]", result.get("group") or {})
-        for metrics in (result["metric"], *groups.values()):
-            for metric in metrics.values():
-                if not all(math.isfinite(float(metric[end])) for end in _ENDS):
-                    raise ValueError("a metric is no number")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error}); run codegemma evaluate again"
-        ) from error
+    result = _read_result(path, mend="run codegemma evaluate again")
+    name = str(result["task"])
     run = RunFolder(folder.parent, name)
     if run.path != folder:
         raise DataError(f"{path} is of {name}, whose folder is called {run.path.name}")
@@ -282,6 +297,34 @@ def _read_task(folder: Path) -> TaskRun:
         sessions=[session for record in records for session in record["sessions"]],
         scoring=scoring[-1] if scoring else {},
     )
+
+
+def _read_scored(path: Path) -> TaskRun:
+    mend = "a report takes folders of evaluate --out, and what score --json printed"
+    result = _read_result(path, mend=mend)
+    if not isinstance(result.get("file"), str):
+        raise DataError(f"{path} does not say of which samples it is; {mend}")
+    return TaskRun(
+        out=path.parent,
+        result=result,
+        settings=result.get("settings") or {},
+        sessions=[],
+        scoring=result.get("scoring") or {},
+    )
+
+
+def _read_result(path: Path, *, mend: str) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        str(result["task"])
+        groups = cast("dict[str, Any]", result.get("group") or {})
+        for metrics in (result["metric"], *groups.values()):
+            for metric in metrics.values():
+                if not all(math.isfinite(float(metric[end])) for end in _ENDS):
+                    raise ValueError("a metric is no number")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); {mend}") from error
+    return result
 
 
 def _is_mean(metric: str) -> bool:
