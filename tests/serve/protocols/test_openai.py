@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 
 from codegemma.completion import CompleterInfo, Prompt, Sampling
@@ -11,6 +13,9 @@ from codegemma.serve.protocols.openai import (
     to_prompts,
 )
 from codegemma.serve.schemas import Fields
+from codegemma.text.tokenizer import Tokenizer
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def parse(**body):
@@ -249,3 +254,17 @@ def test_a_session_goes_with_its_prompts(scripted, body):
     request = parse(**{"prompt": "a", "session": "file:a.py#1", **body})
     assert [one.session for one in to_prompts(request, scripted.tokenizer)] == ["file:a.py#1"]
     assert to_prompts(parse(prompt="a"), scripted.tokenizer)[0].session is None
+
+
+def test_a_prompt_that_an_editor_laid_out_is_healed_at_its_cursor():
+    tokenizer = Tokenizer.from_folder(GOLDEN / "tokenizer")
+    text = "<|fim_prefix|>x = ret<|fim_suffix|>\n<|fim_middle|>"
+    whole, healed = (
+        to_prompts(parse(prompt=text, heal=is_on), tokenizer)[0] for is_on in (False, True)
+    )
+    assert whole.typed == ""
+    assert healed.typed.endswith("ret")
+    kept = len(whole.tokens) - len(healed.tokens)
+    assert 1 <= kept <= 4
+    assert healed.tokens[-3:] == whole.tokens[-3:]  # the suffix and what is around it
+    assert tokenizer.decode(healed.tokens) == "x = ret"[: -len(healed.typed)] + "\n"

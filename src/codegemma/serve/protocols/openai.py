@@ -24,7 +24,9 @@ from codegemma.completion import (
 from codegemma.errors import ConfigError
 from codegemma.serve.errors import ApiError
 from codegemma.serve.schemas import Fields
+from codegemma.text.healing import heal
 from codegemma.text.newlines import LineEnd, line_end_of, to_lf
+from codegemma.text.tokenizer import Tokenizer
 from codegemma.text.tokens import (
     BOS,
     BOS_ID,
@@ -212,8 +214,10 @@ def _to_prompt(
     if is_special is None:
         is_special = all(sentinel in prompt for sentinel in _INFILL)
     if request.suffix is None and is_special:
-        tokens = encode_special(to_lf(prompt), tokenizer)
-        return Prompt(tokens=tokens, session=request.session)
+        tokens, typed = encode_special(to_lf(prompt), tokenizer), ""
+        if request.sampling.heal and isinstance(tokenizer, Tokenizer):
+            tokens, typed = heal(tokens, tokenizer=tokenizer)
+        return Prompt(tokens=tokens, typed=typed, session=request.session)
     suffix = None if request.suffix is None else to_lf(request.suffix)
     return Prompt(prefix=to_lf(prompt), suffix=suffix, path=request.path, session=request.session)
 
