@@ -38,8 +38,8 @@ from results import Row, cpu_name, write_rows
 
 MAX_TOKENS = 48
 _CHUNK = 64
-_PREFIX_CHARS = 600
-_SUFFIX_CHARS = 300
+_PREFIX_CHARS = 400
+_SUFFIX_CHARS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,13 +77,14 @@ class Span:
 def place_cursors(
     lines: Sequence[Line], tokenizer: Tokenizer, *, num_cursors: int, is_inside: bool
 ) -> list[Cursor]:
-    """Draw one place a line: inside a token of it, or between two; lines without any are skipped.
+    """Draw places in lines, inside a token or between two: one a line, then a second of some.
 
     Indentation and the line's end are no places.
     """
     rng = np.random.default_rng(0)
     cursors: list[Cursor] = []
-    for line in lines:
+    taken: set[tuple[int, int]] = set()
+    for number, line in [*enumerate(lines), *enumerate(lines)]:
         text = line.middle.rstrip()
         indent = len(text) - len(text.lstrip())
         before = line.prefix[-_PREFIX_CHARS:]
@@ -93,11 +94,12 @@ def place_cursors(
         places = [
             at
             for at in range(indent + 1, len(text))
-            if (len(before) + at in borders) != is_inside and text[:at].isascii()
+            if (len(before) + at in borders) != is_inside and (number, at) not in taken
         ]
-        if not places:
+        if not places or not text.isascii():
             continue
         at = int(rng.choice(places))
+        taken.add((number, at))
         suffix = (line.middle[len(text) :] + line.suffix)[:_SUFFIX_CHARS]
         prompt = replace(line.prompt, prefix=before + text[:at], suffix=suffix)
         cursors.append(Cursor(prompt=prompt, rest=text[at:]))
@@ -256,7 +258,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--cursors", type=int, default=2000)
-    parser.add_argument("--others", type=int, default=500, help="Places of the other kinds.")
+    parser.add_argument("--others", type=int, default=400, help="Places of the other kinds.")
     parser.add_argument("--modes", nargs="+", help="Orders; the model's own if none.")
     parser.add_argument("--name", default="healing", help="Of the results, with date and device.")
     options = parser.parse_args()
