@@ -200,7 +200,8 @@ class Batch:
         num_read, lengths = np.zeros(size, np.int64), np.zeros(size, np.int64)
         num_read[0] = entries[0].num_cached = num_cached
         lengths[: len(entries)] = [len(entry.request.tokens) for entry in entries]
-        self._pace = Pace(1)
+        if any(entry.is_watched for entry in entries):
+            self._pace = Pace(1)  # their first words are wanted soon
         return Group(entries=entries, cache=cache, num_read=num_read, lengths=lengths)
 
     def _begin(self, entries: Sequence[Entry]) -> tuple[KVCache, int]:
