@@ -7,7 +7,7 @@ turns; times are this process's processor time, which neighbours disturb less th
 The same for the log probabilities that are computed only where someone asks.
 
 Example:
-    python benchmarks/bench_cache.py --layers 6 --context 500 2000
+    python benchmarks/bench_cache.py --layers 3 --context 500 2000
 """
 
 import argparse
@@ -97,7 +97,7 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--context", type=int, nargs="+", default=[500, 2000])
     options = parser.parse_args()
     model = Model(num_layers=options.layers, vocab_size=8192, num_slots=4096)
