@@ -33,6 +33,7 @@ HELP_LIMIT_S = 0.3
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base"}
 # Tests of more than one file: of the whole tree, or of what a package does as one.
 TESTS_WITHOUT_MIRROR = {
+    "tests/data/test_faults.py",
     "tests/model/test_nano.py",
     "tests/model/test_parity.py",
     "tests/sandbox/test_attacks.py",
