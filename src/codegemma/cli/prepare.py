@@ -24,6 +24,10 @@ Sources = Annotated[
         "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet)."
     ),
 ]
+Decontaminate = Annotated[
+    list[Path] | None,
+    typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
+]
 Materialize = Annotated[
     int,
     typer.Option(
@@ -59,10 +63,7 @@ def prepare(
         float | None,
         typer.Option(help="Share kept apart for testing; default the recipe's list, or 0.01."),
     ] = None,
-    decontaminate: Annotated[
-        list[Path] | None,
-        typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
-    ] = None,
+    decontaminate: Decontaminate = None,
     remove: Annotated[
         list[Path] | None,
         typer.Option(help="List of repositories and files whose owners asked to be left out."),
