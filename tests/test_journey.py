@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way, on a CPU: files -> prepare -> train -> serve -> a completion.
+"""The whole way, on a CPU: files -> prepare -> train -> evaluate -> serve -> a completion.
 
 Every step is the command a user types; what one writes is what the next one reads.
 """
@@ -118,6 +118,14 @@ def test_files_become_a_served_completion(tmp_path: Path, environment: dict[str,
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [line["loss"] for line in map(json.loads, lines) if line["kind"] == "step"]
     assert losses[-1] < 0.6 * losses[0]
+
+    results = tmp_path / "results"
+    evaluate = ["evaluate", "memorization:heldout", "--model", run, "--data", data]
+    evaluate += ["--out", results, "--limit", "2", "--json"]
+    ran = subprocess.run([*COMMAND, *evaluate], env=environment, check=True, stdout=subprocess.PIPE)
+    found = json.loads(ran.stdout)
+    assert (found["num_samples"], found["num_missing"]) == (2, 0)
+    assert found["metric"]["exact"]["n"] == 2
 
     body = {"prompt": "def count_fig_9(basket, limit=9):\n    ", "suffix": "\n", "max_tokens": 8}
     with serving(run, environment) as address:

@@ -184,6 +184,7 @@ class Completion:
         timings: Where the time went.
         rule: Name of the trim rule that shortened the text, None if none did.
         typed: The prompt's text that was drawn again in front of `text`.
+        typed_tokens: How many of the tokens hold nothing else; they do not count for `max_tokens`.
     """
 
     text: str
@@ -196,6 +197,7 @@ class Completion:
     timings: Timings = field(default_factory=Timings)
     rule: str | None = None
     typed: str = ""
+    typed_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -137,6 +137,7 @@ class Row:
             prompt_tokens=len(self.asked.tokens),
             cut=self.asked.cut,
             typed=self.asked.typed.decode(),
+            typed_tokens=self.text.num_typed,
             cached_tokens=cached_tokens,
             timings=timings,
         )

@@ -86,7 +86,8 @@ class RowText:
         self._stops = StopStrings(stops)
         self._max_tokens = max_tokens
         self._max_drawn = max_tokens + len(typed) if max_drawn is None else max_drawn
-        self._num_within = 0
+        self.num_typed = 0
+        """Tokens that hold nothing but typed bytes."""
         self.rest = typed
         """What of the typed bytes is still to be drawn."""
         self._pieces: list[str] = []
@@ -101,7 +102,7 @@ class RowText:
     @property
     def num_left(self) -> int:
         """Most tokens that are still to come."""
-        num_counted = len(self.tokens) - self._num_within
+        num_counted = len(self.tokens) - self.num_typed
         return min(self._max_tokens - num_counted, self._max_drawn - len(self.tokens))
 
     def push(self, token: int) -> str:
@@ -126,11 +127,11 @@ class RowText:
         if not self.rest:
             return 0
         data = self._tokenizer.token_bytes(token)
-        num_typed = min(len(data), len(self.rest))
-        assert data[:num_typed] == self.rest[:num_typed], "a token that was not allowed"
-        self.rest = self.rest[num_typed:]
-        self._num_within += num_typed == len(data)
-        return num_typed
+        skipped = min(len(data), len(self.rest))
+        assert data[:skipped] == self.rest[:skipped], "a token that was not allowed"
+        self.rest = self.rest[skipped:]
+        self.num_typed += skipped == len(data)
+        return skipped
 
     def _end(self, reason: FinishReason) -> str:
         """A bare end of a character comes out as the decoder's replacement mark."""

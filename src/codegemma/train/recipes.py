@@ -92,8 +92,8 @@ def nano() -> TrainRecipe:
         name="nano",
         model=models.nano(),
         data=data_recipes.nano(),
-        input=InputConfig(row_tokens=1024, rows=4),
-        schedule=ScheduleConfig(peak=2e-3, warmup_steps=100, num_steps=100_000),
+        input=InputConfig(row_tokens=1024, rows=4, middle_weight=6.0),
+        schedule=ScheduleConfig(peak=2e-3, warmup_steps=50, num_steps=100_000),
         run=RunConfig(heldout_every=200, checkpoint_every=100),
     )
 

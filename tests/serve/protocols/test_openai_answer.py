@@ -119,9 +119,12 @@ def test_log_probabilities_cover_the_text_and_not_the_token_that_ended_it(answer
 
 def test_log_probabilities_leave_out_what_was_typed_and_drawn_again(answer):
     entries = tuple(TokenLogprob(token=1000 + ord(letter), logprob=-0.5) for letter in "abxy")
-    drawn = replace(completion("xy", logprobs=entries), typed="ab")
-    found = answer(prompt="ab", logprobs=0).whole([drawn])["choices"][0]["logprobs"]
+    tokens = tuple(entry.token for entry in entries)
+    drawn = replace(completion("xy", logprobs=entries), tokens=tokens, typed="ab", typed_tokens=2)
+    whole = answer(prompt="ab", logprobs=0).whole([drawn])
+    found = whole["choices"][0]["logprobs"]
     assert (found["tokens"], found["text_offset"]) == (["x", "y"], [0, 1])
+    assert (whole["usage"]["completion_tokens"], whole["timings"]["predicted_n"]) == (2, 4)
 
 
 def test_the_list_of_models_names_each_alias(scripted):

@@ -82,18 +82,20 @@ class Answer:
     def _counts(self, completions: Sequence[Completion]) -> dict[str, object]:
         """Render token counts and, in llama.cpp's words, where the time went.
 
-        A prompt counts once, however many completions it has.
+        A prompt counts once, however many completions it has. Tokens of its end that were drawn
+        again do not count as the completion's, but took their part of the time.
         """
         prompts = completions[:: self._request.sampling.n]
         num_prompt = sum(completion.prompt_tokens for completion in prompts)
         num_cached = sum(completion.cached_tokens for completion in prompts)
         num_drawn = sum(len(completion.tokens) for completion in completions)
+        num_new = num_drawn - sum(completion.typed_tokens for completion in completions)
         prompt_ms = sum(completion.timings.prompt_ms for completion in prompts)
         total_ms = sum(completion.timings.total_ms for completion in prompts)
         usage = {
             "prompt_tokens": num_prompt,
-            "completion_tokens": num_drawn,
-            "total_tokens": num_prompt + num_drawn,
+            "completion_tokens": num_new,
+            "total_tokens": num_prompt + num_new,
             "prompt_tokens_details": {"cached_tokens": num_cached},
         }
         timings = {
