@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import math
 from pathlib import Path
 
 import jax
@@ -259,8 +260,10 @@ def test_a_record_that_is_none_is_refused():
     nll = {"psm": 1.0, "spm": 1.0, "spm2": 1.0}
     assert verify.check_record(nll, {"psm": 1.0015, "spm": 1.0, "spm2": 1.0}).is_passed
     assert not verify.check_record(nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}).is_passed
-    with pytest.raises(ConfigError, match="middle_nll"):
-        verify.check_record(nll, {"psm": 1.0})
+    assert not verify.check_record(nll | {"psm": math.nan}, nll).is_passed
+    for record in ({"psm": 1.0}, nll | {"spm": math.nan}, nll | {"spm2": math.inf}):
+        with pytest.raises(ConfigError, match="middle_nll to give a finite number for psm, spm"):
+            verify.check_record(nll, record)
 
 
 def test_another_order_is_taken_only_when_it_is_better_beyond_chance():

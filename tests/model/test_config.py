@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import math
 import subprocess
 import sys
 
@@ -53,8 +54,12 @@ def test_an_unknown_name_lists_the_known_ones():
         ({"num_layers": 0}, "num_layers must be at least 1, not 0"),
         ({"num_kv_heads": 3}, "multiple of num_kv_heads, not 4 and 3"),
         ({"head_dim": 15}, "head_dim must be even, not 15"),
-        ({"rope_theta": 0.0}, "rope_theta must be above 0"),
-        ({"norm_eps": -1e-6}, "norm_eps must be above 0"),
+        ({"rope_theta": 0.0}, "rope_theta must be above 0 and finite, not 0.0"),
+        ({"rope_theta": math.inf}, "rope_theta must be above 0 and finite, not inf"),
+        ({"rope_theta": math.nan}, "rope_theta must be above 0 and finite, not nan"),
+        ({"norm_eps": -1e-6}, "norm_eps must be above 0 and finite, not -1e-06"),
+        ({"norm_eps": math.inf}, "norm_eps must be above 0 and finite, not inf"),
+        ({"norm_eps": math.nan}, "norm_eps must be above 0 and finite, not nan"),
         ({"width": -1, "head_dim": 7}, "width must be at least 1, not -1; head_dim must be even"),
     ],
 )

@@ -13,6 +13,7 @@ model uses it. Nothing is recorded of a model that fails.
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,13 +281,19 @@ def check_middles(
 def check_record(nll: dict[str, float], recorded: Any) -> Check:
     """Compare the likelihoods of middles with those the model recorded when it was made."""
     if not isinstance(recorded, dict) or not all(
-        isinstance(recorded.get(mode), float | int) for mode in MODES
+        isinstance(recorded.get(mode), float | int) and math.isfinite(recorded[mode])
+        for mode in MODES
     ):
         raise ConfigError(
-            f"codegemma.json: expected {RECORD_KEY} to give a number for {', '.join(MODES)}, "
-            f"found {recorded!r}"
+            f"codegemma.json: expected {RECORD_KEY} to give a finite number for "
+            f"{', '.join(MODES)}, found {recorded!r}"
         )
-    missed = [m for m in MODES if abs(nll[m] - recorded[m]) > RECORD_TOLERANCE * abs(recorded[m])]
+    # Not the other way round: a NaN is within no tolerance, and beyond none.
+    missed = [
+        mode
+        for mode in MODES
+        if not abs(nll[mode] - recorded[mode]) <= RECORD_TOLERANCE * abs(recorded[mode])
+    ]
     shown = ", ".join(f"{mode} {nll[mode]:.4f}" for mode in MODES)
     detail = f"{shown} nats per byte, as recorded"
     if missed:

@@ -7,6 +7,7 @@ this module does not import jax.
 Source: Gemma, arXiv 2403.08295, table 1; CodeGemma, arXiv 2406.11409 (the same shapes).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,8 +40,8 @@ class ModelConfig:
         num_kv_heads: Key/value heads; divides `num_heads`.
         head_dim: Width of one head, even; `num_heads * head_dim` need not equal `width`.
         context_length: Most tokens in one sequence.
-        rope_theta: Base of the rotary position angles.
-        norm_eps: Added to the mean square in every norm.
+        rope_theta: Base of the rotary position angles, above 0 and finite.
+        norm_eps: Added to the mean square in every norm, above 0 and finite.
 
     Raises:
         ConfigError: A size is out of range; all faults are listed.
@@ -71,10 +72,11 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             faults.append(f"head_dim must be even, not {self.head_dim}")
-        if self.rope_theta <= 0:
-            faults.append(f"rope_theta must be above 0, not {self.rope_theta}")
-        if self.norm_eps <= 0:
-            faults.append(f"norm_eps must be above 0, not {self.norm_eps}")
+        faults += [
+            f"{key} must be above 0 and finite, not {value}"
+            for key, value in (("rope_theta", self.rope_theta), ("norm_eps", self.norm_eps))
+            if not 0 < value < math.inf  # NaN fails both comparisons
+        ]
         if faults:
             raise ConfigError(f"model {self.name!r}: " + "; ".join(faults))
 

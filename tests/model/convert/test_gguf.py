@@ -20,6 +20,7 @@ from codegemma.model.stored import open_checkpoint
 
 ROOT = Path(__file__).parents[3]
 TEXTS = [path.read_text() for path in sorted((ROOT / "src/codegemma/text").glob("*.py"))]
+EPSILON = "gemma.attention.layer_norm_rms_epsilon"
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,8 @@ def rewrite(path, out, *, changes=None, drop=(), tensors=None):
         ({"changes": {"gemma.rope.scaling.type": "yarn"}}, "rotary positions are scaled"),
         ({"drop": ["gemma.block_count"]}, "gemma.block_count must be a whole number, not None"),
         ({"changes": {"gemma.block_count": 0}}, "num_layers must be at least 1, not 0"),
+        ({"changes": {"gemma.rope.freq_base": float("inf")}}, "rope_theta must be above 0 and fin"),
+        ({"changes": {EPSILON: float("nan")}}, "norm_eps must be above 0 and finite, not nan"),
         ({"changes": {"gemma.block_count": 6}}, r"tensor model\.layers\.5\.input_layernorm.* miss"),
         ({"changes": {"gemma.embedding_length": 128}}, "expected the tensor .* of shape"),
         ({"changes": {"tokenizer.ggml.model": "gpt2"}}, "expected a SentencePiece vocabulary"),

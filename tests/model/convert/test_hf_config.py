@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 
 import pytest
 
@@ -93,6 +94,10 @@ def test_another_architecture_is_refused_by_name(model_type):
         ({"num_key_value_heads": 3}, "num_heads must be a multiple of num_kv_heads"),
         ({"rms_norm_eps": "tiny"}, "rms_norm_eps must be a number, not 'tiny'"),
         ({"rope_theta": None}, "rope_theta must be a number, not None"),
+        (json.loads('{"rms_norm_eps": NaN}'), "norm_eps must be above 0 and finite, not nan"),
+        (json.loads('{"rope_theta": Infinity}'), "rope_theta must be above 0 and finite, not inf"),
+        ({"rope_parameters": {"rope_theta": -math.inf}}, "rope_theta must .* finite, not -inf"),
+        ({"rope_theta": 10**400}, "int too large to convert to float"),
         ({"vocab_size": "x", "hidden_act": "relu"}, "vocab_size must .*; hidden_act is 'relu'"),
     ],
 )

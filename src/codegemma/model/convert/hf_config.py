@@ -117,7 +117,7 @@ def parse_config(raw: dict[str, Any], *, name: str, place: str) -> ModelConfig:
             rope_theta=float(theta),
             norm_eps=float(epsilon),
         )
-    except ConfigError as error:
+    except (ConfigError, OverflowError) as error:  # an integer may be too large for a float
         raise CheckpointError(f"{place}: {error}") from error
 
 
