@@ -156,6 +156,45 @@ def test_a_folder_moved_away_by_a_killed_replacement_comes_back(tmp_path):
     assert (tmp_path / "folder" / "file").read_text() == "old"
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("is_moved", [False, True], ids=["before", "after"])
+def test_a_replacement_that_fails_between_its_two_renames_leaves_the_old_folder(
+    tmp_path, monkeypatch, error, is_moved
+):
+    target = tmp_path / "folder"
+    with atomic_folder(target) as folder:
+        (folder / "file").write_text("old")
+    rename = Path.rename
+
+    def fail(path, to):
+        # Raised by the rename of the new folder, or just behind that of the old one.
+        if path.name == (".folder.partial", "folder")[is_moved]:
+            if is_moved:
+                rename(path, to)
+            raise error
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with (
+        pytest.raises((CheckpointError, KeyboardInterrupt)),
+        atomic_folder(target, replace=True) as folder,
+    ):
+        (folder / "file").write_text("new")
+    assert (target / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_comes_back_is_not_replaced_unasked(tmp_path):
+    (tmp_path / ".folder.replaced").mkdir()
+    (tmp_path / ".folder.replaced" / "file").write_text("old")
+    with (
+        pytest.raises(CheckpointError, match="folder exists already"),
+        atomic_folder(tmp_path / "folder"),
+    ):
+        pass
+    assert (tmp_path / "folder" / "file").read_text() == "old"
+
+
 def test_two_writers_of_one_folder_do_not_meet(tmp_path):
     with (
         atomic_folder(tmp_path / "folder"),

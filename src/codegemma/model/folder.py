@@ -131,9 +131,9 @@ def atomic_folder(target: Path | str, *, replace: bool = False) -> Iterator[Path
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error.strerror}") from error
     try:
+        _remove_leftovers(target, partial=partial, replaced=replaced)
         if not replace and target.exists() and not _is_empty_folder(target):
             raise CheckpointError(f"{target} exists already; remove it or choose another name")
-        _remove_leftovers(target, partial=partial, replaced=replaced)
         partial.mkdir()
         yield partial
         _sync_tree(partial)
@@ -141,11 +141,11 @@ def atomic_folder(target: Path | str, *, replace: bool = False) -> Iterator[Path
             target.rename(replaced)
         partial.rename(target)
         _sync_folder(target.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what stays is removed by the next write
+            _remove_leftovers(target, partial=partial, replaced=replaced)
         with contextlib.suppress(OSError):  # Windows keeps an open file's name
             lock_file.unlink()
         lock.release()
@@ -182,14 +182,12 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def _remove_leftovers(target: Path, *, partial: Path, replaced: Path) -> None:
-    """Clear what a killed process left; a target moved away but not yet replaced comes back."""
-    if partial.exists():
-        shutil.rmtree(partial)
-    if replaced.exists():
-        if target.exists():
-            shutil.rmtree(replaced)
-        else:
-            replaced.rename(target)
+    """Clear what a write leaves; a target moved away but not yet replaced comes back."""
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+    for folder in (partial, replaced):
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _sync_tree(folder: Path) -> None:
