@@ -249,6 +249,7 @@ def test_a_missing_file_and_one_too_large_are_refused(
         (b"<|fim_middle|>", b"<|fim_muddle|>", "expected id 68 to be <unused61> or <|fim_middle|>"),
         (b"<eos>", b"</s>>", "expected id 1 to be <eos>, found '</s>>'"),
         (b"<end_of_turn>", b"<end_of_tutu>", "expected id 107 to be <end_of_turn>"),
+        (b"\n\x01\n\x15", b"\n\x01\x0b\x15", r"expected id 108 to be \n, found '\x0b'"),
     ],
 )
 def test_a_vocabulary_in_another_layout_is_refused_by_id(

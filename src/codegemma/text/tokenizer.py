@@ -226,14 +226,14 @@ class Tokenizer:
                 f"{self.path}: expected more than {t.NUM_RESERVED} pieces, found {self.vocab_size}"
             )
         found = self._backend.pieces(range(t.NUM_RESERVED + 1))
-        for token in t.FIXED_IDS:
-            expected = {t.RESERVED_PIECES[token]}
+        for token, piece in t.FIXED_PIECES.items():
+            expected = {piece}
             if t.FIM_PREFIX_ID <= token <= t.FILE_SEPARATOR_ID:
                 expected.add(f"<unused{token - 7}>")
             if found[token] not in expected:
                 raise CheckpointError(
                     f"{self.path} is not in Gemma's layout: expected id {token} to be "
-                    f"{' or '.join(sorted(expected))}, found {found[token]!r}"
+                    f"{' or '.join(sorted(expected))}, found {found[token]!r}".replace("\n", "\\n")
                 )
 
     def _check_round_trip(self) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ids and spellings of Gemma's fixed tokens, and the layout of a vocabulary in Gemma's order.
 
-Ids 0 to 107 are the same in every vocabulary we read or train; after them come the symbols that
-SentencePiece keeps whole (runs of newlines, runs of spaces, tags), then the 256 byte pieces, then
-what was learned. This module knows names and numbers only; it reads no file.
+Ids 0 to 108 are the same in every vocabulary we read or train: control tokens, then the newline,
+the first of the symbols that SentencePiece keeps whole (runs of newlines, runs of spaces, tags).
+The 256 byte pieces follow, then what was learned. This module knows names and numbers only; it
+reads no file.
 
 Source: Gemma's tokenizer as its published tests and configurations show it (paper-map: 3.3).
 """
@@ -20,6 +21,7 @@ FIM_SUFFIX_ID: Final = 69
 FILE_SEPARATOR_ID: Final = 70
 START_OF_TURN_ID: Final = 106
 END_OF_TURN_ID: Final = 107
+NEWLINE_ID: Final = 108
 
 PAD: Final = "<pad>"
 EOS: Final = "<eos>"
@@ -62,8 +64,13 @@ _NAMED: Final = {
 RESERVED_PIECES: Final = tuple(_NAMED.get(i, f"<unused{i - 7}>") for i in range(NUM_RESERVED))
 """Spelling of ids 0 to 107. Gemma's own base models call 67 to 70 `<unused60>` to `<unused63>`."""
 
-FIXED_IDS: Final = tuple(sorted(set(_NAMED) - {4, 5, 6}))
-"""Ids whose meaning the code relies on."""
+NEWLINE: Final = "\n"
+
+FIXED_PIECES: Final = {
+    **{token: piece for token, piece in _NAMED.items() if token not in (4, 5, 6)},
+    NEWLINE_ID: NEWLINE,
+}
+"""Spelling of the ids whose meaning is relied on."""
 
 SPACE: Final = "\u2581"
 """How SentencePiece writes a space inside a piece."""
