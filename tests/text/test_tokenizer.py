@@ -3,6 +3,7 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,32 +189,74 @@ def test_text_is_not_cut_when_merges_could_cross_the_cut(train: Callable[..., Pa
     assert Tokenizer.from_file(path).encode(plain) == raw.encode(plain)
 
 
-def seconds_of(text: str) -> float:
+UNBROKEN = {
+    "run": "a" * 30_001,
+    "words": Path(str(argparse.__file__)).read_text("utf-8").translate({32: None, 10: None}),
+    "newlines": "\n" * 20_003,
+    "tabs": "\t" * 20_003,
+    "symbols": "<table></tr>" * 2000 + "</table><" * 3000,
+    "bytes": "\U0001f600e\u0301" * 5000,
+    "digits": "0123456789" * 3000,
+    "odd": "".join(random.Random(0).choices("ab(_\u00e9", k=30_000)),
+}
+
+
+@pytest.mark.parametrize("overlaps", [8, 0], ids=["windows", "whole"])
+@pytest.mark.parametrize("name", UNBROKEN)
+@pytest.mark.parametrize("tokenizer", [MODEL, JSON], ids=["model", "json"])
+def test_text_without_borders_is_read_in_windows_to_the_ids_of_the_whole(
+    tokenizer: Tokenizer, name: str, overlaps: int, monkeypatch: pytest.MonkeyPatch
+):
+    text, encode, sizes = UNBROKEN[name], tokenizer._backend.encode, list[int]()
+
+    def watched(part: str) -> list[int]:
+        sizes.append(len(part))
+        return encode(part)
+
+    monkeypatch.setattr("codegemma.text.tokenizer._NUM_OVERLAPS", overlaps)
+    monkeypatch.setattr(tokenizer._backend, "encode", watched)
+    assert tokenizer.encode(text) == encode(text)
+    # Without a place where windows meet, the text is read as a whole.
+    assert (max(sizes) <= 8192) == (overlaps > 0)
+    assert sum(sizes) < 2 * len(text)
+
+
+def seconds_of(tokenizer: Tokenizer, text: str) -> float:
     """Processor seconds that encoding takes; what comes out is checked too."""
     start = time.process_time()
-    ids = MODEL.encode(text)
+    ids = tokenizer.encode(text)
     spent = time.process_time() - start
-    assert MODEL.decode(ids) == text
+    assert tokenizer.decode(ids) == text
     return spent
 
 
 @pytest.mark.parametrize(
     "unit", ["def f(x): return x ", " ", "a", "<", "<bos>", "\u2581", "e\u0301\u0302\u0303", "\n"]
 )
-def test_time_grows_with_the_length_of_a_line_and_no_faster(unit: str):
-    MODEL.encode(unit * (20_000 // len(unit)))
-    short, long = (seconds_of(unit * (size // len(unit))) for size in (20_000, 320_000))
+@pytest.mark.parametrize("tokenizer", [MODEL, JSON], ids=["model", "json"])
+def test_time_grows_with_the_length_of_a_line_and_no_faster(tokenizer: Tokenizer, unit: str):
+    tokenizer.encode(unit * (20_000 // len(unit)))
+    sizes = (20_000, 320_000)
+    short, long = (seconds_of(tokenizer, unit * (size // len(unit))) for size in sizes)
     # 16 times the text; quadratic time would take 256 times as long.
-    assert long < 64 * max(short, 0.01)
+    assert long < 32 * max(short, 0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("unit", ["def f(x): return x ", "a", "abc;", "\u2581", " "])
-def test_a_line_of_10_mb_takes_time_as_its_length(unit: str):
+@pytest.mark.parametrize(
+    ("tokenizer", "unit"),
+    [
+        *((MODEL, unit) for unit in ("def f(x): return x ", "a", "abc;", "\u2581", " ")),
+        *((JSON, unit) for unit in ("a", " ")),
+    ],
+)
+def test_a_line_of_10_mb_takes_time_as_its_length(tokenizer: Tokenizer, unit: str):
     size = len(unit.encode())
-    short, long = (seconds_of(unit * (total // size)) for total in (625_000, 10_000_000))
-    assert long < 64 * max(short, 0.1)
+    totals = (625_000, 10_000_000)
+    short, long = (seconds_of(tokenizer, unit * (total // size)) for total in totals)
+    # 16 times the text; the longest line that took more than its share took 35 times as long.
+    assert long < 24 * max(short, 0.05)
     assert long < 60
 
 

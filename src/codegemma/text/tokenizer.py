@@ -10,8 +10,9 @@ Control tokens are put in by `fim.py` and `chat.py`, by id.
 import codecs
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ MAX_FILE_BYTES: Final = 256 << 20
 """Larger vocabulary files are refused; Gemma's are 4 MB (SentencePiece) and 18 MB (JSON)."""
 
 _CHUNK_CHARS: Final = 1024
+_WINDOW_CHARS: Final = 8192
+_NUM_OVERLAPS: Final = 8
 _BORDER: Final = re.compile(r"(?<=[^ \n])[ \n]")
 _CROSSES_BORDER: Final = re.compile(rb"[^ \n\xff][ \n]")
 _SEPARATOR: Final = "\0\uffff\0"
@@ -203,14 +206,53 @@ class Tokenizer:
 
     def _encode_run(self, text: str, out: list[int]) -> None:
         """Encode text without special spellings, in chunks: short ones are faster by the byte."""
-        encode = self._backend.encode
         start = 0
         if len(text) > 2 * _CHUNK_CHARS and self._has_borders:
             while match := _BORDER.search(text, start + _CHUNK_CHARS):
-                out += encode(text[start : match.start()])
+                self._encode_windows(text[start : match.start()], out)
                 start = match.start()
         if start < len(text):
-            out += encode(text[start:] if start else text)
+            self._encode_windows(text[start:] if start else text, out)
+
+    def _encode_windows(self, text: str, out: list[int]) -> None:
+        """Encode text without borders in windows that overlap, to the ids of the whole.
+
+        Merges depend on neighbours alone: ids, each two neighbours of which encode to themselves
+        together, are those of the whole. So two windows join at a token from which on both have
+        the same ids, for as long as the longest token, which may be a symbol kept whole.
+        """
+        encode = self._backend.encode
+        start, ids = 0, encode(text[:_WINDOW_CHARS])
+        while len(text) - start > _WINDOW_CHARS:
+            for first, last, offset in islice(self._overlaps(ids), _NUM_OVERLAPS):
+                at = start + offset
+                following = encode(text[at : at + _WINDOW_CHARS])
+                if following[: last - first] == ids[first:last]:
+                    break
+            else:  # a vocabulary of another kind
+                out += encode(text[start:])
+                return
+            out += ids[:first]
+            start, ids = at, following
+        out += ids
+
+    def _overlaps(self, ids: list[int]) -> Iterator[tuple[int, int, int]]:
+        """Yield tokens that a next window could begin with, the last ones of a window first.
+
+        Beside each, one that begins a longest token's length behind it, and how many characters
+        stand before it. The last eighth of a window is not relied on: its end may have cut there.
+        """
+        margin = _WINDOW_CHARS // 8
+        if self.max_token_bytes > margin or t.UNK_ID in ids:
+            return
+        num_chars, last = 0, 0
+        for first in range(len(ids) - 1, 0, -1):
+            data = self._bytes[ids[first]]
+            num_chars += sum((byte & 0xC0) != 0x80 for byte in data)
+            if not last:
+                last = first if num_chars >= margin else 0
+            elif num_chars >= margin + 2 * self.max_token_bytes and data[0] & 0xC0 != 0x80:
+                yield first, last, _WINDOW_CHARS - num_chars
 
     def _byte_id(self, byte: int) -> int:
         piece = f"<0x{byte:02X}>"
