@@ -35,6 +35,7 @@ def test_a_passed_verification_is_laid_out(run, report):
         0,
         "parameters   passed  4,819,712\n"
         "middles      passed  psm 0.5\n"
+        "completions  shown   1 of 1 ended by themselves\n"
         "\n"
         "a.py  ended by itself\n"
         "  expected  'x\\n'\n"

@@ -192,15 +192,29 @@ def test_nothing_is_recorded_of_a_model_that_fails(quiet, tmp_path):
     assert not (tmp_path / "cache" / "verify").exists()
 
 
-def test_a_base_model_is_held_to_how_well_it_knows_whole_files(faulty, monkeypatch):
-    engine, metadata = faulty(INFILLER, "none")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "none",
+        "interleaved q and k",
+        pytest.param("norm stored as 1 + w", marks=pytest.mark.slow),
+        pytest.param("a layer missing", marks=pytest.mark.slow),
+    ],
+)
+def test_a_base_model_is_held_to_how_well_it_knows_whole_files(faulty, fault):
+    # nano read from left to right is the real model at hand that stands for one.
+    engine, metadata = faulty(NANO_FOLDER, fault)
     base = dataclasses.replace(metadata, name="gemma-2b")
-    monkeypatch.setattr(verify, "MAX_TEXT_NLL", 3.0)
     report = verify.examine(engine, base, fingerprint="ab")
-    assert [outcome.name for outcome in report.checks] == ["parameters", "tokenizer", "text"]
-    assert report.is_passed, report.checks
-    monkeypatch.setattr(verify, "MAX_TEXT_NLL", 0.01)
-    assert not verify.check_text(engine).is_passed
+    found = {outcome.name: outcome for outcome in report.checks}
+    assert list(found) == ["parameters", "tokenizer", "text"]
+    assert found["text"].is_passed == (fault == "none"), found["text"].detail
+    # Its vocabulary is none that a released model has.
+    assert found["tokenizer"].detail == "4096 pieces, expected 256000 of gemma-2b"
+    assert not found["tokenizer"].is_passed
+    assert not found["parameters"].is_passed
+    assert ", expected 2,506,172,416 of gemma-2b" in found["parameters"].detail
+    assert report.shown == ()
 
 
 def test_released_models_have_the_published_number_of_parameters():
@@ -223,6 +237,10 @@ def test_another_architecture_or_vocabulary_has_no_published_figure():
     assert verify.check_parameters(tiny, "mine").is_passed
     other = dataclasses.replace(configs.nano(), vocab_size=1000)
     assert verify.check_parameters(other, "nano").is_passed
+    other = dataclasses.replace(configs.codegemma_2b(), vocab_size=1000)
+    outcome = verify.check_parameters(other, "google/codegemma-2b")
+    assert not outcome.is_passed
+    assert outcome.detail == "1,983,932,416, expected 2,506,172,416 of codegemma-2b"
     assert not verify.check_parameters(
         dataclasses.replace(configs.nano(), width=128), "nano"
     ).is_passed
@@ -243,16 +261,44 @@ class Released:
 def test_a_released_vocabulary_is_held_to_published_encodings():
     function = verify.check_tokenizer
     plain = getattr(function, "__wrapped__", function)
-    assert plain(Released()).is_passed
-    outcome = plain(Released(wrong="Hi  Hello"))
+    assert plain(Released(), "codegemma-2b").is_passed
+    outcome = plain(Released(wrong="Hi  Hello"), "mine")
     assert not outcome.is_passed
     assert outcome.detail == "'Hi  Hello' became (9,), expected (2151, 139, 4521)"
 
 
 def test_a_small_vocabulary_was_checked_when_it_was_loaded(tokenizer):
-    outcome = verify.check_tokenizer(tokenizer)
-    assert outcome == Check(
-        name="tokenizer", is_passed=True, detail="1024 pieces, control tokens at Gemma's ids"
+    for name in ("nano", "mine"):
+        assert verify.check_tokenizer(tokenizer, name) == Check(
+            name="tokenizer", is_passed=True, detail="1024 pieces, control tokens at Gemma's ids"
+        )
+
+
+def test_a_released_model_with_another_vocabulary_fails(tokenizer):
+    for name in ("codegemma-7b-it", "google/codegemma-7b-it"):
+        assert verify.check_tokenizer(tokenizer, name) == Check(
+            name="tokenizer", is_passed=False, detail=f"1024 pieces, expected 256000 of {name}"
+        )
+
+
+def test_completions_are_judged_only_where_no_record_tells_more(faulty, sound, monkeypatch):
+    engine, metadata = faulty(INFILLER, "none")
+    monkeypatch.setattr(verify, "check_middles", lambda *_, **__: sound)
+    never = verify.Shown(path="a", expected="x", drawn="y", is_ended=False)
+    monkeypatch.setattr(verify, "_show", lambda *_: iter([never]))
+
+    def names(training):
+        made = dataclasses.replace(metadata, training=training)
+        report = verify.examine(engine, made, fingerprint="ab")
+        return {outcome.name: outcome.is_passed for outcome in report.checks}, report.shown
+
+    assert names({}) == (
+        {"parameters": True, "tokenizer": True, "middles": True, "completions": False},
+        (never,),
+    )
+    assert names({RECORD_KEY: sound[2]}) == (
+        {"parameters": True, "tokenizer": True, "middles": True},
+        (never,),
     )
 
 

@@ -42,6 +42,9 @@ def _page(report: "Report") -> str:
         f"{check.name:12} {'passed' if check.is_passed else 'FAILED'}  {check.detail}"
         for check in report.checks
     ]
+    if report.shown and "completions" not in {check.name for check in report.checks}:
+        num_ended = sum(shown.is_ended for shown in report.shown)
+        lines.append(f"completions  shown   {num_ended} of {len(report.shown)} ended by themselves")
     for shown in report.shown:
         lines += [
             "",
