@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -142,6 +144,34 @@ def test_what_the_disk_refuses_is_told_in_one_line(run, tmp_path, monkeypatch, w
     assert (ran.status, ran.out) == (2, "")
     assert message.format(**places) in ran.err.splitlines()[-1]
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("buffering", ["", "1"])
+@pytest.mark.parametrize("words", ["--help", "models"])
+def test_a_full_disk_behind_standard_output_is_one_line_and_status_2(words, buffering):
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "codegemma", *words.split()],
+            env={**os.environ, "PYTHONUNBUFFERED": buffering},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "codegemma: cannot write all output: No space left on device\n",
+    )
+
+
+def test_an_error_of_the_disk_that_is_not_full_is_not_hidden(run, monkeypatch):
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(options, "open_completer", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        run("generate", "x")
 
 
 def test_a_sentence_ends_before_the_next_one(run):

@@ -153,6 +153,7 @@ def test_a_misspelt_name_gets_a_suggestion(name, message):
         ("remote:http://localhost:8000", "is a server, and the files of a model are needed here"),
         ("pytorch_model.bin", "pickles can run any code when read, and are refused"),
         ("model.ckpt", "pickles can run any code when read, and are refused"),
+        ("model.pickle", "pickles can run any code when read, and are refused"),
     ],
 )
 def test_what_is_not_read_is_refused_by_its_kind(name, message):

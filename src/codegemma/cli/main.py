@@ -7,8 +7,10 @@ for the user's mistake; 1 with a traceback for ours; 3 for a gate that was not k
 interrupt.
 """
 
+import errno
 import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from typer.main import get_command
 
 from codegemma.errors import CodegemmaError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USE = "Use a model"
 IMPROVE = "Improve it on your code"
 REBUILD = "Rebuild the recipe"
@@ -139,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         status = get_command(app)(args=arguments, prog_name="codegemma", standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context is not None else "codegemma"
@@ -149,7 +153,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _drop_stdout()
+        return _refuse(f"cannot write {error.filename or 'all output'}: {error.strerror}")
     return status if isinstance(status, int) else 0
+
+
+def _drop_stdout() -> None:
+    """Let go what waits for standard output where it takes no more.
+
+    The interpreter would try again when it ends, and report that in its own words.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _refuse(message: str) -> int:

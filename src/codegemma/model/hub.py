@@ -16,7 +16,7 @@ from typing import Final, Literal
 from codegemma.completion import Mode
 from codegemma.errors import CheckpointError, ConfigError
 from codegemma.model.config import by_name
-from codegemma.model.convert.hf import INDEX_NAME, WEIGHTS_NAME, stored_tensors
+from codegemma.model.convert.hf import INDEX_NAME, PICKLES, WEIGHTS_NAME, stored_tensors
 from codegemma.model.convert.hf_config import CONFIG_NAME
 from codegemma.model.folder import read_json_object
 from codegemma.model.metadata import GEMMA_LICENCE
@@ -26,7 +26,6 @@ State = Literal["ready", "incomplete", "absent"]
 
 GGUF_SUFFIX: Final = ".gguf"
 NANO_FOLDER: Final = Path(__file__).parents[1] / "nano"
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +165,7 @@ def resolve(name_or_path: str | Path) -> Path:
         return _resolve_folder(path)
     if path.suffix.lower() == GGUF_SUFFIX and path.is_file():
         return path
-    if name.lower().endswith(_PICKLES):
+    if name.lower().endswith(PICKLES):
         raise ConfigError(f"{name}: pickles can run any code when read, and are refused")
     if path.exists():
         raise ConfigError(

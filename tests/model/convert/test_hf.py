@@ -45,7 +45,7 @@ def test_weights_in_one_file_and_in_shards_are_found(make_folder, weights, confi
     assert hf.find_weights(two)[min(weights)].path.name == "a.safetensors"
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.PTH", "a.ckpt", "a.pickle"])
 def test_a_folder_of_pickles_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x04")
     with pytest.raises(CheckpointError, match=f"{name} is a pickle, .*and is refused"):

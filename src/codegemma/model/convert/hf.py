@@ -29,7 +29,8 @@ HEAD_NAME: Final = "lm_head.weight"
 PADDING_ROWS: Final = 128
 """Rows that Flax and MaxText append to Gemma's embedding table; no token has their ids."""
 
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+"""Endings of files that other programs keep weights in as pickles."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +252,7 @@ def plan_shards(tensors: Mapping[str, int], *, max_shard_bytes: int) -> dict[str
 def _describe_absence(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
     for name in names:
-        if name.endswith(_PICKLES):
+        if name.lower().endswith(PICKLES):
             return (
                 f"{folder / name} is a pickle, which can run any code when it is read, and is "
                 "refused; save the model as safetensors (transformers: save_pretrained)"
