@@ -49,10 +49,10 @@ FLAGS = {
     ),
     "serve": "--host --model --port --token-file -m",
     "generate": (
-        "--heal --json --max-tokens --min-p --model --seed --stop --temperature --top-k --top-p "
-        "-m prompt"
+        "--explain --heal --json --max-tokens --min-p --model --seed --stop --temperature --top-k "
+        "--top-p -m prompt"
     ),
-    "chat": "--max-tokens --min-p --model --seed --temperature --top-k --top-p -m",
+    "chat": "--explain --max-tokens --min-p --model --seed --temperature --top-k --top-p -m",
     "models": "--json",
     "pull": "--revision --yes -y name",
     "convert": "--dtype --max-shard-mb --quantize --to source target",

@@ -48,6 +48,23 @@ def test_reset_begins_anew(run, completer):
     assert completer.prompts[1].turns == (Turn(role="user", text="two"),)
 
 
+def test_explain_shows_every_prompt_with_its_ids(run, completer, tokenizer):
+    completer.tokenizer = tokenizer
+    ran = run("chat", "--explain", completer=completer, stdin=b"hello\nand now?\n")
+    assert ran.status == 0
+    first = "<bos><start_of_turn>user\nhello<end_of_turn>\n<start_of_turn>model\n"
+    assert f"tokens, as the model reads it:\n{first}\nids     2 106 " in ran.err
+    assert f"{first}1:hello<end_of_turn>\n<start_of_turn>user\nand now?<end_of_turn>" in ran.err
+    assert ran.err.count("\ndrawn   ") == 2
+    assert "3:and now?\n" in ran.out
+
+
+def test_explain_needs_a_model_that_shows_its_tokens(run, completer):
+    ran = run("chat", "--explain", completer=completer, stdin=b"hello\n")
+    assert ran.status == 2
+    assert "--explain needs a model in this process" in ran.err
+
+
 def test_the_end_of_input_leaves(run, completer):
     assert chat(run, completer, "").status == 0
     assert completer.prompts == []

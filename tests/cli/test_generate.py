@@ -38,6 +38,31 @@ def test_json_is_one_object(run, fakes):
     assert found["completions"][0]["finish_reason"] == "length"
 
 
+def test_explain_shows_the_prompt_and_its_ids_beside_the_text(run, fakes, tokenizer):
+    completer = fakes.ScriptedCompleter("42")
+    completer.tokenizer = tokenizer
+    ran = run("generate", "x = ", "--explain", "--no-heal", completer=completer)
+    assert (ran.status, ran.out) == (0, "42")
+    ids = [2, *tokenizer.encode("x = ")]
+    assert ran.err == (
+        f"prompt  4 tokens, as the model reads it:\n<bos>x = \nids     {' '.join(map(str, ids))}\n"
+        "drawn   3 tokens, ended by stop\nids     1004 988 1\n"
+    )
+    assert list(completer.prompts[0].tokens) == ids
+
+    ran = run("generate", "x = ", "--explain", "--json", "--no-heal", completer=completer)
+    found = json.loads(ran.out)
+    assert ran.err == ""
+    assert (found["prompt"], found["prompt_tokens"]) == ("<bos>x = ", ids)
+    assert found["completions"][0]["text"] == "42"
+
+
+def test_explain_needs_a_model_that_shows_its_tokens(run, fakes):
+    ran = run("generate", "x", "--explain", completer=fakes.ScriptedCompleter())
+    assert (ran.status, ran.out) == (2, "")
+    assert "--explain needs a model in this process" in ran.err
+
+
 def test_a_prompt_that_does_not_fit_is_refused_with_both_counts(run, fakes, tokenizer):
     completer = fakes.ScriptedCompleter("x", context_length=64)
     completer.tokenizer = tokenizer

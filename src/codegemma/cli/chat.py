@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from codegemma.cli import options
+from codegemma.cli import options, output
 from codegemma.completion import Completion, Prompt, Sampling, Turn
 from codegemma.errors import ConfigError, ContextLengthError
 
@@ -30,6 +30,7 @@ def chat(
     top_p: options.TopP = None,
     min_p: options.MinP = None,
     seed: options.Seed = None,
+    explain: options.Explain = False,
 ) -> None:
     """Talk with an instruction model; it remembers the conversation until you leave."""
     sampling = Sampling(
@@ -61,22 +62,30 @@ def chat(
         elif message in ("/help", "/?"):
             _say(f"{HELP}\n")
         elif message:
-            turns = _answer(completer, [*turns, Turn(role="user", text=message)], sampling)
+            said = [*turns, Turn(role="user", text=message)]
+            turns = _answer(completer, said, sampling, is_explained=explain)
 
 
-def _answer(completer: "Completer", turns: list[Turn], sampling: Sampling) -> list[Turn]:
+def _answer(
+    completer: "Completer", turns: list[Turn], sampling: Sampling, *, is_explained: bool
+) -> list[Turn]:
     """Print the answer as it is drawn; give the conversation as it then stands."""
     completion: Completion | None = None
     cancel = threading.Event()
+    prompt = Prompt(turns=tuple(turns))
     try:
+        if is_explained:
+            prompt = _explain(completer, prompt, sampling)
         with interrupts(cancel):
-            for delta in completer.stream(Prompt(turns=tuple(turns)), sampling, cancel):
+            for delta in completer.stream(prompt, sampling, cancel):
                 completion = delta.completion or completion
                 _say(delta.text)
     except ContextLengthError as error:
         _say(f"{error}. Begin anew with /reset.\n")
         return turns[:-1]
     _say("\n")
+    if is_explained and completion is not None:
+        output.write_lines(output.drawn_lines(completion))
     if completion is None or not completion.text:
         return turns[:-1]
     if completion.finish_reason == "cancelled":
@@ -84,6 +93,15 @@ def _answer(completer: "Completer", turns: list[Turn], sampling: Sampling) -> li
     elif completion.finish_reason == "length":
         _say(f"(cut at {len(completion.tokens)} tokens; see --max-tokens)\n")
     return [*turns, Turn(role="model", text=completion.text)]
+
+
+def _explain(completer: "Completer", prompt: Prompt, sampling: Sampling) -> Prompt:
+    """Show a prompt with its ids on stderr before it is answered; give it with them."""
+    from codegemma.text.budget import fit_prompt
+
+    prompt = fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
+    output.write_lines(output.prompt_lines(output.explain(prompt, completer)))
+    return prompt
 
 
 @contextmanager

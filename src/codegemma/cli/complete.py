@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codegemma.cli import options
-from codegemma.completion import Completion, Prompt, Sampling
-from codegemma.errors import ConfigError
+from codegemma.completion import Prompt, Sampling
 
 if TYPE_CHECKING:
     from codegemma.completion import Completer, Cut
@@ -28,9 +27,7 @@ def complete(
     mode: options.Mode = "auto",
     n: Annotated[int, typer.Option("--n", help="How many to draw.", min=1, max=64)] = 1,
     as_json: options.Json = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show the exact prompt and its token ids on stderr.")
-    ] = False,
+    explain: options.Explain = False,
     path: Annotated[
         str | None, typer.Option(help="Path to show to the model instead of the file's own.")
     ] = None,
@@ -85,7 +82,10 @@ def complete(
     shown = _choose_context(prompt, sampling, completer, at.file) if context and at.file else ()
     prompt = dataclasses.replace(prompt, context=tuple(one.file for one in shown))
     prompt = fit_prompt(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
-    explained = _explain(completer, prompt, sampling, shown) if explain else {}
+    explained: dict[str, Any] = {}
+    if explain:
+        mode = completer.info.mode if sampling.mode == "auto" else sampling.mode
+        explained = {"mode": mode, **output.explain(prompt, completer), "context": _files(shown)}
     with options.waiting("Completing"):
         drawn = completer.complete([prompt], sampling)[0]
     if (cut := prompt.cut or drawn[0].cut) is not None:  # a remote completer cuts for itself
@@ -96,7 +96,10 @@ def complete(
         output.write_json({"model": completer.info.name, "completions": found, **explained})
         return
     if explain:
-        print(_page(explained, completions), file=sys.stderr)
+        lines = [f"mode    {explained['mode']}", *map(_context_line, explained["context"])]
+        lines += output.prompt_lines(explained)
+        lines += [line for one in completions for line in output.drawn_lines(one)]
+        output.write_lines(lines)
     text = f"{at.line_end}---{at.line_end}".join(one.text for one in completions)
     output.write_text(text)
     output.end_line(text)
@@ -135,50 +138,17 @@ def _say_cut(cut: "Cut", name: str) -> None:
     )
 
 
-def _explain(
-    completer: "Completer", prompt: Prompt, sampling: Sampling, shown: "tuple[Shown, ...]"
-) -> dict[str, Any]:
-    """Give the prompt as the model reads it."""
-    from codegemma.cli.output import visible
-
-    if not prompt.tokens:
-        raise ConfigError("--explain needs a model in this process: a remote one renders its own")
-    return {
-        "mode": completer.info.mode if sampling.mode == "auto" else sampling.mode,
-        "prompt": visible(prompt.tokens, completer.tokenizer),
-        "prompt_tokens": prompt.tokens,
-        "typed": prompt.typed,
-        "context": [
-            {
-                "path": one.file.path,
-                "tokens": one.num_tokens,
-                "reason": one.reason,
-                "is_whole": one.is_whole,
-            }
-            for one in shown
-        ],
-    }
-
-
-def _page(explained: dict[str, Any], completions: list[Completion]) -> str:
-    """Lay out what `--explain` shows to a person."""
-    tokens = explained["prompt_tokens"]
-    lines = [
-        f"mode    {explained['mode']}",
-        *(_context_line(one) for one in explained["context"]),
-        f"prompt  {len(tokens)} tokens, as the model reads it:",
-        explained["prompt"],
-        f"ids     {' '.join(map(str, tokens))}",
-        *([f"typed   {explained['typed']!r}, drawn again"] if explained["typed"] else []),
+def _files(shown: "tuple[Shown, ...]") -> list[dict[str, Any]]:
+    """Give the context files for `--explain`."""
+    return [
+        {
+            "path": one.file.path,
+            "tokens": one.num_tokens,
+            "reason": one.reason,
+            "is_whole": one.is_whole,
+        }
+        for one in shown
     ]
-    for completion in completions:
-        rule = f", shortened by {completion.rule}" if completion.rule else ""
-        count = len(completion.tokens)
-        lines += [
-            f"drawn   {count} tokens, ended by {completion.finish_reason}{rule}",
-            f"ids     {' '.join(map(str, completion.tokens))}",
-        ]
-    return "\n".join(lines)
 
 
 def _context_line(shown: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text; - is standard input.")],
     model: options.Model = "nano",
     as_json: options.Json = False,
+    explain: options.Explain = False,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = None,
@@ -44,6 +45,9 @@ def generate(
     completer = options.open_completer(model)
     asked = Prompt(prefix=to_lf(text))
     asked = fit_prompt(asked, sampling, tokenizer=completer.tokenizer, info=completer.info)
+    explained = output.explain(asked, completer) if explain else {}
+    if explained and not as_json:
+        output.write_lines(output.prompt_lines(explained))
     completion: Completion | None = None
     written = ""
     for delta in completer.stream(asked, sampling):
@@ -53,9 +57,11 @@ def generate(
             output.write_text(restore(delta.text, line_end))
     if as_json and completion is not None:
         found = {**output.as_json(completion), "text": restore(completion.text, line_end)}
-        output.write_json({"model": completer.info.name, "completions": [found]})
+        output.write_json({"model": completer.info.name, "completions": [found], **explained})
     elif not as_json:
         output.end_line(written)
+        if explained and completion is not None:
+            output.write_lines(output.drawn_lines(completion))
 
 
 def _standard_input() -> str:

@@ -20,6 +20,9 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help="A name, a model folder, FILE.gguf, or remote:URL.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show the exact prompt and its token ids on stderr.")
+]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Most tokens to draw.", min=1)]
 Temperature = Annotated[
     float, typer.Option("--temperature", help="0 takes the likeliest token.", min=0.0, max=100.0)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from codegemma.completion import Completion, TokenizerProtocol
+from codegemma.completion import Completer, Completion, Prompt, TokenizerProtocol
+from codegemma.errors import ConfigError
 from codegemma.text.tokens import RESERVED_PIECES, is_control
 
 
@@ -36,6 +37,46 @@ def write_json(value: dict[str, Any]) -> None:
 def as_json(completion: Completion) -> dict[str, Any]:
     """Render a completion for machines."""
     return asdict(completion)
+
+
+def explain(prompt: Prompt, completer: Completer) -> dict[str, Any]:
+    """Give a prompt that has its ids as the model reads it, for `--explain`.
+
+    Raises:
+        ConfigError: It has none, since another process renders it.
+    """
+    if not prompt.tokens:
+        raise ConfigError("--explain needs a model in this process: a remote one renders its own")
+    return {
+        "prompt": visible(prompt.tokens, completer.tokenizer),
+        "prompt_tokens": prompt.tokens,
+        "typed": prompt.typed,
+    }
+
+
+def prompt_lines(explained: dict[str, Any]) -> list[str]:
+    """Lay out what `explain` gave, for a person."""
+    tokens = explained["prompt_tokens"]
+    return [
+        f"prompt  {len(tokens)} tokens, as the model reads it:",
+        explained["prompt"],
+        f"ids     {' '.join(map(str, tokens))}",
+        *([f"typed   {explained['typed']!r}, drawn again"] if explained["typed"] else []),
+    ]
+
+
+def drawn_lines(completion: Completion) -> list[str]:
+    """Lay out what was drawn and why it ended, for a person."""
+    rule = f", shortened by {completion.rule}" if completion.rule else ""
+    return [
+        f"drawn   {len(completion.tokens)} tokens, ended by {completion.finish_reason}{rule}",
+        f"ids     {' '.join(map(str, completion.tokens))}",
+    ]
+
+
+def write_lines(lines: Sequence[str]) -> None:
+    """Write lines to stderr, beside the text itself."""
+    print("\n".join(lines), file=sys.stderr)
 
 
 def visible(tokens: Sequence[int], tokenizer: TokenizerProtocol) -> str:
