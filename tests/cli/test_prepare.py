@@ -174,3 +174,44 @@ def test_benchmarks_beside_the_working_folder_are_not_looked_for(
 
     assert json.loads(ran.out)["totals"]["train"]["files"] == 1
     assert "nothing is decontaminated" in ran.err
+
+
+def test_sources_of_other_genres_are_told_by_a_word_before_their_path(
+    run, source, tmp_path
+) -> None:
+    rows = [{"question": f"What is {i} plus {i}?", "answer": f"#### {2 * i}"} for i in range(3)]
+    table = tmp_path / "sums.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+
+    ran = run(*words, f"math:{table}", "--mix", "code=3, math=1,text=1", "--json")
+
+    assert ran.status == 0
+    mixture = json.loads(ran.out)["mixture"]
+    assert {genre: (row["weight"], row["records"]) for genre, row in mixture.items()} == {
+        "code": (0.75, 1),
+        "math": (0.25, 3),
+    }
+    assert "nothing of text is there to train on" in ran.err
+    ran = run(*words, f"math:{table}", "--mix", "code=3, math=1,text=1")
+    assert "share of tokens" in ran.out
+    assert "75.0%" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["math:x.jsonl"], "gives math no share of the mixture; give one, as in --mix code=0.8"),
+        (["--mix", "code=0.8,prose=0.2"], "--mix takes shares above 0 of code, text, math, chat"),
+        (["--mix", "code=0"], "not 'code=0'"),
+        (["--mix", "code"], "not 'code'"),
+        (["text:missing", "--mix", "text=1,code=1"], "missing is not a folder of texts"),
+    ],
+)
+def test_a_mixture_that_makes_no_sense_is_one_clear_line(
+    run, source, tmp_path, words, message
+) -> None:
+    ran = run("prepare", str(source), "--out", str(tmp_path / "o"), "--model", TOKENIZER, *words)
+
+    assert ran.status == 2
+    assert message in ran.err

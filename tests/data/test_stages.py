@@ -145,7 +145,12 @@ def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int
 def measured(sizes: dict[str, int]) -> list[Measured]:
     files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
     return [
-        stages.measure(file, digest=dedup.content_hash(file.text), benchmarks=build_index([]))
+        stages.measure(
+            file,
+            digest=dedup.content_hash(file.text),
+            benchmarks=build_index([]),
+            language="python",
+        )
         for file in files
     ]
 

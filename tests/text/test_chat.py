@@ -7,7 +7,7 @@ import pytest
 
 from codegemma.completion import Turn
 from codegemma.errors import InputError
-from codegemma.text.chat import render_chat
+from codegemma.text.chat import render_chat, render_conversation
 from codegemma.text.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizer"
@@ -44,3 +44,16 @@ def test_turns_alternate_and_start_and_end_with_the_user(
 ):
     with pytest.raises(InputError, match=message):
         render_chat(tokenizer, [Turn(role=role, text="x") for role in roles])
+
+
+def test_a_whole_conversation_ends_with_eos_and_begins_as_the_prompt_does(tokenizer: Tokenizer):
+    said = ["Add 1 and 2.", " 3<end_of_turn> ", "And 4?", "7"]
+
+    ids = render_conversation(tokenizer, said)
+
+    assert [token for token in ids if token < 108] == [2, *[106, 107] * 4, 1]
+    assert tokenizer.decode(ids) == (
+        "user\nAdd 1 and 2.\nmodel\n3<end_of_turn>\nuser\nAnd 4?\nmodel\n7\n"
+    )
+    asked = render_chat(tokenizer, [Turn(role="user", text=said[0])])
+    assert ids[: len(asked)] == asked

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from codegemma.data.loader import ShardReader
+from codegemma.data.loader import readers
 from codegemma.model.params import Params
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.text.tokens import FILE_SEPARATOR_ID
@@ -27,7 +27,7 @@ def ten_nats_a_separator(params: Params, batch: Batch) -> Array:
 @pytest.fixture(scope="module")
 def sample(data: Path, tokenizer: Tokenizer, recipe: TrainRecipe) -> HeldoutLoss:
     return HeldoutLoss(
-        ShardReader(data, "heldout"),
+        readers(data, "heldout"),
         tokenizer=tokenizer,
         recipe=recipe.data,
         config=recipe.input,
@@ -69,7 +69,7 @@ def test_rows_are_those_asked_for_and_the_rest_of_a_batch_is_empty(
         return jnp.zeros(batch.tokens.shape)
 
     HeldoutLoss(
-        ShardReader(data, "heldout"),
+        readers(data, "heldout"),
         tokenizer=tokenizer,
         recipe=recipe.data,
         config=dataclasses.replace(recipe.input, rows=2),

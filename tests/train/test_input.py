@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from codegemma.train.input import (
     Batch,
     BatchIterator,
     InputConfig,
+    Weighted,
     make_batches,
     make_segment,
     middle_mask,
@@ -33,7 +35,7 @@ def encode(record: int, epoch: int) -> Encoded:
 
 def start(num_records: int = 7, **settings: Any) -> BatchIterator:
     config = InputConfig(**({"row_tokens": 8, "rows": 2, "seed": 3} | settings))
-    return make_batches(range(num_records), encode=encode, config=config)
+    return make_batches([Weighted(range(num_records))], encode=encode, config=config)
 
 
 def segments(batch: Batch) -> list[list[int]]:
@@ -99,6 +101,51 @@ def test_every_epoch_holds_every_record_once_in_another_order() -> None:
 
     assert sorted(seen[0]) == sorted(seen[1]) == [0, 1, 2, 3, 4, 5, 6]
     assert seen[0] != seen[1]
+
+
+def mixed(weights: list[float]) -> BatchIterator:
+    """Records of 1 and of 2 tokens behind the epoch, from 5 and from 9 of them."""
+    sources = [
+        Weighted([1000 + i for i in range(5)], weights[0]),
+        Weighted([2000 + i for i in range(9)], weights[1]),
+    ]
+
+    def encode_mixed(record: int, epoch: int) -> Encoded:
+        return Encoded(np.array([epoch] + [record] * (record // 1000), np.int32), is_fallback=False)
+
+    config = InputConfig(row_tokens=8, rows=2, seed=3)
+    return make_batches(sources, encode=encode_mixed, config=config)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.013])
+def test_records_are_drawn_by_weight_and_each_source_in_epochs_of_its_own(share: float) -> None:
+    batches = mixed([1 - share, share])
+    drawn = [tuple(segment) for _ in range(400) for segment in segments(next(batches))]
+    batches.close()
+
+    second = [segment for segment in drawn if segment[1] >= 2000]
+    assert len(second) / len(drawn) == pytest.approx(share, abs=0.003)
+    for source, size in ((1000, 5), (2000, 9)):
+        seen = [record for _, record, *_ in drawn if record // 1000 * 1000 == source]
+        assert set(seen) == {source + i for i in range(size)}
+        epochs = Counter(epoch for epoch, record, *_ in drawn if record // 1000 * 1000 == source)
+        whole = [count for epoch, count in epochs.items() if epoch < max(epochs) - 5]
+        assert set(whole) <= {size}
+
+
+def test_a_mixture_goes_on_from_any_batch() -> None:
+    straight = mixed([0.7, 0.3])
+    for _ in range(20):
+        next(straight)
+    state = straight.state
+    wanted = [next(straight) for _ in range(5)]
+    straight.close()
+
+    resumed = mixed([0.7, 0.3])
+    resumed.restore(state)
+    for want in wanted:
+        assert all(np.array_equal(a, b) for a, b in zip(next(resumed), want, strict=True))
+    resumed.close()
 
 
 def test_segments_left_uncut_are_counted_in_the_batch_that_holds_them() -> None:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +16,19 @@ import jax
 import numpy as np
 import pytest
 
-from codegemma.data.loader import ShardReader
+from codegemma.data import pipeline, synthesize
+from codegemma.data.loader import Encoded, ShardReader
+from codegemma.data.shards import Record
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import load_checkpoint
+from codegemma.text.tokenizer import Tokenizer
 from codegemma.train import loop
 from codegemma.train.metrics import read_metrics
 from codegemma.train.recipes import TrainRecipe, override
 from codegemma.train.state import list_steps
 
 Train = Callable[..., loop.Outcome]
+TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
 
 
 @pytest.fixture
@@ -227,3 +235,44 @@ def test_encoding_changes_from_epoch_to_epoch(
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_mixture_is_drawn_by_its_shares_of_tokens_and_each_genre_is_measured(
+    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codegemma.data.texts.PART_DOCUMENTS", 10)
+    package = tmp_path / "sources" / "json"
+    shutil.copytree(Path(json.__file__).parent, package, ignore=shutil.ignore_patterns("__py*"))
+    synthesize.write_algebra(tmp_path / "algebra.jsonl", count=100)
+    mix = dataclasses.replace(
+        recipe.data,
+        mixture={"code": 0.7, "math": 0.3},
+        heldout=(),
+        holdout_fraction=0.2,
+        permissive_only=False,
+    )
+    settings = pipeline.Settings(
+        sources=(package,),
+        texts=(("math", tmp_path / "algebra.jsonl"),),
+        recipe=mix,
+        tokenizer_file=TOKENIZER,
+    )
+    pipeline.prepare(settings, out=tmp_path / "data")
+    drawn: Counter[str] = Counter()
+    encode = loop.encode
+
+    def count(tokenizer: Tokenizer, recipe: TrainRecipe, record: Record, epoch: int) -> Encoded:
+        encoded = encode(tokenizer, recipe, record, epoch)
+        drawn[record.genre] += len(encoded.tokens)
+        return encoded
+
+    monkeypatch.setattr(loop, "encode", count)
+    outcome = loop.train(recipe, data=tmp_path / "data", out=tmp_path / "run")
+
+    assert outcome.is_finished
+    assert sum(drawn.values()) > 3000
+    assert drawn["math"] / sum(drawn.values()) == pytest.approx(0.3, abs=0.02)
+    line = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert line["kind"] == "heldout"
+    assert 0 < line["math_nll_per_byte"] < line["math_nll_per_token"]
+    assert "middle_psm_nll_per_byte" not in line  # no code is held out

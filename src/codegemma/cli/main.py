@@ -46,6 +46,7 @@ VERBS = (
     Verb("convert", USE, "Write a model in another layout"),
     Verb("verify", USE, "Prove that a model is whole and completes code"),
     Verb("prepare", IMPROVE, "Turn folders of source code into training data"),
+    Verb("synthesize", IMPROVE, "Make instruction data: tasks from code, or algebra problems"),
     Verb("inspect", IMPROVE, "Show a training example as a person would read it"),
     Verb("evaluate", IMPROVE, "Measure a model on benchmarks, or go on with a measurement"),
     Verb("score", IMPROVE, "Score samples that were made elsewhere"),

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -14,19 +15,25 @@ import typer
 from codegemma.errors import PrerequisiteError
 
 if TYPE_CHECKING:
+    from codegemma.data.document import Genre
     from codegemma.data.pipeline import Settings
     from codegemma.data.recipes import DataRecipe
 
 Sources = Annotated[
-    list[Path],
+    list[str],
     typer.Argument(
         help="Folders (a repository, a folder of repositories, site-packages), git "
-        "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet)."
+        "repositories, archives (.zip, .tar.gz, ...), tables (.jsonl, .parquet). "
+        "text:PATH, math:PATH and chat:PATH are tables and folders of documents."
     ),
 ]
 Decontaminate = Annotated[
     list[Path] | None,
     typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
+]
+Mix = Annotated[
+    str | None,
+    typer.Option(help="Shares of the tokens drawn: code=0.8,text=0.2; default the recipe's."),
 ]
 Materialize = Annotated[
     int,
@@ -45,6 +52,7 @@ def prepare(
     model: Annotated[
         str, typer.Option(help="Model, or tokenizer file, that the token budgets are counted with.")
     ] = "nano",
+    mix: Mix = None,
     vocab_size: Annotated[
         int | None, typer.Option(help="Train a tokenizer of this size instead.", min=1)
     ] = None,
@@ -96,9 +104,11 @@ def prepare(
         ) from error
     from codegemma.model.folder import cache_folder
 
+    sources, texts = _sorted_sources(source)
     settings = pipeline.Settings(
-        sources=tuple(source),
-        recipe=_chosen(recipe, holdout_fraction, unlicensed, unknown_licenses),
+        sources=sources,
+        texts=texts,
+        recipe=_chosen(recipe, mix, holdout_fraction, unlicensed, unknown_licenses),
         tokenizer_file=None if vocab_size else _tokenizer_file(model),
         vocab_size=vocab_size,
         each=each,
@@ -112,20 +122,65 @@ def prepare(
     manifest = _run(settings, out, materialize, is_quiet=as_json)
     _write_page(manifest, out)
     if as_json:
-        print(json.dumps({key: manifest[key] for key in ("totals", "dropped")}))
+        print(json.dumps({key: manifest[key] for key in ("totals", "dropped", "mixture")}))
     else:
         _print_summary(manifest, out)
     for line in _warnings(manifest, settings):
         print(f"codegemma: {line}", file=sys.stderr)
 
 
+def _sorted_sources(
+    words: list[str],
+) -> "tuple[tuple[Path, ...], tuple[tuple[Genre, Path], ...]]":
+    """Tell repositories from what GENRE: stands before."""
+    from codegemma.data.document import GENRES
+
+    sources: list[Path] = []
+    texts: list[tuple[Genre, Path]] = []
+    for word in words:
+        start, _, rest = word.partition(":")
+        genre: Genre | None = next((each for each in GENRES if each == start and rest), None)
+        if genre is None or genre == "code":
+            sources.append(Path(rest if genre else word))
+        else:
+            texts.append((genre, Path(rest)))
+    return tuple(sources), tuple(texts)
+
+
+def _mixture(mix: str) -> "dict[Genre, float]":
+    """Read shares such as code=0.8,text=0.2."""
+    from codegemma.data.document import GENRES
+    from codegemma.errors import ConfigError
+
+    shares: dict[Genre, float] = {}
+    for part in mix.split(","):
+        name, _, share = part.strip().partition("=")
+        genre: Genre | None = next((each for each in GENRES if each == name), None)
+        try:
+            if genre is None or not 0 < float(share) < math.inf:
+                raise ValueError(part)
+            shares[genre] = float(share)
+        except ValueError:
+            raise ConfigError(
+                f"--mix takes shares above 0 of {', '.join(GENRES)}, such as code=0.8,text=0.2; "
+                f"not {part.strip()!r}"
+            ) from None
+    return shares
+
+
 def _chosen(
-    name: str, holdout_fraction: float | None, unlicensed: bool, unknown_licenses: bool
+    name: str,
+    mix: str | None,
+    holdout_fraction: float | None,
+    unlicensed: bool,
+    unknown_licenses: bool,
 ) -> "DataRecipe":
     """Give the recipe of this name with what the options change in it."""
     from codegemma.data import recipes
 
     changes: dict[str, Any] = {"permissive_only": not unlicensed}
+    if mix is not None:
+        changes["mixture"] = _mixture(mix)
     if holdout_fraction is not None:
         changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
     if unknown_licenses:
@@ -146,6 +201,12 @@ def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
                 else f"none of the {total} repositories was drawn at a fraction of "
                 f"{settings.recipe.holdout_fraction}; give a larger --holdout-fraction"
             )
+        )
+    missing = sorted(set(settings.recipe.mixture).difference(manifest["mixture"]))
+    if missing:
+        yield (
+            f"nothing of {' or '.join(missing)} is there to train on, though the mixture has a "
+            "share for it: the others keep their proportions"
         )
     if not settings.benchmarks:
         yield (
@@ -253,6 +314,15 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
             f"{row['tokens']:,}",
         )
     console.print(kept)
+    if len(manifest["mixture"]) > 1:
+        mixed = Table(title="Mixture", title_justify="left")
+        for column in ("genre", "share of tokens", "records", "tokens"):
+            mixed.add_column(column, justify="left" if column == "genre" else "right")
+        for genre, row in manifest["mixture"].items():
+            mixed.add_row(
+                genre, f"{row['weight']:.1%}", f"{row['records']:,}", f"{row['tokens']:,}"
+            )
+        console.print(mixed)
     if not manifest["settings"]["unsafe_lists"]:
         console.print(NO_LIST, style="bold red", soft_wrap=True)
     console.print(f"{out / 'report.html'}", soft_wrap=True, highlight=False)

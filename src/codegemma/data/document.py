@@ -10,6 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+Genre = Literal["code", "text", "math", "chat"]
+"""What a source holds: repositories, natural language, mathematics, or conversations."""
+GENRES: Final[tuple[Genre, ...]] = ("code", "text", "math", "chat")
+
+TURN_END: Final = "\x1e"
+"""Stands between the turns of a conversation in the text of a file; the user's come first."""
+
 _MAX_SAMPLES: Final = 5
 
 Wanted = Callable[[str], bool]
@@ -26,9 +33,10 @@ class Location:
         license: SPDX expression that its metadata declares, "" when none does.
         root: Folder, git repository, archive or table.
         paths: Of a folder, its files, sorted, with "/" separators; None: every file below root.
-        kind: How it is read.
+        kind: How it is read; "rows" are documents of a table of any genre but code.
         member: Of an archive, the folder inside, "" for all of it.
         rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows.
+        genre: What it holds; of any but code, a location is a part of a source.
     """
 
     name: str
@@ -36,9 +44,10 @@ class Location:
     license: str
     root: Path
     paths: tuple[str, ...] | None = None
-    kind: Literal["folder", "git", "archive", "table"] = "folder"
+    kind: Literal["folder", "git", "archive", "table", "rows"] = "folder"
     member: str = ""
     rows: tuple[int, ...] = ()
+    genre: Genre = "code"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +71,10 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """One source file: its path inside the repository, with "/" separators, and its text."""
+    """One source file: its path inside the repository, with "/" separators, and its text.
+
+    Or a document: the path is where it stands in its source.
+    """
 
     path: str
     text: str
@@ -83,6 +95,7 @@ class Repository:
         license: SPDX expression, "" when none was recognised.
         files: Sorted by path.
         licenses: SPDX expression by folder ("" is the root) or file, where one was found.
+        genre: What it holds.
     """
 
     name: str
@@ -90,6 +103,7 @@ class Repository:
     license: str = ""
     files: tuple[File, ...] = ()
     licenses: tuple[tuple[str, str], ...] = ()
+    genre: Genre = "code"
 
     @property
     def origin(self) -> str:

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegemma.data import manifest, shards, split
+from codegemma.data.document import GENRES, Genre
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.shards import Part, Record
 from codegemma.data.split import Draw
 from codegemma.errors import DataError
+from codegemma.text.chat import render_conversation
 from codegemma.text.fim import encode_infill, encode_whole, join_blocks
 from codegemma.text.tokenizer import Tokenizer
 
@@ -37,22 +39,25 @@ class Encoded(NamedTuple):
 
 
 class ShardReader:
-    """Records of one part of a prepared data set, in shard order. Picklable; opens files lazily.
+    """Records of one genre and part of a data set, in shard order. Picklable; opens files lazily.
 
     Args:
         folder: Output folder of `codegemma prepare`.
         split: "train" or "heldout".
+        genre: What the records hold.
 
     Raises:
         DataError: The manifest is missing or damaged, or a shard is not as it says.
     """
 
-    def __init__(self, folder: Path, split: Part = "train") -> None:
+    def __init__(self, folder: Path, split: Part = "train", genre: Genre = "code") -> None:
         self.folder = Path(folder)
         self.manifest = manifest.read_manifest(self.folder)
         self._paths: list[Path] = []
         self._ends: list[int] = []
         for entry in self.manifest["shards"][split]:
+            if entry.get("genre", "code") != genre:
+                continue
             path = self.folder / "shards" / entry["name"]
             size = path.stat().st_size if path.is_file() else None
             if size != entry["bytes"]:
@@ -97,6 +102,20 @@ class ShardReader:
         for path in self._paths:
             if shards.hash_file(path) != entries[path.name]["sha256"]:
                 raise DataError(f"shard {path} does not have the sha256 of the manifest")
+
+
+def readers(folder: Path, split: Part = "train") -> dict[Genre, ShardReader]:
+    """Give a reader for each genre of which a part of a data set has records.
+
+    Raises:
+        DataError: As `ShardReader`.
+    """
+    found: dict[Genre, ShardReader] = {}
+    for genre in GENRES:
+        reader = ShardReader(folder, split, genre)
+        if len(reader):
+            found[genre] = reader
+    return found
 
 
 def read_record(path: Path, index: int) -> Record:
@@ -174,13 +193,13 @@ def draw_segment(
 ) -> Encoded:
     """Cut and encode a record, and say whether it had to be left uncut.
 
-    A pure function of its arguments. A draw that overflows the budget is drawn again 3 times, then
-    every file is left uncut.
+    A pure function of its arguments. Only code is cut. A draw that overflows the budget is drawn
+    again 3 times, then every file is left uncut.
 
     Raises:
         DataError: Uncut, the record is over its budget: it was counted with another tokenizer.
     """
-    for attempt in range(_DRAWS):
+    for attempt in range(_DRAWS if record.genre == "code" else 0):
         rng = split.generator(record, seed=seed, epoch=epoch, purpose=f"fim{attempt}")
         draws = [split.draw_file(file, recipe=recipe, rng=rng) for file in record.files]
         tokens = _encode(record, draws, tokenizer)
@@ -193,10 +212,13 @@ def draw_segment(
             f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
             f"of {record.max_tokens}; it was prepared with another tokenizer"
         )
-    return Encoded(np.asarray(tokens, np.int32), is_fallback=True, draws=uncut)
+    is_fallback = record.genre == "code"
+    return Encoded(np.asarray(tokens, np.int32), is_fallback=is_fallback, draws=uncut)
 
 
 def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list[int]:
+    if record.genre == "chat":
+        return render_conversation(tokenizer, [file.text for file in record.files])
     blocks: list[list[int]] = []
     for file, draw in zip(record.files, draws, strict=True):
         path = file.path if draw.has_path else None

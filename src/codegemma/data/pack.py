@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut long files into windows and pack windows of one repository into records.
 
+Documents that are no code are records of their own, long texts in windows and conversations whole.
+
 A file that fits the context is never cut. A longer one is cut at the least indented statement
 border within reach. Files come in the order of `graph.arrange`, what is imported before what
 imports it; a window goes whole into the fullest record that has room. Nothing is cut afterwards.
@@ -17,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codegemma.data import graph
-from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.document import TURN_END, File, Ledger, Repository
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.shards import Record, RecordFile
 from codegemma.text import syntax
+from codegemma.text.chat import render_conversation
 from codegemma.text.tokenizer import Tokenizer
 
 RESERVED_TOKENS = 16
@@ -44,6 +47,8 @@ def pack_repository(
         The records, the tokens they hold uncut, and a ledger of windows that no budget holds.
     """
     ledger = Ledger()
+    if repository.genre != "code":
+        return _document_records(repository, tokenizer, recipe, ledger)
     items: list[_Item] = []
     counter = _LineCounter(tokenizer)
     files = {file.path: file for file in repository.files}
@@ -69,6 +74,38 @@ class _LineCounter:
         counted = self.tokenizer.encode_batch("\n" + line.removesuffix("\n") for line in new)
         self._sizes.update(zip(new, map(len, counted), strict=True))
         return [self._sizes[line] for line in lines]
+
+
+def _document_records(
+    repository: Repository, tokenizer: Tokenizer, recipe: DataRecipe, ledger: Ledger
+) -> tuple[list[Record], int, Ledger]:
+    """Make the records of documents, which stand for themselves: nothing is packed together."""
+    records: list[Record] = []
+    num_tokens = 0
+    counter = _LineCounter(tokenizer)
+    for file in repository.files:
+        origin = f"{repository.origin}/{file.path}"
+        if repository.genre == "chat":
+            turns = file.text.split(TURN_END)
+            size = len(render_conversation(tokenizer, turns))
+            if size > recipe.context_tokens:
+                ledger.add("conversation_over_budget", file.size_bytes)
+                continue
+            groups = [(tuple(_turn(index, text, origin) for index, text in enumerate(turns)), size)]
+        else:
+            windows = _windows(File(path="", text=file.text), origin, counter, recipe, ledger)
+            groups = [((item.file,), item.num_tokens - RESERVED_TOKENS) for item in windows]
+        for files, size in groups:
+            num_tokens += size
+            records.append(
+                Record(files=files, max_tokens=recipe.context_tokens, genre=repository.genre)
+            )
+    return records, num_tokens, ledger
+
+
+def _turn(index: int, text: str, origin: str) -> RecordFile:
+    path = "model" if index % 2 else "user"
+    return RecordFile(path=path, text=text, suffix_starts=(), origin=origin)
 
 
 def _windows(

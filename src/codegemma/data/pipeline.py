@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +27,18 @@ from codegemma.data import (
     filters,
     index_cache,
     loader,
+    mixture,
     read,
     report,
     safety,
     shards,
     stages,
     steps,
+    texts,
     vocabulary,
 )
 from codegemma.data import manifest as manifests
-from codegemma.data.document import Ledger, Location
+from codegemma.data.document import GENRES, TURN_END, Genre, Ledger, Location
 from codegemma.data.engine import Cluster, Progress
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
@@ -68,6 +70,7 @@ class Settings:
 
     Args:
         sources: Folders and files, see `read.find_repositories`.
+        texts: Sources of other genres than code, see `texts.find_texts`.
         recipe: Data recipe.
         tokenizer_file: Vocabulary that budgets are counted in; None trains one.
         vocab_size: Size of the vocabulary to train, when there is no file.
@@ -83,6 +86,7 @@ class Settings:
 
     sources: tuple[Path, ...]
     recipe: DataRecipe
+    texts: tuple[tuple[Genre, Path], ...] = ()
     tokenizer_file: Path | None = None
     vocab_size: int | None = None
     each: bool = False
@@ -102,10 +106,23 @@ class Settings:
             faults.append(f"vocab_size must be at least {smallest}, not {self.vocab_size}")
         if self.cluster.workers < 1:
             faults.append(f"workers must be at least 1, not {self.cluster.workers}")
-        if not self.sources:
+        if not self.sources and not self.texts:
             faults.append("name at least one source")
+        faults += [
+            f"the recipe {self.recipe.name} gives {genre} no share of the mixture; give one, as in "
+            f"--mix code=0.8,{genre}=0.2"
+            for genre in sorted(self.genres.difference(self.recipe.mixture))
+        ]
         if faults:
             raise ConfigError("; ".join(faults))
+
+    @property
+    def genres(self) -> frozenset[Genre]:
+        """What the sources hold."""
+        named: set[Genre] = {genre for genre, _ in self.texts}
+        if self.sources:
+            named.add("code")
+        return frozenset(named)
 
     def as_json(self) -> dict[str, Any]:
         """Give what decides the output, for the manifest; the number of workers does not."""
@@ -143,6 +160,7 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         Tokenizer.from_file(settings.tokenizer_file)
     removals = safety.read_removals(settings.removals)
     found = read.find_repositories(settings.sources, each=settings.each)
+    found += texts.find_texts(settings.texts)
     locations = [at for at in found if not removals.covers(at.name)]
     if not locations:
         raise InputError("nothing is left to train on: the removal list covers every repository")
@@ -242,9 +260,10 @@ class _Run:
         everything = self._inspect(locations, identity["benchmarks"])
         barred = [found for found in everything if found.is_barred]
         inspected = [found for found in everything if not found.is_barred]
-        names = {found.repository.name for found in inspected}
-        recipe = self._settings.recipe
-        heldout = stages.choose_heldout(names, recipe=recipe, seed=self._settings.seed)
+        genres: dict[str, Genre] = {
+            found.repository.name: found.repository.genre for found in inspected
+        }
+        heldout = self._choose_heldout(genres)
         # Held-out repositories first: of two copies the held-out one stays, training loses its own.
         inspected.sort(key=lambda found: found.repository.name not in heldout)
         self._progress("copies", 0, 1)
@@ -260,14 +279,17 @@ class _Run:
         tokenizer_file = self._write_tokenizer(names, dropped, kept, heldout)
         packed = self._pack(tokenizer_file, names, dropped, kept)
         self._progress("write", 0, 1)
-        entries, digests = _write_shards(self._folder, names, heldout)
+        entries, digests = _write_shards(self._folder, genres, heldout)
         rows = report.repository_rows(inspected, kept, packed, heldout)
+        found = zip(names, packed, strict=True)
+        trained = [(genres[name], result) for name, result in found if name not in heldout]
         manifest: dict[str, Any] = {
             "format": manifests.FORMAT,
             "settings": identity,
             "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
             "versions": {name: version(name) for name in _PACKAGES} | {"rules": rules_version()},
             "shards": entries,
+            "mixture": mixture.describe(trained, shares=self._settings.recipe.mixture),
             "totals": {
                 part: report.totals(rows, part) | {"sha256": digests[part]} for part in shards.PARTS
             },
@@ -275,9 +297,11 @@ class _Run:
             "repositories": rows,
         }
         rates = audit.measure(
-            loader.read_shards(self._folder / "shards", entries["train"]),
+            loader.read_shards(
+                self._folder / "shards", [e for e in entries["train"] if e["genre"] == "code"]
+            ),
             tokenizer=Tokenizer.from_file(tokenizer_file),
-            recipe=recipe,
+            recipe=self._settings.recipe,
         )
         findings = {
             "rates": rates,
@@ -299,6 +323,16 @@ class _Run:
         report.write_json(self._folder / "report.json", findings)
         report.write_json(self._folder / "manifest.json", manifest)
         return manifest
+
+    def _choose_heldout(self, genres: Mapping[str, Genre]) -> frozenset[str]:
+        """Choose by genre, so that something of each is left to train on; the list is of code."""
+        recipe, heldout = self._settings.recipe, frozenset[str]()
+        for genre in GENRES:
+            names = {name for name, found in genres.items() if found == genre}
+            listed = recipe.heldout if genre == "code" else ()
+            changed = dataclasses.replace(recipe, heldout=listed)
+            heldout |= stages.choose_heldout(names, recipe=changed, seed=self._settings.seed)
+        return heldout
 
     def _inspect(self, locations: Sequence[Location], benchmarks_hash: str) -> list[Inspected]:
         self._progress("benchmarks", 0, 1)
@@ -377,7 +411,8 @@ class _Run:
                     rules[file.path] = ("contamination", hit.item.split("/")[0])
                     where = f"{found.repository.origin}/{file.path}"
                     found_hits.append({"file": where, "item": hit.item, "words": hit.words})
-            rest = [file for file in found.files if file.path not in rules]
+            is_code = found.repository.genre == "code"
+            rest = [file for file in found.files if is_code and file.path not in rules]
             excess = stages.excess_tests(rest, max_fraction=recipe.max_test_fraction)
             rules |= dict.fromkeys(excess, ("share", "tests"))
             rest = [file for file in rest if file.path not in excess]
@@ -415,7 +450,9 @@ class _Run:
         )
         total = sum(file.size_bytes for place in train for file in kept[place])
         texts = vocabulary.sample(
-            (file.text for file in files), max_bytes=_SAMPLE_BYTES, total_bytes=total
+            (file.text.replace(TURN_END, "\n") for file in files),
+            max_bytes=_SAMPLE_BYTES,
+            total_bytes=total,
         )
         target = folder / "tokenizer.model"
         target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
@@ -432,20 +469,30 @@ def _reason(barred: Sequence[Inspected]) -> str:
 
 
 def _write_shards(
-    folder: Path, names: Sequence[str], heldout: Collection[str]
+    folder: Path, genres: Mapping[str, Genre], heldout: Collection[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    """Write all records; give the shards of each part and a hash over its records."""
+    """Write all records; give the shards of each part and a hash over its records.
+
+    A part has shards of code even where it has none of it, and of other genres where it has some.
+    """
     target = folder / "shards"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     entries: dict[str, list[dict[str, Any]]] = {}
     digests: dict[str, str] = {}
     for part in shards.PARTS:
-        mine = [name for name in names if (name in heldout) == (part == "heldout")]
-        records = steps.StoredRecords(folder, mine)
-        entries[part] = shards.write_shards(
-            target, part, records, records_per_shard=_RECORDS_PER_SHARD
-        )
-        keys = b"".join(sorted(map(shards.record_key, records)))
-        digests[part] = hashlib.sha256(keys).hexdigest()
+        entries[part], keys = [], list[bytes]()
+        for genre in GENRES:
+            mine = [
+                name
+                for name, found in genres.items()
+                if found == genre and (name in heldout) == (part == "heldout")
+            ]
+            records = steps.StoredRecords(folder, mine)
+            if len(records) or genre == "code":
+                entries[part] += shards.write_shards(
+                    target, part, records, records_per_shard=_RECORDS_PER_SHARD, genre=genre
+                )
+            keys += map(shards.record_key, records)
+        digests[part] = hashlib.sha256(b"".join(sorted(keys))).hexdigest()
     return entries, digests

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from codegemma.data import archive, git, table
+from codegemma.data import archive, git, table, texts
 from codegemma.data import license as licenses
 from codegemma.data.document import Blob, File, Ledger, Location, Repository, Wanted
 from codegemma.data.languages import detect
@@ -165,6 +165,8 @@ def read_repository(
 ) -> tuple[Repository, Ledger]:
     """Read the files with the given extensions, and what the repository says of its licence.
 
+    Of any genre but code, all documents of the location are read, and nothing else is looked at.
+
     Args:
         location: Where to read.
         extensions: Such as `(".py",)`; other files are not read and not counted.
@@ -183,19 +185,22 @@ def read_repository(
     stated: defaultdict[str, set[str]] = defaultdict(set)
     total = 0
     ends = tuple(extensions)
+    is_code = location.genre == "code"
 
     def is_wanted(path: str) -> bool:
+        if not is_code:
+            return True
         is_source = path.endswith(ends) or (languages and "." not in path.rpartition("/")[2])
         return not _is_skipped(path) and bool(is_source or _states_license(path))
 
     for blob in _blobs(location, wanted=is_wanted, max_bytes=max_bytes):
-        if _states_license(blob.path):
+        if is_code and _states_license(blob.path):
             folder = blob.path.rpartition("/")[0]
             stated[folder] |= _license_of(blob) if not blob.rule else set()
             continue
         text, rule = ("", blob.rule) if blob.rule else decode(blob.data)
         rule = rule or _fault_of_path(blob.path)
-        if languages and detect(blob.path, text) not in languages:
+        if is_code and languages and detect(blob.path, text) not in languages:
             if not blob.path.endswith(ends):
                 continue  # a name without a dot that is no source
             rule = rule or "other_language"
@@ -215,14 +220,19 @@ def read_repository(
         license=found.get("", location.license),
         files=tuple(sorted(files, key=lambda file: file.path)),
         licenses=tuple(sorted(found.items())),
+        genre=location.genre,
     )
     return repository, ledger
 
 
 def _blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
-    reader = {"git": git.blobs, "archive": archive.blobs, "table": table.blobs}.get(
-        location.kind, _folder_blobs
-    )
+    readers = {
+        "git": git.blobs,
+        "archive": archive.blobs,
+        "table": table.blobs,
+        "rows": texts.blobs,
+    }
+    reader = readers.get(location.kind, _folder_blobs)
     return reader(location, wanted=wanted, max_bytes=max_bytes)
 
 
@@ -263,8 +273,8 @@ def _fault_of_path(path: str) -> str:
 
 def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
     """Estimate how much there is to read, for a progress bar and to share out work."""
-    if location.kind == "table":
-        return len(location.rows) * 10_000
+    if location.kind in ("table", "rows"):
+        return len(location.rows) * (10_000 if location.kind == "table" else 1_000)
     if location.kind == "archive":
         return location.root.stat().st_size
     if location.kind == "git":
@@ -273,7 +283,8 @@ def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
     paths = location.paths if location.paths is not None else tuple(_walk(location.root))
     total = 0
     for path in paths:
-        if path.endswith(tuple(extensions)) and (location.root / path).is_file():
+        is_counted = location.genre != "code" or path.endswith(tuple(extensions))
+        if is_counted and (location.root / path).is_file():
             total += (location.root / path).stat().st_size
     return total
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from codegemma.data import languages
+from codegemma.data.document import GENRES, Genre
 from codegemma.errors import ConfigError
 
 SplitKind = Literal["suffix_start", "line", "ast", "random"]
@@ -17,6 +18,9 @@ class DataRecipe:
 
     Args:
         name: Name on the command line.
+        mixture: Share of the tokens that training draws from each genre; what no source is named
+            of is left out, and the others keep their proportions.
+        text_languages: ISO 639-1 codes of the natural languages that are taken.
         extensions: File name ends that are read, such as ".py".
         languages: Of the files read, those in these languages by `languages.detect` are kept, and
             files without an extension looked at; empty: told by extension alone.
@@ -46,6 +50,8 @@ class DataRecipe:
     """
 
     name: str
+    mixture: Mapping[Genre, float] = field(default_factory=lambda: {"code": 1.0})
+    text_languages: tuple[str, ...] = ("en",)
     extensions: tuple[str, ...] = (".py",)
     languages: tuple[str, ...] = ()
     context_tokens: int = 8192
@@ -92,6 +98,10 @@ class DataRecipe:
             faults.append(f"window_tokens must lie in [32, {self.context_tokens}]")
         if not self.split_kinds or min(self.split_kinds.values()) <= 0:
             faults.append("split_kinds must hold positive weights")
+        if not self.mixture or min(self.mixture.values()) <= 0:
+            faults.append("mixture must hold positive weights")
+        if unknown := set(self.mixture).difference(GENRES):
+            faults.append(f"mixture knows {', '.join(GENRES)}, not {', '.join(sorted(unknown))}")
         if faults:
             raise ConfigError("; ".join(faults))
 
@@ -162,12 +172,13 @@ def codegemma_1_1_2b() -> DataRecipe:
 
 
 def codegemma_7b() -> DataRecipe:
-    """The code of the released 7B model, cut as for `codegemma_2b`.
+    """The released 7B model: 80 % code, cut as for `codegemma_2b`, and 20 % natural language.
 
-    Differs: without the fifth of natural language; mixing sources comes with the full pipeline.
     Source: CodeGemma, arXiv 2406.11409, 'Pretraining Data'.
+    Unstated: the part of mathematics in it; sources of it need a weight of their own.
     """
-    return replace(codegemma_2b(), name="codegemma-7b")
+    mix: dict[Genre, float] = {"code": 0.8, "text": 0.2}
+    return replace(codegemma_2b(), name="codegemma-7b", mixture=mix)
 
 
 _RECIPES = (nano, nano_gpu, tiny, codegemma_2b, codegemma_2b_ast, codegemma_1_1_2b, codegemma_7b)

@@ -14,6 +14,7 @@ from typing import Final
 _FOLDERS: Final = ("data", "text")
 _PACKAGES: Final = (
     "codegemma",
+    "datatrove",
     "detect-secrets",
     "numpy",
     "py3langid",

@@ -2,8 +2,9 @@
 """The record of a training set and the files it is stored in.
 
 A record is one packed example as text: files, their legal suffix starts, and a token budget. It is
-stored as JSON in ArrayRecord files `{train,heldout}-00000-of-000NN.array_record`; the same records
-give the same bytes. Reading is `loader`'s.
+stored as JSON in ArrayRecord files `{train,heldout}-00000-of-000NN.array_record`, records of other
+genres than code in `{train,heldout}-GENRE-...`; the same records give the same bytes. Reading is
+`loader`'s.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from codegemma.data.document import Genre
 from codegemma.errors import DataError, PrerequisiteError
 
 Part = Literal["train", "heldout"]
@@ -26,7 +28,7 @@ class RecordFile:
     """One file, or a window of a long file, as the model sees it.
 
     Args:
-        path: Path inside its repository.
+        path: Path inside its repository; of a turn "user" or "model", of other documents "".
         text: Content, lines ended by LF.
         suffix_starts: Sorted character offsets in (0, len(text)] where a suffix may start.
         origin: `name@version` of the repository, with `:LINE` of the window's first line, from 1.
@@ -42,13 +44,17 @@ class RecordFile:
 class Record:
     """One packed example: files of one repository that together fit the budget.
 
+    Or a document: its text is the one file, and the turns of a conversation are files.
+
     Args:
         files: In the order the model reads them.
         max_tokens: Most tokens of the encoded segment, `<bos>` and `<eos>` included.
+        genre: What it holds.
     """
 
     files: tuple[RecordFile, ...]
     max_tokens: int
+    genre: Genre = "code"
 
 
 def pack_record(record: Record) -> bytes:
@@ -58,7 +64,9 @@ def pack_record(record: Record) -> bytes:
         starts = file.suffix_starts
         steps = [b - a for a, b in zip((0, *starts), starts, strict=False)]
         files.append([file.path, file.text, steps, file.origin])
-    text = json.dumps([record.max_tokens, files], ensure_ascii=False, separators=(",", ":"))
+    genre = [record.genre] if record.genre != "code" else []
+    row = [record.max_tokens, files, *genre]
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     return text.encode()
 
 
@@ -69,7 +77,7 @@ def unpack_record(data: bytes) -> Record:
         DataError: The bytes are no record.
     """
     try:
-        max_tokens, rows = json.loads(data)
+        max_tokens, rows, *genre = json.loads(data)
         files: list[RecordFile] = []
         for path, text, steps, origin in rows:
             place, starts = 0, list[int]()
@@ -81,7 +89,7 @@ def unpack_record(data: bytes) -> Record:
             )
     except (ValueError, TypeError) as error:
         raise DataError(f"a record is damaged: {error}; prepare the data again") from error
-    return Record(files=tuple(files), max_tokens=max_tokens)
+    return Record(files=tuple(files), max_tokens=max_tokens, genre=genre[0] if genre else "code")
 
 
 def record_key(data: bytes) -> bytes:
@@ -104,24 +112,31 @@ def array_record() -> Any:
 
 
 def write_shards(
-    folder: Path, part: Part, packed: Sequence[bytes], *, records_per_shard: int
+    folder: Path,
+    part: Part,
+    packed: Sequence[bytes],
+    *,
+    records_per_shard: int,
+    genre: Genre = "code",
 ) -> list[dict[str, Any]]:
     """Write records to shards in the order of their keys, so that neighbours are unrelated.
 
     Returns:
-        One entry per shard for the manifest: name, records, size and sha256.
+        One entry per shard for the manifest: name, genre, records, size and sha256.
     """
+    start = part if genre == "code" else f"{part}-{genre}"
     keys = [record_key(data) for data in packed]
     ordered = sorted(range(len(keys)), key=keys.__getitem__)
     count = max(1, -(-len(ordered) // records_per_shard))
     entries: list[dict[str, Any]] = []
     for index in range(count):
         chunk = ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
-        path = folder / f"{part}-{index:05d}-of-{count:05d}.array_record"
+        path = folder / f"{start}-{index:05d}-of-{count:05d}.array_record"
         write_shard(path, (packed[place] for place in chunk))
         entries.append(
             {
                 "name": path.name,
+                "genre": genre,
                 "records": len(chunk),
                 "bytes": path.stat().st_size,
                 "sha256": hash_file(path),

@@ -7,17 +7,17 @@ stage looks at one repository alone.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import decontaminate, dedup, filters, languages, redact, shingles
+from codegemma.data import decontaminate, dedup, filters, languages, prose, redact, shingles
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
-from codegemma.data.document import File, Ledger, Repository
+from codegemma.data.document import File, Genre, Ledger, Repository
 from codegemma.data.filters import Signals
 from codegemma.data.pairing import is_test
 from codegemma.data.recipes import DataRecipe
@@ -26,6 +26,7 @@ from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 _STAGES: Final = ("removed", "license", "filter", "unsafe", "contamination")
 _MIN_REPOSITORY_FILES: Final = 5
 _COPY_FRACTION: Final = 0.8
+_MAX_REPLACEMENT: Final = filters.DEFAULT.max_replacement
 _MAX_OWNERS: Final = 50
 """A file in more repositories than this says nothing about which is whose copy."""
 
@@ -40,7 +41,8 @@ class Measured:
     Args:
         path: Inside its repository.
         size_bytes: UTF-8 length.
-        language: "other" when none of those known.
+        language: "other" when none of those known; of a text its natural language, of other
+            documents their genre.
         digest: `dedup.content_hash`.
         signature: `dedup.signature`.
         hits: Runs of words shared with the benchmarks.
@@ -116,9 +118,10 @@ def inspect(
     read = Ledger()
     kept: list[File] = []
     measured: list[tuple[str, str, str, Signals]] = []
+    told: dict[str, str] = {}
     num_licensed = 0
     for file in repository.files:
-        language = languages.detect(file.path, file.text)
+        language = told[file.path] = language_of(file, genre=repository.genre)
         read.add("read", file.size_bytes, language=language)
         where = f"{repository.name}/{file.path}"
         if removals.covers(repository.name, file.path):
@@ -136,13 +139,15 @@ def inspect(
             )
             continue
         signals = filters.measure(file.text, language=language)
-        rule = filters.dropping_rule(file.path, file.text, signals, language=language)
+        rule = _dropping_rule(
+            file, signals, language=language, genre=repository.genre, recipe=recipe
+        )
         measured.append((file.path, language, rule, signals))
         if rule:
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
             kept.append(file)
-    kept = _safe(kept, scanner, ledgers["unsafe"])
+    kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     redacted: Counter[str] = Counter()
     if recipe.redact:
@@ -150,7 +155,13 @@ def inspect(
     return Inspected(
         repository=with_files(repository, kept),
         files=tuple(
-            measure(file, digest=digest, benchmarks=benchmarks)
+            measure(
+                file,
+                digest=digest,
+                benchmarks=benchmarks,
+                language=told[file.path],
+                genre=repository.genre,
+            )
             for file, digest in zip(kept, digests, strict=True)
         ),
         input_hash=input_hash,
@@ -162,7 +173,31 @@ def inspect(
     )
 
 
-def _safe(files: Sequence[File], scanner: UnsafeScanner | None, ledger: Ledger) -> list[File]:
+def language_of(file: File, *, genre: Genre) -> str:
+    """Name the language of a file: of code, of a text, or the genre of other documents."""
+    if genre == "code":
+        return languages.detect(file.path, file.text)
+    return prose.language(file.text) if genre == "text" else genre
+
+
+def _dropping_rule(
+    file: File, signals: Signals, *, language: str, genre: Genre, recipe: DataRecipe
+) -> str:
+    """Give the rule that drops a file; conversations and mathematics are no prose and no code."""
+    if genre == "code":
+        return filters.dropping_rule(file.path, file.text, signals, language=language)
+    if genre == "text":
+        return prose.dropping_rule(file.text, found=language, languages=recipe.text_languages)
+    return "decoding_faults" if signals.replacement_fraction > _MAX_REPLACEMENT else ""
+
+
+def _safe(
+    files: Sequence[File],
+    scanner: UnsafeScanner | None,
+    ledger: Ledger,
+    *,
+    told: Mapping[str, str],
+) -> list[File]:
     """Leave out what the scanner finds, all files where it finds much, and paths that name people.
 
     The ledger gets counts alone.
@@ -175,40 +210,49 @@ def _safe(files: Sequence[File], scanner: UnsafeScanner | None, ledger: Ledger) 
         if not rule and redact.holds_personal_data(file.path):
             rule = "person in path"
         if rule:
-            ledger.add(rule, file.size_bytes, language=languages.detect(file.path, file.text))
+            ledger.add(rule, file.size_bytes, language=told[file.path])
         else:
             kept.append(file)
     if num_hits <= MAX_UNSAFE_FILES:
         return kept
     for file in kept:
-        language = languages.detect(file.path, file.text)
-        ledger.add("repository with many hits", file.size_bytes, language=language)
+        ledger.add("repository with many hits", file.size_bytes, language=told[file.path])
     return []
 
 
-def measure(file: File, *, digest: bytes, benchmarks: BenchmarkIndex) -> Measured:
+def measure(
+    file: File, *, digest: bytes, benchmarks: BenchmarkIndex, language: str, genre: Genre = "code"
+) -> Measured:
     """Compute what the stages compare that look at all repositories.
+
+    Problems and conversations made from one pattern are alike on purpose: of them, only the same
+    ones are copies.
 
     Args:
         file: Redacted.
         digest: `dedup.content_hash` of it before.
         benchmarks: Evaluation texts to look for.
+        language: As `language_of` tells.
+        genre: What it is.
     """
-    body = filters.without_header(file.text)
+    body = filters.without_header(file.text) if genre == "code" else file.text
     words = shingles.hash_words(body)
     return Measured(
         path=file.path,
         size_bytes=file.size_bytes,
-        language=languages.detect(file.path, file.text),
+        language=language,
         digest=digest,
-        signature=dedup.signature(words),
+        signature=dedup.signature(words) if genre in ("code", "text") else None,
         hits=tuple(benchmarks.hits(body, words)),
     )
 
 
 def refused_license(file: File, repository: Repository, *, recipe: DataRecipe) -> str | None:
-    """Give the licence that keeps a file out, "" for none known; None when the file is taken."""
-    if not recipe.permissive_only:
+    """Give the licence that keeps a file out, "" for none known; None when the file is taken.
+
+    Documents say nothing of theirs: whoever names such a source answers for it.
+    """
+    if not recipe.permissive_only or repository.genre != "code":
         return None
     found = licenses.of_file(file.path, file.text, licenses=dict(repository.licenses))
     if recipe.keep_unlicensed and found in ("", licenses.UNKNOWN):
@@ -218,13 +262,7 @@ def refused_license(file: File, repository: Repository, *, recipe: DataRecipe) -
 
 def with_files(repository: Repository, files: Sequence[File]) -> Repository:
     """Give the same repository with other files."""
-    return Repository(
-        name=repository.name,
-        version=repository.version,
-        license=repository.license,
-        files=tuple(files),
-        licenses=repository.licenses,
-    )
+    return replace(repository, files=tuple(files))
 
 
 def choose_heldout(names: Collection[str], *, recipe: DataRecipe, seed: int) -> frozenset[str]:
@@ -320,10 +358,12 @@ def contaminated(
     Returns:
         For each repository, the first telling hit by path.
     """
-    common = decontaminate.common_ngrams(
-        ((hit for file in inspected.files for hit in file.hits) for inspected in repositories),
-        max_repositories=max_repositories,
-    )
+    by_source: dict[str, list[Hit]] = {}
+    for inspected in repositories:  # parts of one source are one
+        name, genre = inspected.repository.name, inspected.repository.genre
+        hits = by_source.setdefault(name if genre == "code" else name.rpartition("#")[0], [])
+        hits += (hit for file in inspected.files for hit in file.hits)
+    common = decontaminate.common_ngrams(by_source.values(), max_repositories=max_repositories)
     found: list[dict[str, Hit]] = []
     for inspected in repositories:
         first: dict[str, Hit] = {}

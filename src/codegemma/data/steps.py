@@ -256,6 +256,7 @@ def _head_of(inspected: Inspected) -> dict[str, Any]:
             "name": inspected.repository.name,
             "version": inspected.repository.version,
             "license": inspected.repository.license,
+            "genre": inspected.repository.genre,
         },
         "files": [
             {

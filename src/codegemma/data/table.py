@@ -62,7 +62,7 @@ def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blo
     """Give the wanted files of the location's rows; of two with one path the first."""
     seen: set[str] = set()
     for place in location.rows:
-        row = _row(location.root, place)
+        row = read_row(location.root, place)
         files = row.get("files")
         for file in cast("list[Any]", files) if isinstance(files, list) else [row]:
             if not isinstance(file, dict):
@@ -128,6 +128,19 @@ def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             place += len(line)
 
 
+def row_places(path: Path) -> Iterator[int]:
+    """Give the place of every row of a table: its number, or its byte offset in JSONL."""
+    if path.suffix == ".parquet":
+        yield from range(_parquet(path).metadata.num_rows)
+        return
+    with path.open("rb") as file:
+        place = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            if line.strip():
+                yield place
+            place += len(line)
+
+
 def _json(line: bytes, path: Path, place: int) -> dict[str, Any]:
     if len(line) > MAX_ROW_BYTES:
         raise InputError(f"the row at byte {place} of {path} is over {MAX_ROW_BYTES} bytes long")
@@ -142,7 +155,12 @@ def _json(line: bytes, path: Path, place: int) -> dict[str, Any]:
     return cast("dict[str, Any]", row)
 
 
-def _row(path: Path, place: int) -> dict[str, Any]:
+def read_row(path: Path, place: int) -> dict[str, Any]:
+    """Read the row at a place.
+
+    Raises:
+        InputError: It is no JSON object, or the table was changed.
+    """
     if path.suffix == ".parquet":
         return _cursor(path, path.stat().st_mtime_ns).row(place)
     with path.open("rb") as file:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of packed rows from records: shuffled, encoded anew in each epoch, resumable exactly.
 
-Reads any indexable source of records and a function that encodes one; gives rows of whole segments
+Reads indexable sources of records, drawn by weight, and a function that encodes one; gives rows of
+whole segments
 side by side, each with its own positions. Nothing is cut: a segment longer than a row is refused.
 The state of the iterator is a small JSON object, kept with every checkpoint.
 """
@@ -34,6 +35,13 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Any:
         """Record `index`."""
         ...
+
+
+class Weighted(NamedTuple):
+    """A source of records, and how often one of them is drawn, as a share of all draws."""
+
+    source: Source
+    weight: float = 1.0
 
 
 Encode = Callable[[Any, int], Encoded]
@@ -120,19 +128,38 @@ class BatchIterator(Iterator[Batch]):
         self._iterator.close()
 
 
-def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> BatchIterator:
+def make_batches(
+    sources: Sequence[Weighted], *, encode: Encode, config: InputConfig
+) -> BatchIterator:
     """Start at the first batch of an endless, shuffled, packed stream.
 
+    Records are drawn from the sources in a fixed turn that keeps to the weights at every length;
+    each source is gone through once in each of its own epochs.
+
     Args:
-        source: Records.
+        sources: Records, with weights above 0.
         encode: Gives one segment of a record; pure in (record, epoch).
         config: Batch shape and seed.
 
     Raises:
-        DataError: The source is empty; later, a segment is longer than a row.
+        DataError: There is no source, or an empty one; later, a segment is longer than a row.
     """
-    if not len(source):
+    if not sources or not all(len(source) for source, _ in sources):
         raise DataError("there are no training records; prepare more or larger repositories")
+    streams = [_segments(source, encode=encode, config=config) for source, _ in sources]
+    weights = [weight for _, weight in sources]
+    mixed = streams[0] if len(streams) == 1 else grain.MapDataset.mix(streams, weights)
+    rows = mixed.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    features = ("tokens", "loss_weights", "is_fallback")
+    packed = _pack(rows, config, features=features).batch(config.rows * config.micro_batches)
+    prefetched = experimental.ThreadPrefetchIterDataset(
+        packed, prefetch_buffer_size=_PREFETCHED_BATCHES
+    )
+    return BatchIterator(iter(prefetched))
+
+
+def _segments(source: Source, *, encode: Encode, config: InputConfig) -> grain.MapDataset:
+    """Give the segments of a source, over and over, each epoch in an order of its own."""
     num_records = len(source)
 
     def to_segment(index: int, record: Any) -> dict[str, NDArray[Any]]:
@@ -140,20 +167,13 @@ def make_batches(source: Source, *, encode: Encode, config: InputConfig) -> Batc
         segment = make_segment(encoded.tokens, config=config)
         return segment | {"is_fallback": np.array([encoded.is_fallback], np.int32)}
 
-    rows = (
+    return (
         grain.MapDataset.source(cast(Any, source))
         .seed(config.seed)
         .shuffle()
         .repeat()
         .map_with_index(to_segment)
-        .to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     )
-    features = ("tokens", "loss_weights", "is_fallback")
-    packed = _pack(rows, config, features=features).batch(config.rows * config.micro_batches)
-    prefetched = experimental.ThreadPrefetchIterDataset(
-        packed, prefetch_buffer_size=_PREFETCHED_BATCHES
-    )
-    return BatchIterator(iter(prefetched))
 
 
 def pack_rows(segments: Sequence[NDArray[np.int32]], *, config: InputConfig) -> list[Batch]:

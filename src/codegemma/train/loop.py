@@ -20,9 +20,10 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from codegemma.data.loader import Encoded, ShardReader, draw_segment
-from codegemma.data.manifest import read_recipe
-from codegemma.data.shards import Record
+from codegemma.data import mixture
+from codegemma.data.loader import Encoded, draw_segment, readers
+from codegemma.data.manifest import read_manifest, read_recipe
+from codegemma.data.shards import PARTS, Record
 from codegemma.errors import ConfigError, TrainingError
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.export import find_licences
@@ -33,7 +34,7 @@ from codegemma.train import provenance
 from codegemma.train.guard import interrupts, locked
 from codegemma.train.heldout import HeldoutLoss
 from codegemma.train.initial import keep_licences, load_initial
-from codegemma.train.input import Batch, BatchIterator, make_batches
+from codegemma.train.input import Batch, BatchIterator, Weighted, make_batches
 from codegemma.train.metrics import MetricsLog, Speed, best_order, read_metrics
 from codegemma.train.optimizer import learning_rate, make_optimizer
 from codegemma.train.recipes import TrainRecipe
@@ -95,8 +96,9 @@ def train(
         TrainingError: The loss is not finite; the last finite step is saved.
         KeyboardInterrupt: A signal came; the last step and its model are saved.
     """
-    ShardReader(data, "train").verify()
-    ShardReader(data, "heldout").verify()
+    for part in PARTS:
+        for reader in readers(data, part).values():
+            reader.verify()
     with locked(out):
         run = _Run(recipe, data=data, out=out, start=start, model=model, decay_steps=decay_steps)
         return run.go(max_minutes=max_minutes, listener=listener)
@@ -117,7 +119,7 @@ class _Run:
     ) -> None:
         self.out = out
         self.steps = out / "steps"
-        reader, self.heldout_reader = ShardReader(data, "train"), ShardReader(data, "heldout")
+        self.heldout_readers = readers(data, "heldout")
         self.tokenizer_file = data / TOKENIZER_NAME
         self.tokenizer = Tokenizer.from_file(self.tokenizer_file)
         _check_budget(data, recipe)
@@ -153,7 +155,7 @@ class _Run:
         )
         provenance.write_config(self.recipe, out=out, inputs=self.inputs, origin=self.origin)
 
-        self.batches = self._make_batches(reader)
+        self.batches = self._make_batches(data)
         self.update = make_step(
             model=config,
             optimizer=optimizer,
@@ -229,22 +231,25 @@ class _Run:
             "uncut_fallbacks": self.progress.uncut_fallbacks,
         }
 
-    def _make_batches(self, reader: ShardReader) -> BatchIterator:
+    def _make_batches(self, data: Path) -> BatchIterator:
+        """Draw from the genres of the data set by the weights its manifest gives."""
         recipe = self.recipe
         encoder = partial(encode, self.tokenizer, recipe)
-        batches = make_batches(reader, encode=encoder, config=recipe.input)
+        weights = mixture.record_weights(read_manifest(data))
+        sources = [Weighted(reader, weights[genre]) for genre, reader in readers(data).items()]
+        batches = make_batches(sources, encode=encoder, config=recipe.input)
         if self.progress.step:
             batches.restore(self.progress.input_state)
         return batches
 
     def _log_heldout(self, log: MetricsLog, step: int) -> None:
         """Measure the held-out loss, where anything is held out."""
-        if not len(self.heldout_reader):
+        if not self.heldout_readers:
             return
         if self.heldout is None:
             recipe = self.recipe
             sample = HeldoutLoss(
-                self.heldout_reader,
+                self.heldout_readers,
                 tokenizer=self.tokenizer,
                 recipe=recipe.data,
                 config=recipe.input,

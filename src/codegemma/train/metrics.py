@@ -56,10 +56,10 @@ class MetricsLog:
 def best_order(lines: Sequence[Mapping[str, Any]]) -> Literal["psm", "spm"] | None:
     """Take the order whose middles the newest held-out line of a log shows as likelier.
 
-    None without such a line.
+    None without such a line, and where nothing is held out of code.
     """
     for line in reversed(lines):
-        if line["kind"] == "heldout" and "nll_per_byte" in line:
+        if line["kind"] == "heldout" and "middle_psm_nll_per_byte" in line:
             psm, spm = (line[f"middle_{order}_nll_per_byte"] for order in ("psm", "spm"))
             return "psm" if psm <= spm else "spm"
     return None
