@@ -31,6 +31,10 @@ Decontaminate = Annotated[
     list[Path] | None,
     typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
 ]
+UnsafeLists = Annotated[
+    list[Path] | None,
+    typer.Option(help="List of unsafe content: term:, sha256: or url: a line. None is built in."),
+]
 Mix = Annotated[
     str | None,
     typer.Option(help="Shares of the tokens drawn: code=0.8,text=0.2; default the recipe's."),
@@ -76,12 +80,7 @@ def prepare(
         list[Path] | None,
         typer.Option(help="List of repositories and files whose owners asked to be left out."),
     ] = None,
-    unsafe_list: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="List of unsafe content: term:, sha256: or url: a line. None is built in."
-        ),
-    ] = None,
+    unsafe_list: UnsafeLists = None,
     materialize: Materialize = 0,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw, and of --materialize.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,

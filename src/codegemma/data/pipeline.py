@@ -281,8 +281,10 @@ class _Run:
         self._progress("write", 0, 1)
         entries, digests = _write_shards(self._folder, genres, heldout)
         rows = report.repository_rows(inspected, kept, packed, heldout)
-        found = zip(names, packed, strict=True)
-        trained = [(genres[name], result) for name, result in found if name not in heldout]
+        trained: list[tuple[Genre, Packed]] = []
+        for name, result in zip(names, packed, strict=True):
+            if name not in heldout:
+                trained.append((genres[name], result))
         manifest: dict[str, Any] = {
             "format": manifests.FORMAT,
             "settings": identity,
