@@ -442,9 +442,7 @@ def test_the_command_reference_is_current() -> None:
 
 
 def test_help_is_quick() -> None:
-    bare = cpu_seconds([sys.executable, "-c", "pass"])
-
-    assert cpu_seconds([sys.executable, "-m", "codegemma", "--help"]) - bare < HELP_LIMIT_S
+    assert cpu_seconds([sys.executable, "-m", "codegemma", "--help"]) < HELP_LIMIT_S
 
 
 def pinned(list_name: str) -> dict[str, str]:

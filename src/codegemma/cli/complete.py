@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 DRAWN_TEMPERATURE = 0.7
 
+Context = Annotated[
+    bool,
+    typer.Option(
+        "--context/--no-context",
+        help="Show the model other files of the repository that matter here, where they fit.",
+    ),
+]
+
 
 def complete(
     place: Annotated[
@@ -46,13 +54,7 @@ def complete(
     seed: options.Seed = None,
     stop: options.Stop = None,
     heal: options.Heal = True,
-    context: Annotated[
-        bool,
-        typer.Option(
-            "--context/--no-context",
-            help="Show the model other files of the repository that matter here, where they fit.",
-        ),
-    ] = True,
+    context: Context = True,
 ) -> None:
     """Complete the code at a cursor and print what belongs there, nothing else.
 
