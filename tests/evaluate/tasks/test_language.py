@@ -357,7 +357,7 @@ def test_letter_d_is_right_871_times_in_mmlu_stem(benchmarks, fakes, tmp_path, m
     assert result["metric"]["acc"]["value"] == 871 / 3018
     assert len(result["group"]) == 18
     assert result["group"]["elementary_mathematics"]["acc"]["n"] == 378
-    context, _ = stub.pairs[0]
+    [context] = {context for context, _ in stub.pairs if "Based on the characteristic" in context}
     assert context.startswith(
         "The following are multiple choice questions (with answers) about college biology.\n\n"
         "Based on the characteristic population curves"
@@ -388,7 +388,8 @@ def test_gsm8k_shows_eight_and_takes_the_published_form_alone(
 
     assert (result["n"], odd) == (1319, 670)
     assert _values(result) == {"strict-match": round(670 / 1319, 6), "flexible-extract": 1.0}
-    prompt = completer.prompts[0].prefix
+    asked = (prompt.prefix for prompt in completer.prompts)
+    [prompt] = (each for each in asked if each.endswith("farmers' market?\nA:"))
     assert prompt.startswith(
         "Q: There are 15 trees in the grove. Grove workers will plant trees in the grove today. "
     )
