@@ -61,7 +61,7 @@ toolchains: $(VENV)/.core ## install what programs in 8 languages need to run in
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends $$packages; }
 
 lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
-	$(COMPILE) --extra data --extra train --extra evaluate --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra data --extra cluster --extra train --extra evaluate --extra dev -o requirements/dev.txt pyproject.toml
 	sed 's/^\([a-z0-9_.-]*\)\[.*\]==/\1==/' requirements/dev.txt >$(VENV)/dev.txt # a constraint has no extras
 	$(COMPILE) --constraint $(VENV)/dev.txt -o requirements/core.txt pyproject.toml
 	sed -i.old 's#-c $(VENV)/dev.txt#-c requirements/dev.txt#' requirements/core.txt && rm requirements/core.txt.old

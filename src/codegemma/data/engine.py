@@ -13,7 +13,9 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import logging
 import multiprocessing
+import os
 import pickle
 import shutil
 import threading
@@ -213,8 +215,7 @@ def _executor(cluster: Cluster, stage: Stage, num_tasks: int, folder: Path) -> A
     if cluster.executor == "local":
         return _Local([stage], **options)
     if cluster.executor == "ray":
-        if importlib.util.find_spec("ray") is None:
-            raise PrerequisiteError("--executor ray needs Ray: pip install ray")
+        _join_ray()
         ray: Any = importlib.import_module("datatrove.executor.ray")
         return ray.RayPipelineExecutor([stage], **options)
     if shutil.which("sbatch") is None:
@@ -223,6 +224,16 @@ def _executor(cluster: Cluster, stage: Stage, num_tasks: int, folder: Path) -> A
     return slurm.SlurmPipelineExecutor(
         [stage], time=cluster.time_limit, partition=cluster.partition, **options
     )
+
+
+def _join_ray() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one here; it reports to nobody."""
+    if importlib.util.find_spec("ray") is None:
+        raise PrerequisiteError("--executor ray needs Ray: pip install 'codegemma[cluster]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray: Any = importlib.import_module("ray")
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
+    _quieten()
 
 
 def _wait(executor: Any, folder: Path, num_tasks: int) -> None:
