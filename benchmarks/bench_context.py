@@ -4,7 +4,8 @@
 Times are CPU milliseconds of this process, files in the page cache, over 300 files drawn with seed
 0 from a repository of 5,000 files of Python (installed packages side by side). Warm: the index is
 in memory, and one call looks for changes on disk and chooses. The parts are measured apart too, as
-are the first reading, a start from what another process kept, and what a change costs.
+are what a server does for a prompt (count what it leaves, look for changes once a second, choose),
+the first reading, a start from what another process kept, and what a change costs.
 
 Example:
     python benchmarks/bench_context.py tests/golden/tokenizer/tokenizer.model
@@ -20,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from codegemma.completion import CompleterInfo, Prompt, Sampling
+from codegemma.context.beside import FilesBeside
 from codegemma.context.choose import choose
 from codegemma.context.index import RepositoryIndex
 from codegemma.text.tokenizer import Tokenizer
@@ -90,9 +93,22 @@ def _measure(root: Path, cache: Path, tokenizer: Tokenizer, note: str) -> list[R
                 note,
             ),
         ]
+    files = FilesBeside(root, cache=cache)
+    files.refresh()
+    served = [_spent(lambda path=path: _serve(files, root, path, tokenizer)) for path in paths]
+    rows.append(_row("a server's prompt of a context of 8,192", served, note))
     rows.append(_row("a file changes", [_changed(warm, root, path) for path in paths[:20]], note))
     rows.append(_row("a file comes", [_added(warm, root, i) for i in range(5)], note))
     return rows
+
+
+def _serve(files: FilesBeside, root: Path, path: str, tokenizer: Tokenizer) -> None:
+    """Ask in the middle of a file, as an editor does."""
+    text = (root / path).read_text(encoding="utf-8")
+    half = len(text) // 2
+    info = CompleterInfo(name="m", context_length=8192, mode="psm")
+    prompt = Prompt(prefix=text[:half], suffix=text[half:], path=path)
+    files.show(prompt, Sampling(), tokenizer=tokenizer, info=info)
 
 
 def _changed(index: RepositoryIndex, root: Path, path: str) -> float:

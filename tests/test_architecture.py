@@ -47,7 +47,7 @@ FLAGS = {
         "--context --explain --heal --json --max-tokens --min-p --mode --model --n --path --seed "
         "--stop --temperature --top-k --top-p -m place"
     ),
-    "serve": "--host --model --port --token-file -m",
+    "serve": "--host --model --port --repository --token-file -m",
     "generate": (
         "--explain --heal --json --max-tokens --min-p --model --seed --stop --temperature --top-k "
         "--top-p -m prompt"

@@ -173,3 +173,20 @@ def test_a_bad_token_file_is_refused(run, tmp_path):
     ran = run("serve", "--token-file", str(tmp_path / "none"), "--port", "0")
     assert ran.status == 2
     assert "cannot read the token file" in ran.err
+
+
+def test_files_of_a_repository_are_shown_beside_its_files(tmp_path):
+    (tmp_path / "money.py").write_text("class Money: ...\n", encoding="utf-8")
+    (tmp_path / "cart.py").write_text("from money import Money\n", encoding="utf-8")
+    words = ("--repository", str(tmp_path))
+    with Served({"answer": "pass"}, *words, CODEGEMMA_CACHE=str(tmp_path / ".cache")) as served:
+        body = {"prompt": "from money import Money\n", "suffix": "", "path": "cart.py"}
+        answer = httpx.post(f"{served.url}/v1/completions", json=body).json()
+        assert answer["context"] == ["money.py"]
+    assert list((tmp_path / ".cache" / "context").glob("*.json"))
+
+
+def test_a_repository_that_is_no_folder_is_refused(run, tmp_path):
+    ran = run("serve", "--repository", str(tmp_path / "none"), "--port", "0")
+    assert ran.status == 2
+    assert ran.err == f"codegemma: --repository takes a folder, and {tmp_path / 'none'} is none\n"

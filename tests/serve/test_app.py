@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from codegemma.completion import Prompt, Sampling
+from codegemma.context.beside import FilesBeside
 from codegemma.generate.load import load_completer, load_engine
 from codegemma.generate.named import open_named
 from codegemma.generate.remote import Remote
@@ -382,3 +383,49 @@ def test_nano_behind_the_server_completes_as_nano_in_this_process(serving):
     assert [one.finish_reason for (one,) in found] == [one.finish_reason for one in expected]
     assert found[-1][0].cut is not None
     assert remote.info.fingerprint == here.info.fingerprint
+
+
+@pytest.fixture
+def shop(tmp_path):
+    for path, text in {
+        "shop/money.py": "class Money:\n    amount = 0\n",
+        "shop/cart.py": "from .money import Money\n\nclass Cart: ...\n",
+        "other/cart.py": "x = 1\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_an_infill_that_names_its_path_is_shown_files_of_the_servers_repository(
+    serving, scripted, shop
+):
+    body = {**REQUEST, "path": "shop/cart.py"}
+    with serving(scripted, beside=FilesBeside(shop)) as server:
+        whole = server.http.post("/v1/completions", json=body).json()
+        streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        pieces = events(server.http.post("/v1/completions", json=streamed))
+        for change in ({"context": False}, {"path": None}, {"suffix": None}):
+            answer = server.http.post("/v1/completions", json={**body, **change}).json()
+            assert "context" not in answer
+
+    assert whole["context"] == pieces[-1]["context"] == ["shop/money.py"]
+    assert not any("context" in piece for piece in pieces[:-1])
+    shown, again, *others = scripted.prompts
+    assert shown.context == again.context
+    assert [(file.path, file.text) for file in shown.context] == [
+        ("shop/money.py", "class Money:\n    amount = 0\n")
+    ]
+    assert all(prompt.context == () for prompt in others)
+
+
+def test_a_server_without_a_repository_shows_the_file_alone(live, scripted):
+    answer = live.http.post("/v1/completions", json={**REQUEST, "path": "shop/cart.py"}).json()
+    assert "context" not in answer
+    assert scripted.prompts[0].context == ()
+
+
+def test_context_is_true_or_false(live):
+    answer = live.http.post("/v1/completions", json={**REQUEST, "context": "all"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "context"

@@ -2,7 +2,6 @@
 """`codegemma complete FILE:LINE:COL`: the completion at a cursor."""
 
 import dataclasses
-import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -117,15 +116,13 @@ def _choose_context(
     from codegemma.context.choose import MIN_TOKENS, choose
     from codegemma.context.index import RepositoryIndex
     from codegemma.context.root import find_root
-    from codegemma.model.folder import cache_folder
     from codegemma.text.budget import spare_tokens
 
     root = find_root(file)
     spare = spare_tokens(prompt, sampling, tokenizer=completer.tokenizer, info=completer.info)
     if root is None or spare < MIN_TOKENS:
         return ()
-    digest = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    index = RepositoryIndex(root, cache=cache_folder() / "context" / f"{digest}.json")
+    index = RepositoryIndex(root, cache=options.context_cache(root))
     with options.waiting(f"Reading {root.name}"):
         index.refresh()
     path = file.absolute().relative_to(root).as_posix()

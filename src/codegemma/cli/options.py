@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -134,3 +135,13 @@ def waiting(what: str) -> "Generator[Callable[[str], None]]":
 
     with Console(stderr=True).status(what) as status:
         yield lambda now: status.update(f"{what}: {now}")
+
+
+def context_cache(root: Path) -> Path:
+    """Give the file of the cache folder that keeps what the files of a repository import."""
+    import hashlib
+
+    from codegemma.model.folder import cache_folder
+
+    digest = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return cache_folder() / "context" / f"{digest}.json"

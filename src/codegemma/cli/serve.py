@@ -18,6 +18,7 @@ from codegemma.text.tokens import BOS_ID, FIM_MIDDLE_ID, FIM_PREFIX_ID, FIM_SUFF
 
 if TYPE_CHECKING:
     from codegemma.completion import Completer
+    from codegemma.context.beside import FilesBeside
 
 DEFAULT_PORT = 8012
 STOP_TIMEOUT_S = 10
@@ -37,6 +38,10 @@ def serve(
         Path | None,
         typer.Option(help="File with the token clients must show; else CODEGEMMA_TOKEN."),
     ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose files are shown beside an infill that names its path."),
+    ] = None,
 ) -> None:
     """Serve a model: OpenAI's completions protocol under /v1, a page to try it at /.
 
@@ -46,8 +51,10 @@ def serve(
 
     token = read_token(os.environ, token_file)
     check_bind(host, token)
+    if repository is not None and not repository.is_dir():
+        raise ConfigError(f"--repository takes a folder, and {repository} is none")
     with listen(host, port) as listener:
-        _run(listener, model=model, host=host, token=token)
+        _run(listener, model=model, host=host, token=token, repository=repository)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -77,7 +84,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -> None:
+def _run(
+    listener: socket.socket, *, model: str, host: str, token: str | None, repository: Path | None
+) -> None:
     import uvicorn
 
     from codegemma.serve.app import create_app
@@ -86,10 +95,18 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     failures: list[BaseException] = []
+    beside: "FilesBeside | None" = None
+    if repository is not None:
+        from codegemma.context.beside import FilesBeside
+
+        root = repository.resolve()
+        beside = FilesBeside(root, cache=options.context_cache(root))
 
     def load() -> "Completer":
         from codegemma.generate.named import is_remote, open_named
 
+        if beside is not None:
+            beside.refresh()
         completer = open_named(model)
         if not is_remote(model):  # a server has its own warmth, and its own vocabulary
             warm(completer)
@@ -109,6 +126,7 @@ def _run(listener: socket.socket, *, model: str, host: str, token: str | None) -
         host=host,
         token=token,
         max_drawn=MAX_DRAWN,
+        beside=beside,
         on_ready=on_ready,
         on_failure=on_failure,
     )

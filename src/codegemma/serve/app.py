@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -33,6 +33,9 @@ from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
 from codegemma.serve.worker import MAX_WAITING, Piece, Worker
 from codegemma.text.budget import fit_prompt
 
+if TYPE_CHECKING:
+    from codegemma.context.beside import FilesBeside  # brings parsers, which few servers need
+
 BODY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
 
@@ -46,6 +49,7 @@ def create_app(
     max_drawn: int = 1,
     max_body_bytes: int = MAX_BODY_BYTES,
     body_timeout_s: float = BODY_TIMEOUT_S,
+    beside: "FilesBeside | None" = None,
     on_ready: Callable[[Completer], None] = lambda _: None,
     on_failure: Callable[[BaseException], None] = lambda _: None,
 ) -> Starlette:
@@ -59,6 +63,7 @@ def create_app(
         max_drawn: Most requests that are drawn at one time.
         max_body_bytes: Largest accepted body.
         body_timeout_s: Longest time a client may take to send its body.
+        beside: Files to put before infill prompts that name their path; None puts none.
         on_ready: Called in that thread with the completer.
         on_failure: Called in that thread with the error that ended loading.
     """
@@ -94,6 +99,7 @@ def create_app(
     )
     app.state.worker = worker
     app.state.body_timeout_s = body_timeout_s
+    app.state.beside = beside
     app.state.created = int(time.time())
     return app
 
@@ -121,8 +127,8 @@ async def completions(request: Request) -> Response:
     body = await _read_body(request)
     completer = worker.completer
     # Parsing and tokenizing megabytes takes long enough to hold up other requests.
-    wanted, prompts = await run_in_threadpool(_read, body, completer)
-    answer = Answer(wanted, completer, cuts=[prompt.cut for prompt in prompts if prompt.cut])
+    wanted, prompts = await run_in_threadpool(_read, body, completer, request.app.state.beside)
+    answer = Answer(wanted, completer, prompts=prompts)
     job = worker.submit(prompts, wanted.sampling, is_watched=wanted.is_stream, is_raw=wanted.is_raw)
     pieces = job.pieces()
 
@@ -137,14 +143,20 @@ async def completions(request: Request) -> Response:
     return EventStream(_events(first, pieces, wanted, answer), cancel=cancel)
 
 
-def _read(body: bytes, completer: Completer) -> tuple[openai.CompletionRequest, list[Prompt]]:
-    """Check and translate a request, and fit its prompts into the context."""
+def _read(
+    body: bytes, completer: Completer, beside: "FilesBeside | None"
+) -> tuple[openai.CompletionRequest, list[Prompt]]:
+    """Check and translate a request, show its files, and fit its prompts into the context."""
     wanted = openai.parse_completion(Fields(parse_json(body)))
     openai.check_model(wanted, completer.info)
-    tokenizer, info = completer.tokenizer, completer.info
+    tokenizer, info, sampling = completer.tokenizer, completer.info, wanted.sampling
+    prompts = openai.to_prompts(wanted, tokenizer)
+    if beside is not None and wanted.has_context:
+        prompts = [
+            beside.show(prompt, sampling, tokenizer=tokenizer, info=info) for prompt in prompts
+        ]
     return wanted, [
-        fit_prompt(prompt, wanted.sampling, tokenizer=tokenizer, info=info)
-        for prompt in openai.to_prompts(wanted, tokenizer)
+        fit_prompt(prompt, sampling, tokenizer=tokenizer, info=info) for prompt in prompts
     ]
 
 

@@ -73,6 +73,8 @@ class CompletionRequest:
         has_ids: Whether the drawn ids are told, in vLLM's words `return_token_ids`.
         names_ids: Whether log probabilities name tokens by id: `return_tokens_as_token_ids`.
         is_raw: Whether an infill is left as it was drawn: `trim` false (our addition).
+        has_context: Whether files of the server's repository may stand before an infill: `context`
+            (our addition).
     """
 
     model: str
@@ -87,6 +89,7 @@ class CompletionRequest:
     has_ids: bool = False
     names_ids: bool = False
     is_raw: bool = False
+    has_context: bool = True
     session: str | None = None
 
     @property
@@ -139,6 +142,7 @@ def parse_completion(body: Fields) -> CompletionRequest:
         has_ids=body.flag("return_token_ids", default=False),
         names_ids=body.flag("return_tokens_as_token_ids", default=False),
         is_raw=not body.flag("trim", default=True),
+        has_context=body.flag("context", default=True),
         session=body.string("session"),
     )
 

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenAI's completions protocol, the way out: completions, whole or in pieces, to its JSON.
 
-Adds to OpenAI's own fields `timings` in llama.cpp's words, which editors and benchmarks read, and
-`truncated` when an infill's file was longer than the context.
+Adds to OpenAI's own fields `timings` in llama.cpp's words, which editors and benchmarks read,
+`truncated` when an infill's file was longer than the context, and `context`, the paths of the
+files of the server's repository that the model was shown.
 """
 
 import time
 import uuid
 from collections.abc import Sequence
 
-from codegemma.completion import Completer, CompleterInfo, Completion, Cut, TokenLogprob
+from codegemma.completion import (
+    Completer,
+    CompleterInfo,
+    Completion,
+    Prompt,
+    TokenLogprob,
+)
 from codegemma.serve.protocols.openai import CompletionRequest, model_ids
 from codegemma.text.newlines import LineEnd, restore
 
@@ -39,11 +46,11 @@ class Answer:
     Args:
         request: What was asked.
         completer: Who answers.
-        cuts: What prompts lost that were longer than the context; an answer to one says so.
+        prompts: What the model reads, fitted; an answer says what they lost and were given.
     """
 
     def __init__(
-        self, request: CompletionRequest, completer: Completer, *, cuts: Sequence[Cut] = ()
+        self, request: CompletionRequest, completer: Completer, *, prompts: Sequence[Prompt] = ()
     ) -> None:
         self._request = request
         self._tokenizer = completer.tokenizer
@@ -57,6 +64,10 @@ class Answer:
             "created": int(time.time()),
             "model": model_ids(completer.info)[0],
         }
+        cuts = [prompt.cut for prompt in prompts if prompt.cut]
+        lost = {path for cut in cuts for path in cut.files}
+        paths = (file.path for prompt in prompts for file in prompt.context)
+        self._context = [path for path in dict.fromkeys(paths) if path not in lost]
         if cuts:
             self._head["truncated"] = {
                 "prefix_chars": sum(cut.prefix_chars for cut in cuts),
@@ -105,7 +116,8 @@ class Answer:
             "predicted_n": num_drawn,
             "predicted_ms": round(max(0.0, total_ms - prompt_ms), 3),
         }
-        return {"usage": usage, "timings": timings}
+        context = {"context": self._context} if self._context else {}
+        return {"usage": usage, "timings": timings, **context}
 
     def _choice(self, index: int, text: str, completion: Completion | None) -> dict[str, object]:
         prompt = index // self._request.sampling.n
