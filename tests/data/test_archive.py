@@ -43,6 +43,36 @@ def read_one(path: Path) -> tuple[Repository, dict[str, list[int]]]:
     return repository, ledger.rows
 
 
+def zstd(path: Path, plain: Path) -> Path:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as file:
+        file.write(plain.read_bytes())
+    return path
+
+
+def test_an_archive_that_zstandard_compressed_is_read_and_its_end_missed(tmp_path: Path) -> None:
+    plain = tar(tmp_path / "plain.tar", FILES | {"lib-1.0/c.py": bytes(range(1, 250)) * 3})
+    packed = zstd(tmp_path / "lib-1.0.tar.zst", plain)
+    found, _ = read_one(packed)
+    assert [file.path for file in found.files] == ["a.py", "b.py"]
+
+    packed.write_bytes(packed.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"lib-1\.0\.tar\.zst cannot be read"):
+        read.find_repositories([packed])
+
+
+def test_a_bomb_that_zstandard_made_is_not_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_LEAST_LIMIT", 1 << 20)
+    files = {"a.py": b"a\n", "zeros.bin": bytes(30 << 20), "z.py": b"z\n"}
+
+    found, dropped = read_one(zstd(tmp_path / "b.tar.zst", tar(tmp_path / "b.tar", files)))
+
+    assert [file.path for file in found.files] == ["a.py"]
+    assert dropped == {"archive_over_limit": [1, 0]}
+
+
 @pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "zip", "whl"])
 def test_an_archive_is_a_repository_without_its_top_folder(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"lib-1.0.{suffix}"

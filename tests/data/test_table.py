@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,41 @@ def test_content_in_lone_surrogates_is_left_out(tmp_path: Path) -> None:
     ((found, dropped),) = read_all(path)
 
     assert (found.files, dropped) == ((), {"not_unicode": [1, 3]})
+
+
+def compressed(path: Path, text: str) -> Path:
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+        return path
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as file:
+        file.write(text.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_compressed_tables_read_like_plain_ones(suffix: str, tmp_path: Path) -> None:
+    rows = [
+        {"repo": f"r{i % 3}", "path": f"{i:02}.py", "content": f"x = {i} # {'y' * 200}\n"}
+        for i in range(60)
+    ]
+    plain = jsonl(tmp_path / "plain.jsonl", rows)
+    packed = compressed(tmp_path / f"packed{suffix}", plain.read_text(encoding="utf-8"))
+
+    assert read_all(packed) == read_all(plain)
+    places = read.find_repositories([packed])
+    for index in (2, 0, 1, 0):  # of which each begins before the end of the one before
+        repository, _ = read.read_repository(places[index], **LIMITS)
+        assert [file.path for file in repository.files] == [
+            f"{i:02}.py" for i in range(index, 60, 3)
+        ]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_compressed_table_cut_short_is_refused(suffix: str, tmp_path: Path) -> None:
+    text = "".join(json.dumps({"repo": str(i * 7919), "content": "x"}) + "\n" for i in range(9999))
+    packed = compressed(tmp_path / f"x{suffix}", text)
+    packed.write_bytes(packed.read_bytes()[:-100])
+
+    with pytest.raises(InputError, match=f"x{suffix} is damaged or was cut short"):
+        read.find_repositories([packed])

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from codegemma.data.document import Blob, Location, Wanted
+from codegemma.data.table import open_zstd
 from codegemma.errors import InputError
 
-_SUFFIX: Final = re.compile(r"\.(zip|whl|jar|crate|(tar(\.(gz|bz2|xz))?)|tgz|tbz2?|txz)$", re.I)
+_SUFFIX: Final = re.compile(
+    r"\.(zip|whl|jar|crate|(tar(\.(gz|bz2|xz|zst))?)|tgz|tbz2?|txz|tzst)$", re.I
+)
 _LEAST_LIMIT: Final = 256 << 20
 _MAX_RATIO: Final = 60
 _FAULTS: Final = (
@@ -174,7 +177,7 @@ class _Bounded(io.RawIOBase):
 
 def _tar_members(path: Path) -> Iterator[tuple[str, str, Any]]:
     with path.open("rb") as raw:
-        bounded: Any = _Bounded(_expanded(raw), expanded_limit(path))
+        bounded: Any = _Bounded(_expanded(raw, path), expanded_limit(path))
         with tarfile.open(fileobj=bounded, mode="r|", errors="surrogateescape") as archive:
             for info in archive:
                 setattr(archive, "members", [])  # noqa: B010  # else they pile up for the pass
@@ -185,13 +188,15 @@ def _tar_members(path: Path) -> Iterator[tuple[str, str, Any]]:
                 yield info.name, rule, (info.size, _extractor(archive, info))
 
 
-def _expanded(raw: IO[bytes]) -> Any:
+def _expanded(raw: IO[bytes], path: Path) -> Any:
     magic = raw.read(6)
     raw.seek(0)
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=raw)
     if magic.startswith(b"BZh"):
         return bz2.BZ2File(raw)
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        return open_zstd(path)
     return lzma.LZMAFile(raw) if magic.startswith(b"\xfd7zXZ") else raw
 
 

@@ -78,8 +78,8 @@ def _locate(source: Path, *, each: bool) -> Iterator[Location]:
         yield from table.locate(source)
     elif not source.is_dir():
         raise InputError(
-            f"{source} is not a folder, an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz) or a "
-            "table (.jsonl, .parquet); name one that holds source files"
+            f"{source} is not a folder, an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz, "
+            f".tar.zst) or a table ({', '.join(table.SUFFIXES)}); name one that holds source files"
         )
     else:
         yield from _locate_in_folder(source, each=each)

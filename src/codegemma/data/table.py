@@ -3,11 +3,16 @@
 
 A row with a list `files` is a repository (The Stack v3 names its columns repo_path, commit_id and
 files[].file_path, content; plainer names work too); a row with a content is a file, and rows are
-grouped by their repository. Columns are found by name. Compressed JSONL is not read.
+grouped by their repository. Columns are found by name. Compressed JSONL (.jsonl.gz, .jsonl.zst) is
+read from its start whenever a row lies before the one read last, so rows that belong together
+should lie together.
 """
 
+import gzip
 import importlib
+import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +33,12 @@ _KEYS: Final = frozenset((*_REPOSITORY, *_VERSION, *_LICENSES))
 _BATCH_ROWS: Final = 16
 
 
+SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+
+
 def is_table(path: Path) -> bool:
     """Tell by its name whether a file is a table."""
-    return path.suffix in (".jsonl", ".parquet")
+    return path.name.endswith(SUFFIXES)
 
 
 def locate(path: Path) -> Iterator[Location]:
@@ -120,12 +128,8 @@ def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield place, row
                 place += 1
         return
-    with path.open("rb") as file:
-        place = 0
-        while line := file.readline(MAX_ROW_BYTES + 1):
-            if line.strip():
-                yield place, _json(line, path, place)
-            place += len(line)
+    for place, line in _lines(path):
+        yield place, _json(line, path, place)
 
 
 def row_places(path: Path) -> Iterator[int]:
@@ -133,12 +137,49 @@ def row_places(path: Path) -> Iterator[int]:
     if path.suffix == ".parquet":
         yield from range(_parquet(path).metadata.num_rows)
         return
-    with path.open("rb") as file:
+    for place, _ in _lines(path):
+        yield place
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that hold something, with their byte offsets in the text."""
+    with _expanded(path) as file:
         place = 0
-        while line := file.readline(MAX_ROW_BYTES + 1):
+        while line := _line(file, path):
             if line.strip():
-                yield place
+                yield place, line
             place += len(line)
+
+
+def _expanded(path: Path) -> io.BufferedReader:
+    """Open a table of lines, whatever it is compressed with."""
+    if path.suffix == ".gz":
+        return io.BufferedReader(gzip.GzipFile(path, "rb"))
+    if path.suffix == ".zst":
+        return open_zstd(path)
+    return path.open("rb")
+
+
+def open_zstd(path: Path) -> io.BufferedReader:
+    """Open a file that Zstandard compressed.
+
+    Raises:
+        PrerequisiteError: pyarrow, which reads it, is not there.
+    """
+    try:
+        pyarrow: Any = importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise PrerequisiteError(
+            f"reading {path.name} needs the package pyarrow: pip install 'codegemma[data]'"
+        ) from error
+    return io.BufferedReader(pyarrow.CompressedInputStream(str(path), "zstd"))
+
+
+def _line(file: io.BufferedReader, path: Path) -> bytes:
+    try:
+        return file.readline(MAX_ROW_BYTES + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{path} is damaged or was cut short: {error}") from error
 
 
 def _json(line: bytes, path: Path, place: int) -> dict[str, Any]:
@@ -163,9 +204,39 @@ def read_row(path: Path, place: int) -> dict[str, Any]:
     """
     if path.suffix == ".parquet":
         return _cursor(path, path.stat().st_mtime_ns).row(place)
+    if path.suffix != ".jsonl":
+        return _stream(path, path.stat().st_mtime_ns).row(place)
     with path.open("rb") as file:
         file.seek(place)
-        return _json(file.readline(MAX_ROW_BYTES + 1), path, place)
+        return _json(_line(file, path), path, place)
+
+
+@lru_cache(maxsize=2)
+def _stream(path: Path, _changed: int) -> "_Stream":
+    return _Stream(path)
+
+
+class _Stream:
+    """Reads rows of a compressed table, cheaply where each lies behind the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _expanded(path)
+        self._at = 0
+
+    def row(self, place: int) -> dict[str, Any]:
+        """Read the row at an offset of the text."""
+        if place < self._at:
+            self._file.close()
+            self._file, self._at = _expanded(self._path), 0
+        while self._at < place:
+            line = _line(self._file, self._path)
+            if not line:
+                break
+            self._at += len(line)
+        line = _line(self._file, self._path)
+        self._at += len(line)
+        return _json(line, self._path, place)
 
 
 @lru_cache(maxsize=2)

@@ -88,7 +88,7 @@ def _parts(path: Path) -> Iterator[Location]:
     else:
         raise InputError(
             f"{path} is not a folder of texts, a text ({', '.join(_EXTENSIONS)}) or a table "
-            "(.jsonl, .parquet) with a document in each row"
+            f"({', '.join(table.SUFFIXES)}) with a document in each row"
         )
 
 
