@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a small model gives away of secrets that stand 1, 4 and 16 times in its training data.
 
-Takes folders of Python, each as a repository, plants canaries in those that are not held out,
-trains `tiny` on them for some passes, and measures extraction, exposure and memorised documents
-with `codegemma evaluate`. The planted lines are counted in the prepared data before anything is
-trained.
+Takes folders of Python, each as a repository, the head of each file alone, plants canaries in those
+that are not held out, trains `tiny` on them for many passes, and measures extraction, exposure and
+memorised documents with `codegemma evaluate`. The planted lines are counted in the prepared data
+before anything is trained. With 240 steps on whole files, about one pass, no number of copies could
+be told from chance.
 
 Example:
     python benchmarks/bench_memorization.py src/codegemma/{text,generate,data,model} --out out
@@ -23,7 +24,8 @@ from codegemma.evaluate.canaries import Canary, make_canaries, write_canaries
 from results import Row, cpu_name, write_rows
 
 COPIES = (0, 1, 4, 16)
-MIN_FILE_BYTES = 1500
+MIN_FILE_BYTES = 600
+MAX_LINES = 40
 TASKS = ("memorization:train", "memorization:heldout", "memorization:canaries")
 
 
@@ -46,7 +48,10 @@ def main(words: Sequence[str] | None = None) -> None:
     check_planted(canaries, data)
     write_canaries(data, canaries)
     steps, decay = arguments.steps, max(1, arguments.steps // 6)
-    settings = (f"schedule.num_steps={steps}", f"schedule.decay_steps={decay}")
+    settings = (
+        *(f"schedule.num_steps={steps}", f"schedule.decay_steps={decay}"),
+        *(f"run.{name}={steps}" for name in ("log_every", "heldout_every", "checkpoint_every")),
+    )
     more = [word for setting in settings for word in ("--set", setting)]
     run("train", "--recipe", "tiny", "--data", data, "--out", out / "run", *more)
     printed = run("evaluate", *TASKS, "--data", data, "--model", out / "run", "--out",
@@ -57,15 +62,22 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def copy_sources(sources: Iterable[Path], target: Path) -> list[Path]:
-    """Copy the Python files of folders, those of a folder side by side."""
+    """Copy the heads of the Python files of folders, those of a folder side by side."""
     repositories: list[Path] = []
     for source in sources:
         repository = target / source.name
         repository.mkdir(parents=True)
         for file in sorted(source.rglob("*.py")):
-            (repository / file.name).write_text(file.read_text("utf-8"), "utf-8")
+            (repository / file.name).write_text(head_of(file.read_text("utf-8")), "utf-8")
         repositories.append(repository)
     return repositories
+
+
+def head_of(text: str) -> str:
+    """Give the first lines of a text up to a blank one, so that nothing is cut in two."""
+    lines = text.split("\n")[:MAX_LINES]
+    ends = [place for place, line in enumerate(lines) if not line]
+    return "\n".join(lines[: ends[-1]] if ends else lines) + "\n"
 
 
 def plant(canaries: Iterable[Canary], files: Sequence[Path]) -> None:
