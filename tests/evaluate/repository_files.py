@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small git repositories of three languages, whose tests cover functions that use other files."""
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,14 +80,21 @@ GO = {
 
 def make_repository(folder: Path, files: Mapping[str, str] = SHOP) -> Path:
     """Write files and commit them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["git", "-C", str(folder), "init", "-q"], check=True)
+    commit(folder, files)
+    return folder
+
+
+def commit(folder: Path, files: Mapping[str, str], *, time: str | None = None) -> None:
+    """Write files of a repository and commit them, now or as of another time."""
     for path, text in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+    dated = {} if time is None else {"GIT_COMMITTER_DATE": time}
     for words in (
-        ["init", "-q"],
         ["add", "-A"],
         ["-c", "user.name=t", "-c", "user.email=t@example.test", "commit", "-qm", "first"],
     ):
-        subprocess.run(["git", "-C", str(folder), *words], check=True)
-    return folder
+        subprocess.run(["git", "-C", str(folder), *words], check=True, env=os.environ | dated)

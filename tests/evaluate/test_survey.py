@@ -52,6 +52,36 @@ def test_without_pytest_a_function_counts_if_the_tests_fail_without_its_body(
     assert told == [(0, 3), (1, 3), (2, 3)]
 
 
+@pytest.mark.usefixtures("box")  # git and bubblewrap are there
+def test_functions_whose_code_changed_last_come_first(tmp_path: Path, repository_files) -> None:
+    cart = (
+        "from .money import add\n\n\n"
+        "def first(a):\n    return add(a, 1)\n\n\n"
+        "def second(a):\n    return add(a, 2)\n\n\n"
+        "def third(a):\n    return add(a, 3)\n"
+    )
+    check = (
+        "from shop.cart import first, second, third\n"
+        "assert (first(1), second(1), third(1)) == (2, 3, 4)\n"
+    )
+    files = {"shop/__init__.py": "", "shop/money.py": "def add(a, b):\n    return a + b\n"}
+    files |= {"shop/cart.py": cart, "check.py": check}
+    root = repository_files.make_repository(tmp_path / "shop", files)
+    changed = cart.replace("add(a, 2)", "add(2, a)")
+    repository_files.commit(root, {"shop/cart.py": changed}, time="2090-01-01T00:00:00Z")
+    test = Command.parse("python check.py", environment=None)
+
+    with Repository(root, test=test) as repository, Sandbox(binds=repository.binds) as sandbox:
+        all_of_them, newest = (
+            survey(repository, sandbox=sandbox, file=tmp_path / f"{most}.json", max_functions=most)
+            for most in (3, 1)
+        )
+
+    assert [one.name for one in all_of_them] == ["second", "first", "third"]
+    assert [one.name for one in newest] == ["second"]
+    assert all_of_them[0].changed > all_of_them[1].changed == all_of_them[2].changed
+
+
 def test_what_was_found_is_kept_and_holds_for_that_commit_and_command_alone(
     root: Path, checked: Repository, box: Sandbox, tmp_path: Path
 ) -> None:
