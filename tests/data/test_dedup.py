@@ -132,3 +132,31 @@ def test_bands_that_nobody_shares_change_no_answer_and_are_not_remembered() -> N
         assert expected == (None if number < 30 else ("near_copy", f"{number - 30}"))
     assert len(thrifty._signatures) == 10
     assert dedup.shared_bands([]).shape == (0, 25)
+
+
+def test_relatives_are_found_down_to_a_quarter_of_the_runs_and_none_is_invented() -> None:
+    rng = random.Random(7)
+    originals = [document(rng) for _ in range(40)]
+    signatures = [sign(" ".join(words)) for words in originals]
+    index = dedup.RelativeIndex([one for one in signatures if one is not None])
+    told: dict[bool, list[float]] = {True: [], False: []}
+    for words in originals:
+        for changes in (10, 25, 40, 60, 120):
+            other = edited(rng, words, changes)
+            signature = sign(" ".join(other))
+            assert signature is not None
+            told[index.has_relative(signature)].append(jaccard(words, other))
+    strangers = [sign(" ".join(document(rng))) for _ in range(40)]
+
+    assert min(told[True]) > 0.15
+    assert max(told[False]) < 0.35
+    assert len(told[True]) > 40
+    assert len(told[False]) > 40
+    assert not any(index.has_relative(one) for one in strangers if one is not None)
+
+
+def test_without_anything_kept_apart_there_are_no_relatives() -> None:
+    signature = sign("one two three four five six seven eight nine ten eleven")
+    assert signature is not None
+
+    assert not dedup.RelativeIndex([]).has_relative(signature)

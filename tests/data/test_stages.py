@@ -276,7 +276,43 @@ def test_of_a_repository_and_its_fork_the_one_with_more_files_stays(tmp_path: Pa
 
     assert [set(found.values()) for found in rules] == [{"repository_copy"}, set(), set()]
     assert [len(found) for found in rules] == [10, 0, 0]
-    assert [len(found) for found in protected] == [0, 0, 9]
+    assert [len(found) for found in protected] == [0, 0, 13]  # it has become the other
+
+
+def rewritten(text: str) -> str:
+    """Change every third function, as one who goes on with another's code."""
+    lines = text.split("\n")
+    for i in range(0, len(lines) - 1, 9):
+        lines[i] = f"def renamed_{'abcdefghi'[i // 9 % 9] * 3}_{lines[i][4:9]}(it):"
+    return "\n".join(lines)
+
+
+def test_altered_copies_of_what_is_held_out_are_not_trained_on(tmp_path: Path) -> None:
+    own = modules(8, "own")
+    kept_apart = inspect(tmp_path / "click", {f"click/{path}": own[path] for path in own})
+    taken_over = {f"typer/_click/{path}": rewritten(own[path]) for path in sorted(own)[1:6]}
+    taken_over |= {f"typer/_click/{path}": text for path, text in modules(2, "new").items()}
+    single = {"lib/own.py": rewritten(own["own7.py"])}
+    mine = {f"typer/{path}": text for path, text in modules(3, "mine").items()}
+    other = inspect(tmp_path / "typer", taken_over | single | mine)
+
+    rules = stages.copies([kept_apart, other], threshold=0.7, heldout={"click"})
+    free = stages.copies([kept_apart, other], threshold=0.7)
+
+    assert rules[0] == {}
+    assert rules[1] == dict.fromkeys([*taken_over, *single], "heldout_relative")
+    assert free == [{}, {}]  # among themselves they are no copies
+
+
+def test_two_relatives_leave_the_rest_of_their_folder(tmp_path: Path) -> None:
+    own = modules(4, "own")
+    kept_apart = inspect(tmp_path / "click", own)
+    few = {f"x/{path}": rewritten(own[path]) for path in sorted(own)[1:3]}
+    other = inspect(tmp_path / "other", few | {"x/mine.py": modules(1, "mine")["mine0.py"]})
+
+    rules = stages.copies([kept_apart, other], threshold=0.7, heldout={"click"})
+
+    assert rules[1] == dict.fromkeys(few, "heldout_relative")
 
 
 def test_a_benchmark_repository_is_left_out_whole(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ from codegemma.data.shingles import Words
 NUM_BANDS = 25
 NUM_ROWS = 10
 NGRAM = 5
+LEAST_RELATIVE = 0.25
+"""Least estimated Jaccard similarity of an altered copy of a file that is held out."""
+_RELATIVE_ROWS = 2
 _MIN_WORDS = 10
 _MASK = np.uint32(0xFFFFFFFF)
 _BLOCK = 128
@@ -128,3 +131,33 @@ class CopyIndex:
                 self._keys.append(key)
         self._hashes[digest] = key
         return None
+
+
+class RelativeIndex:
+    """Tells whether a file is an altered copy of one among a few that are kept apart.
+
+    Bands of two rows find what `CopyIndex` leaves on purpose: relatives down to a quarter of the
+    runs of words. Unrelated files share next to none.
+    """
+
+    def __init__(self, signatures: Sequence[NDArray[np.uint32]]) -> None:
+        self._signatures = np.array(signatures, np.uint32).reshape(-1, NUM_BANDS * NUM_ROWS)
+        self._bands: list[dict[bytes, list[int]]] = []
+        for start in range(0, NUM_BANDS * NUM_ROWS, _RELATIVE_ROWS):
+            table: dict[bytes, list[int]] = defaultdict(list)
+            for place, band in enumerate(self._signatures[:, start : start + _RELATIVE_ROWS]):
+                table[band.tobytes()].append(place)
+            self._bands.append(table)
+
+    def has_relative(self, signature: NDArray[np.uint32]) -> bool:
+        """Tell whether one of the files has at least `LEAST_RELATIVE` of its runs in common."""
+        bands = signature.reshape(-1, _RELATIVE_ROWS)
+        found = {
+            place
+            for table, band in zip(self._bands, bands, strict=True)
+            for place in table.get(band.tobytes(), ())
+        }
+        if not found:
+            return False
+        equal = (self._signatures[sorted(found)] == signature).sum(axis=1)
+        return bool(equal.max() >= LEAST_RELATIVE * NUM_BANDS * NUM_ROWS)

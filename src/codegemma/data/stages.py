@@ -26,6 +26,7 @@ from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 _STAGES: Final = ("removed", "license", "filter", "unsafe", "contamination")
 _MIN_REPOSITORY_FILES: Final = 5
 _COPY_FRACTION: Final = 0.8
+_MIN_RELATIVES: Final = 3
 _MAX_REPLACEMENT: Final = filters.DEFAULT.max_replacement
 _MAX_OWNERS: Final = 50
 """A file in more repositories than this says nothing about which is whose copy."""
@@ -320,6 +321,8 @@ def copies(
 ) -> list[dict[str, str]]:
     """Find copies among all files; an earlier repository's files stay, a copied one's do not.
 
+    Of code that is held out altered copies go, too, and whole folders of them.
+
     Returns:
         For each repository, the rule by path of the files to drop.
     """
@@ -332,6 +335,7 @@ def copies(
     ]
     shared = iter(dedup.shared_bands(signed))
     index = dedup.CopyIndex(threshold=threshold)
+    relatives = _heldout_relatives(repositories, heldout=heldout)
     dropped: list[dict[str, str]] = []
     for number, inspected in enumerate(repositories):
         rules: dict[str, str] = {}
@@ -344,8 +348,51 @@ def copies(
             found = index.add(name, file.digest, file.signature, shared=bands)
             if found:
                 rules[file.path] = found[0]
+            elif file.path in relatives[number]:
+                rules[file.path] = "heldout_relative"
         dropped.append(rules)
     return dropped
+
+
+def _heldout_relatives(
+    repositories: Sequence[Inspected], *, heldout: Collection[str]
+) -> list[set[str]]:
+    """Find, in each repository, altered copies of held-out code and the folders they fill.
+
+    A package that took over another one and went on with it, in a folder of its own, is no copy of
+    it file by file. A folder in which most files, and at least three, are relatives goes whole.
+    """
+    apart = [
+        found
+        for found in repositories
+        if found.repository.genre == "code" and found.repository.name in heldout
+    ]
+    index = dedup.RelativeIndex(
+        [file.signature for r in apart for file in r.files if file.signature is not None]
+    )
+    relatives: list[set[str]] = []
+    for inspected in repositories:
+        repository = inspected.repository
+        if not apart or repository.genre != "code" or repository.name in heldout:
+            relatives.append(set())
+            continue
+        near: Counter[str] = Counter()
+        all_of: Counter[str] = Counter()
+        paths: set[str] = set()
+        for file in inspected.files:
+            folder = file.path.rpartition("/")[0]
+            all_of[folder] += 1
+            if file.signature is not None and index.has_relative(file.signature):
+                near[folder] += 1
+                paths.add(file.path)
+        full = {
+            folder
+            for folder, count in near.items()
+            if count >= _MIN_RELATIVES and 2 * count >= all_of[folder]
+        }
+        paths |= {f.path for f in inspected.files if f.path.rpartition("/")[0] in full}
+        relatives.append(paths)
+    return relatives
 
 
 def contaminated(
