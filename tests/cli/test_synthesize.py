@@ -25,6 +25,10 @@ def test_pairs_are_written_by_the_model_and_counted(run, model, tmp_path) -> Non
     out = tmp_path / "pairs.jsonl"
     words = ["synthesize", "pairs", str(tmp_path / "mine"), "--out", str(out), "-m", "x"]
 
+    ran = run(*words, completer=model)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "--unlicensed takes code without a permissive licence" in ran.err
+    words.append("--unlicensed")
     ran = run(*words, "--count", "2", "--json", completer=model)
 
     assert (ran.status, json.loads(ran.out), ran.err) == (0, {"kept": 2}, "")

@@ -115,3 +115,23 @@ def test_an_unknown_commit_is_an_error_that_names_the_folder(repository: Path) -
 
     with pytest.raises(InputError, match=r"git cannot read .*mine: .*git fsck"):
         list(git.blobs(location, wanted=lambda path: True, max_bytes=10))
+
+
+@pytest.mark.parametrize(
+    ("url", "aliases"),
+    [
+        ("https://github.com/Torvalds/linux.git", ("Torvalds/linux",)),
+        ("git@github.com:torvalds/linux", ("torvalds/linux",)),
+        ("ssh://git@host.org:22/group/sub/name.git/", ("group/sub/name", "sub/name")),
+        ("/srv/git/linux.git", ()),
+        ("https://host.org/linux", ()),
+    ],
+)
+def test_a_clone_is_known_by_its_owner_too(
+    url: str, aliases: tuple[str, ...], repository: Path
+) -> None:
+    run(repository, "remote", "add", "origin", url)
+
+    (location,) = read.find_repositories([repository])
+
+    assert (location.name, location.aliases) == ("mine", aliases)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -99,7 +101,7 @@ def test_files_are_read_in_path_order_and_only_by_extension(tmp_path: Path) -> N
     repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
 
     assert [file.path for file in repository.files] == ["a/z.py", "b.py"]
-    assert ledger.rows == {}
+    assert ledger.rows == {"skipped_folder": [1, 0]}
 
 
 def test_what_is_no_text_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -224,3 +226,74 @@ def test_a_repository_is_read_up_to_its_limit(
 
     assert [file.path for file in repository.files] == ["a.py", "b.py"]
     assert ledger.rows == {"repository_over_limit": [1, 6]}
+
+
+def test_a_distribution_is_known_by_the_repository_of_its_source(tmp_path: Path) -> None:
+    metadata = (
+        "License-Expression: MIT\n"
+        "Project-URL: Source, https://github.com/Jane/one/tree/main\n"
+        "Project-URL: Sponsor, https://github.com/sponsors/jane\n"
+        "Project-URL: Homepage, https://one.readthedocs.io/en/latest\n"
+    )
+    distribution(tmp_path, "one", metadata, {"one.py": "c"})
+
+    (location,) = read.find_repositories([tmp_path])
+
+    assert location.aliases == ("Jane/one",)
+
+
+def test_a_second_repository_of_one_name_is_still_known_by_it(tmp_path: Path) -> None:
+    for folder in ("a/lib", "b/lib"):
+        write(tmp_path / folder / "x.py", "x = 1\n")
+
+    found = read.find_repositories([tmp_path / "a/lib", tmp_path / "b/lib", tmp_path / "b/lib"])
+
+    assert [(at.name, at.aliases) for at in found] == [("lib", ()), ("lib~2", ("lib",))]
+
+
+def test_names_that_cannot_be_written_are_read_all_the_same(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    write(Path(os.fsdecode(folder)) / "a.py", "x = 1\n")
+    row = {
+        "repo_name": "a\ud800b",
+        "commit_id": "\udfff",
+        "files": [{"path": "a.py", "content": "y", "license": "MIT\ud800"}],
+    }
+    write(tmp_path / "t.jsonl", json.dumps(row) + "\n")
+
+    sources = [Path(os.fsdecode(folder)), tmp_path / "t.jsonl"]
+    repositories = [read.read_repository(at, **LIMITS)[0] for at in read.find_repositories(sources)]
+
+    told = [(one.name, one.version, dict(one.licenses)) for one in repositories]
+    assert told == [("caf\ufffd", "", {}), ("a\ufffdb", "\ufffd", {"a.py": "MIT\ufffd"})]
+    assert [len(one.files) for one in repositories] == [1, 1]
+
+
+def test_what_is_left_out_is_counted_by_language_with_a_path_that_names_nobody(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "mine"
+    for path in ("nul.py", "jane@doe.org/nul.py", "a/nul.py"):
+        write(root / path, b"\0")
+    write(root / "latin.js", b"caf\xe9")
+    for path in (".tox/x.py", "a/node_modules/b/c.js", "a/node_modules/d.js", "a/__pycache__/e.py"):
+        write(root / path, "x = 1\n")
+    write(root / "a" / "ok.py", "x = 1\n")
+    (location,) = read.find_repositories([root])
+
+    repository, ledger = read.read_repository(
+        location, extensions=(".py", ".js"), max_bytes=1000, languages=("python", "javascript")
+    )
+
+    assert [file.path for file in repository.files] == ["a/ok.py"]
+    assert ledger.rows == {"binary": [3, 3], "not_unicode": [1, 4], "skipped_folder": [2, 0]}
+    assert ledger.languages == {
+        "binary": {"python": [3, 3]},
+        "not_unicode": {"javascript": [1, 4]},
+    }
+    assert {rule: sorted(paths) for rule, paths in ledger.samples.items()} == {
+        "binary": ["mine/a/nul.py", "mine/nul.py"],
+        "not_unicode": ["mine/latin.js"],
+        "skipped_folder": ["mine/.tox/", "mine/a/node_modules/"],
+    }

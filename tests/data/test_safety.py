@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import pickle
+import time
 from pathlib import Path
 
 import pytest
 
 from codegemma.data import safety
+from codegemma.data.document import Location
 from codegemma.errors import InputError
 
 FILE = "x = 'harmless'\n"
@@ -85,6 +87,69 @@ def test_removals_cover_repositories_owners_and_files(tmp_path: Path) -> None:
     assert removals.covers("lib", "private/a/b.py")
     assert not removals.covers("lib", "public/a.py")
     assert not safety.Removals().covers("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "is_covered"),
+    [
+        ("owner/name", "", True),
+        ("OWNER/Name", "a/b.py", True),
+        ("owner/name-two", "", False),
+        ("jane/app", "pages/[slug]/index.ts", True),
+        ("jane/app", "pages/s/index.ts", False),
+        ("any/old.fork", "", True),
+        ("any/old", "x.fork", True),
+        ("any/old", "", False),
+    ],
+)
+def test_removals_fold_case_and_know_no_sign_but_the_star(
+    name: str, path: str, is_covered: bool
+) -> None:
+    removals = safety.Removals(
+        patterns=("Owner/Name", "jane/app/pages/[slug]/*", "a*/*.fork"),
+    )
+
+    assert removals.covers(name, path) is is_covered
+
+
+def test_removals_know_a_repository_by_its_other_names() -> None:
+    removals = safety.Removals(patterns=("torvalds/linux",), aliases=("torvalds/linux",))
+
+    assert removals.covers("linux", "kernel/fork.c")
+    assert not safety.Removals(patterns=("torvalds/linux",)).covers("linux")
+
+
+def test_entries_that_cover_nothing_are_told_by_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "removed"
+    path.write_text("# remark\njane/one\njoe/*\nlib/private/*\n", encoding="utf-8")
+    removals = safety.read_removals([path])
+    locations = [
+        Location(name=name, version="", license="", root=tmp_path, aliases=aliases)
+        for name, aliases in (("one", ("Jane/One",)), ("lib", ()))
+    ]
+
+    kept, matched = removals.apply(locations)
+
+    assert [at.name for at in kept] == ["lib"]
+    assert matched == {"jane/one"}
+    assert removals.entry("lib", "private/a.py") == "lib/private/*"
+    assert removals.unused(matched) == ["removed:3", "removed:4"]
+
+
+def test_long_lists_are_looked_up_and_not_gone_through(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    hosts = "".join(f"url:host{i}.tld/a\nurl:one.tld/{i}\n" for i in range(50_000))
+    path.write_text(hosts, encoding="utf-8")
+    scanner = safety.read_unsafe_lists([path])
+    removals = safety.Removals(patterns=tuple(f"owner{i}/name" for i in range(50_000)))
+    start = time.process_time()
+
+    text = "".join(f"https://www.host{i}.tld/b https://one.tld/x{i}\n" for i in range(2_000))
+    assert scanner.scan(text) == ""
+    assert scanner.scan(text + "http://one.tld/49999/") == "l: url"
+    assert not any(removals.covers("lib", f"a/{i}.py") for i in range(2_000))
+
+    assert time.process_time() - start < 3  # 30 s when every entry is tried
 
 
 def test_the_fingerprint_changes_with_an_entry_and_not_with_a_remark(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,24 @@ def test_unsafe_files_are_dropped_and_only_counted(tmp_path: Path) -> None:
         "person in path": {"python": [1, len(BODY) + 6]},
     }
     assert found.ledgers["unsafe"].samples == {}
+
+
+def test_paths_of_people_and_of_unsafe_files_stand_in_no_ledger_and_no_signals(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "home/jane@doe.org/a.py": "x = 1\n",  # too short
+        "home/jane@doe.org/b.py": "# SPDX-License-Identifier: GPL-2.0-only\n" + BODY,
+        "home/joe/wicked.py": BODY + "wicked = 1\n",
+        "home/joe/short.py": "x = 2\n",
+    }
+
+    found = inspect(tmp_path, files, scanner=Scanner())
+
+    written = json.dumps([ledger.as_json() for ledger in found.ledgers.values()])
+    assert "jane" not in written
+    assert [row[0] for row in found.signals] == ["home/joe/short.py"]
+    assert found.ledgers["unsafe"].rows["person in path"][0] == 2
 
 
 def test_a_repository_with_many_unsafe_files_is_dropped_whole(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from codegemma.data import read, recipes, results, shards, stages, steps
 from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import Location
+from codegemma.data.safety import Removals
 from codegemma.data.steps import InspectJob, PackJob, StoredRecords
 
 WORDS = "def circle_area(radius): Give the area of a circle of this radius. if radius"
@@ -148,3 +150,22 @@ def test_results_of_other_rules_are_not_taken(
     after = [results.read_key(path) for path in sorted(folder.rglob("*")) if path.is_file()]
     assert len(after) == 4
     assert not set(before) & set(after)
+
+
+def test_entries_of_removal_lists_that_left_out_files_are_kept_with_the_result(
+    repository_folder: Path, tmp_path: Path
+) -> None:
+    (location,) = read.find_repositories([repository_folder / "shapes"])
+    job = InspectJob(
+        recipe=recipes.nano(),
+        benchmarks=build_index([]),
+        benchmarks_hash="b",
+        locations=(replace(location, aliases=("Ada/shapes",)),),
+        removals=Removals(patterns=("ada/shapes/*", "shapes/other/*")),
+        folder=tmp_path,
+    )
+
+    steps.inspect(job, 0)
+
+    assert steps.read_asked(tmp_path, "shapes") == ["ada/shapes/*"]
+    assert steps.read_inspected(tmp_path, "shapes").ledgers["removed"].rows["asked for"][0] == 1

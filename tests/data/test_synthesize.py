@@ -10,6 +10,7 @@ import pytest
 from codegemma.completion import CompleterInfo, Completion, FinishReason, Prompt, Sampling
 from codegemma.data import synthesize
 from codegemma.data.document import File
+from codegemma.data.safety import Removals, read_unsafe_lists
 from codegemma.errors import ConfigError, InputError
 
 CODE = "".join(f"def step_{i}(value):\n    return value + {i}\n\n\n" for i in range(30))
@@ -175,6 +176,35 @@ def test_models_that_take_no_conversation_and_sources_without_code_are_refused(
         synthesize.write_pairs(
             FILES[1:], out=tmp_path / "p", count=1, writer=Scripted(), judge=Scripted()
         )
+
+
+KEY = "AKIA" + "QWERTZUIOPASDFGH"
+
+
+def test_snippets_pass_the_stages_that_training_data_pass(tmp_path: Path) -> None:
+    code = CODE + f"OWNER = 'ada@lovelace.org'\nclient = connect('{KEY}')\n"
+    for name, text in {"mine": "MIT License", "theirs": "All rights reserved."}.items():
+        (tmp_path / name / "out").mkdir(parents=True)
+        (tmp_path / name / "LICENSE").write_text(text, encoding="utf-8")
+        for path in ("a.py", "out/b.py", "bad.py"):
+            bad = "# a wicked thing\n" if path == "bad.py" else ""
+            (tmp_path / name / path).write_text(bad + code, encoding="utf-8")
+    sources = [tmp_path / "mine", tmp_path / "theirs"]
+    (tmp_path / "list").write_text("term:wicked thing\n", encoding="utf-8")
+
+    found = synthesize.read_sources(
+        sources,
+        removals=Removals(patterns=("Mine/out/*", "none")),
+        scanner=read_unsafe_lists([tmp_path / "list"]),
+    )
+
+    assert [(name, file.path) for name, file in found] == [("mine", "a.py")]
+    assert KEY not in found[0][1].text
+    assert "lovelace" not in found[0][1].text
+    unlicensed = synthesize.read_sources(sources, permissive_only=False)
+    assert len(unlicensed) == 6
+    gone = synthesize.read_sources(sources, removals=Removals(patterns=("MINE",)))
+    assert gone == []
 
 
 def test_algebra_is_written_in_gsm8ks_format(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from codegemma.cli import options
-from codegemma.errors import ConfigError
+from codegemma.errors import ConfigError, InputError
 
 
 def synthesize(
@@ -34,13 +34,27 @@ def synthesize(
         str | None, typer.Option(help="The one that judges; default the one that writes.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same.", min=0)] = 0,
+    unlicensed: Annotated[
+        bool,
+        typer.Option("--unlicensed", help="Of pairs: take code under any licence, or none."),
+    ] = False,
+    remove: Annotated[
+        list[Path] | None,
+        typer.Option(help="Of pairs: list of whose owners asked to be left out."),
+    ] = None,
+    unsafe_list: Annotated[
+        list[Path] | None,
+        typer.Option(help="Of pairs: list of unsafe content: term:, sha256: or url: a line."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Make instruction data: tasks with solutions that a model writes and judges, or algebra.
 
+    Snippets pass the stages of `codegemma prepare`: licences, removal lists, filters, redaction.
     What is judged below 4 of 5, was cut off or does not parse is counted and not kept. Run again to
     go on where it stopped; benchmarks are kept out by `codegemma prepare chat:OUT`, not before.
     """
+    from codegemma.data import safety
     from codegemma.data import synthesize as making
 
     if kind == "algebra":
@@ -51,7 +65,17 @@ def synthesize(
         return
     if not source or not model:
         raise ConfigError("pairs need a source of code and a model: synthesize pairs DIR --model M")
-    files = making.read_sources(source)
+    files = making.read_sources(
+        source,
+        removals=safety.read_removals(remove or ()),
+        scanner=safety.read_unsafe_lists(unsafe_list or ()),
+        permissive_only=not unlicensed,
+    )
+    if not files:
+        raise InputError(
+            "no source file is left to take a snippet from; --unlicensed takes code without a "
+            "permissive licence that you may use all the same"
+        )
     writer = options.open_completer(model)
     judging = writer if judge is None else options.open_completer(judge)
     with _bar(count) as told:

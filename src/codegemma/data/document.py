@@ -5,6 +5,7 @@ Stages take a repository and give a smaller one with a ledger; text is normalise
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ TURN_END: Final = "\x1e"
 """Stands between the turns of a conversation in the text of a file; the user's come first."""
 
 _MAX_SAMPLES: Final = 5
+_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
 
 Wanted = Callable[[str], bool]
 """Tells by its path whether a file is to be read."""
@@ -37,6 +39,7 @@ class Location:
         member: Of an archive, the folder inside, "" for all of it.
         rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows.
         genre: What it holds; of any but code, a location is a part of a source.
+        aliases: Other names a removal list may know it by, such as `owner/name` of a git remote.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Location:
     member: str = ""
     rows: tuple[int, ...] = ()
     genre: Genre = "code"
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +187,11 @@ class Ledger:
     def _keep(self, rule: str, samples: Iterable[str]) -> None:
         known = {*self.samples.get(rule, ()), *samples}
         self.samples[rule] = sorted(known, key=_rank)[:_MAX_SAMPLES]
+
+
+def as_unicode(text: str) -> str:
+    """Give a name as it can be written: a byte or half of a letter that is no text becomes U+FFFD."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def _count(rows: dict[str, list[int]], name: str, files: int, size_bytes: int) -> None:

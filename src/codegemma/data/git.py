@@ -6,6 +6,7 @@ has a say. It reads neither the working tree nor the network; missing objects ar
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,20 @@ def head(folder: Path) -> str:
         PrerequisiteError: git is not installed.
     """
     return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+
+
+def remotes(folder: Path) -> list[str]:
+    """Give the addresses of the repository's remotes; none of one that names none.
+
+    Raises:
+        PrerequisiteError: git is not installed.
+    """
+    try:
+        listing = _run(folder, "config", "--local", "--list", "-z").decode("utf-8", "replace")
+    except InputError:
+        return []  # a repository without settings is one all the same
+    settings = (entry.partition("\n") for entry in listing.split("\0"))
+    return [url for key, _, url in settings if re.fullmatch(r"remote\..*\.url", key)]
 
 
 def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:

@@ -16,14 +16,23 @@ import platform
 import re
 import sysconfig
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from codegemma.data import archive, git, table, texts
+from codegemma.data import archive, git, redact, table, texts
 from codegemma.data import license as licenses
-from codegemma.data.document import Blob, File, Ledger, Location, Repository, Wanted
+from codegemma.data.document import (
+    Blob,
+    File,
+    Ledger,
+    Location,
+    Repository,
+    Wanted,
+    as_unicode,
+)
 from codegemma.data.languages import detect
 from codegemma.errors import InputError
 
@@ -33,7 +42,15 @@ MAX_REPOSITORY_BYTES: Final = 2 << 30
 _SKIPPED_FOLDERS: Final = frozenset(
     {"__pycache__", "node_modules", "site-packages", "dist-packages", "lib-dynload", "_bundled"}
 )
+_NEVER_SOURCES: Final = frozenset({".git", "__pycache__"})
+"""Folders that need not be told of."""
+
 _LICENSE_FILE: Final = re.compile(r"(licen[cs]e|copying|unlicense)([.-].*)?", re.IGNORECASE)
+_FORGE: Final = re.compile(
+    r"https?://(www\.)?(github\.com|gitlab\.com|bitbucket\.org|codeberg\.org)/"
+)
+_OWNED: Final = re.compile(r"(?:[a-z+]+://[^/]+/|[^/:]+:)/*([^?#]+?)(?:\.git)?/*")
+"""An address of a repository, as a URL or in the short form of ssh."""
 _MAX_LICENSE_BYTES: Final = 200_000
 
 
@@ -60,15 +77,26 @@ def find_repositories(sources: Sequence[Path], *, each: bool = False) -> list[Lo
         if not found:
             raise InputError(f"no repository was found in {source}")
         for location in found:
+            location = _in_unicode(location)
             if location.paths is not None:
                 locations.setdefault(location.name, location)
                 continue
-            name, count = location.name, 1
-            while name in locations and locations[name] != replace(location, name=name):
+            named, count = location, 1
+            while locations.setdefault(named.name, named) != named:
                 count += 1
-                name = f"{location.name}~{count}"
-            locations[name] = replace(location, name=name)
+                aliases = (*location.aliases, location.name)
+                named = replace(location, name=f"{location.name}~{count}", aliases=aliases)
     return list(locations.values())
+
+
+def _in_unicode(location: Location) -> Location:
+    """Give a location whose names can be written down, whatever its source called it."""
+    return replace(
+        location,
+        name=as_unicode(location.name),
+        version=as_unicode(location.version),
+        license=as_unicode(location.license),
+    )
 
 
 def _locate(source: Path, *, each: bool) -> Iterator[Location]:
@@ -125,7 +153,24 @@ def _distribution(dist_info: Path) -> Location | None:
         license=expression,
         root=dist_info.parent,
         paths=tuple(sorted(inside)),
+        aliases=_aliases(_project_urls(headers)),
     )
+
+
+def _project_urls(headers: Message) -> Iterator[str]:
+    """Give the addresses of the source code that a distribution's metadata names."""
+    labelled = [str(value).partition(",")[::2] for value in headers.get_all("Project-URL") or []]
+    labelled.append(("home", str(headers.get("Home-page") or "")))
+    for label, url in labelled:
+        if re.search("home|source|repo|code|git", label.lower()) and _FORGE.match(url.strip()):
+            yield "/".join(url.strip().split("/")[:5])
+
+
+def _aliases(urls: Iterable[str]) -> tuple[str, ...]:
+    """Give the names `owner/name` that addresses of repositories tell."""
+    found = [match[1] for match in map(_OWNED.fullmatch, urls) if match]
+    tails = ["/".join(path.split("/")[-2:]) for path in found]
+    return tuple(as_unicode(name) for name in dict.fromkeys([*found, *tails]) if "/" in name)
 
 
 def _stays_inside(path: str) -> bool:
@@ -144,7 +189,8 @@ def _folder(source: Path) -> Location:
     commit = git.head(source) if git.git_folder(source) else ""
     name = source.resolve().name.removesuffix(".git")
     kind = "git" if commit else "folder"
-    return Location(name=name, version=commit, license="", root=source, kind=kind)
+    aliases = _aliases(git.remotes(source)) if commit else ()
+    return Location(name=name, version=commit, license="", root=source, kind=kind, aliases=aliases)
 
 
 def _license_of_files(root: Path, paths: Sequence[str]) -> str:
@@ -175,12 +221,14 @@ def read_repository(
             stay that are in one of these languages by `languages.detect`.
 
     Returns:
-        The repository, and a ledger of what was left out and why.
+        The repository, and a ledger of what was left out and why, by the language that a name
+        tells; of skipped folders (hidden, of installed packages, of a cache) it counts the folders.
 
     Raises:
         InputError: git or a table cannot be read.
     """
     ledger = Ledger()
+    skipped = set[str]()
     files: list[File] = []
     stated: defaultdict[str, set[str]] = defaultdict(set)
     total = 0
@@ -190,8 +238,12 @@ def read_repository(
     def is_wanted(path: str) -> bool:
         if not is_code:
             return True
+        folder = _skipped_folder(path)
+        if folder:
+            skipped.add(folder)
+            return False
         is_source = path.endswith(ends) or (languages and "." not in path.rpartition("/")[2])
-        return not _is_skipped(path) and bool(is_source or _states_license(path))
+        return bool(is_source or _states_license(path))
 
     for blob in _blobs(location, wanted=is_wanted, max_bytes=max_bytes):
         if is_code and _states_license(blob.path):
@@ -208,11 +260,14 @@ def read_repository(
         if not rule and total > MAX_REPOSITORY_BYTES:
             rule = "repository_over_limit"
         if rule:
-            ledger.add(rule, blob.size_bytes)
+            _count(ledger, rule, blob, name=location.name if is_code else "")
             continue
         files.append(File(path=blob.path, text=text))
         if blob.license:
-            stated[blob.path].add(blob.license)
+            stated[blob.path].add(as_unicode(blob.license))
+    for folder in sorted(skipped):
+        if folder.rpartition("/")[2] not in _NEVER_SOURCES:
+            _count(ledger, "skipped_folder", Blob(path=folder + "/"), name=location.name)
     found = licenses.settle(stated, declared=location.license)
     repository = Repository(
         name=location.name,
@@ -245,10 +300,30 @@ def _folder_blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iter
     )
 
 
-def _is_skipped(path: str) -> bool:
+def _count(ledger: Ledger, rule: str, blob: Blob, *, name: str) -> None:
+    """Count a file left out; of code (with a name) by language and with its path, if it is fit."""
+    is_shown = name and blob.path and not _fault_of_path(blob.path)
+    is_shown = is_shown and not redact.holds_personal_data(blob.path)
+    ledger.add(
+        rule,
+        blob.size_bytes,
+        language=detect(blob.path, "") if name and not blob.path.endswith("/") else "",
+        sample=f"{name}/{blob.path}" if is_shown else "",
+    )
+
+
+def _skipped_folder(path: str) -> str:
+    """Give the outermost folder of a path that is not looked into, "" for none."""
     folders = path.split("/")[:-1]
-    hidden = (name.startswith(".") and name not in (".", "..") for name in folders)
-    return any(hidden) or not _SKIPPED_FOLDERS.isdisjoint(folders)
+    for depth, name in enumerate(folders, start=1):
+        if _is_skipped(name):
+            return "/".join(folders[:depth])
+    return ""
+
+
+def _is_skipped(name: str) -> bool:
+    is_hidden = name.startswith(".") and name not in (".", "..")
+    return is_hidden or name in _SKIPPED_FOLDERS
 
 
 def _states_license(path: str) -> bool:
@@ -292,9 +367,11 @@ def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
 def _walk(root: Path) -> list[str]:
     paths: list[str] = []
     for folder, names, file_names in os.walk(root, followlinks=False):
-        names[:] = [n for n in names if n not in _SKIPPED_FOLDERS and not n.startswith(".")]
         inside = Path(folder).relative_to(root)
         paths.extend((inside / name).as_posix() for name in file_names)
+        # One name stands for all that is in a folder that is not looked into.
+        paths.extend((inside / name / "_").as_posix() for name in names if _is_skipped(name))
+        names[:] = [name for name in names if not _is_skipped(name)]
     return sorted(paths)
 
 

@@ -5,9 +5,10 @@ Reads text files, one entry a line, "#" for remarks. No list comes with the pack
 given out by those who keep them. A hit is counted under the name of its list; neither text nor
 entry is kept. Without a list nothing is looked for, and the report says so.
 
-Example of a removal list:
-    owner/name          a repository
+Example of a removal list, in any case:
+    owner/name          a repository of this owner, as a table, a git remote or its metadata names it
     owner/*             all of an owner's
+    name                a folder, archive or distribution of this name
     name/path/*         files of a repository
 Example of a list of unsafe content:
     term:some words     words side by side, in any case
@@ -15,21 +16,23 @@ Example of a list of unsafe content:
     url:host.tld/path   an address that begins so, or any below the host
 """
 
-import fnmatch
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from codegemma.data import shingles
+from codegemma.data.document import Location
 from codegemma.errors import InputError
 
 MAX_UNSAFE_FILES: Final = 3
 """A repository with more hits is dropped whole."""
 
 _URL: Final = re.compile(r"https?://([\w.-]{1,255})(/[^\s\"'`<>]*)?", re.IGNORECASE)
+_MAX_URL_PATH: Final = 2048
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -49,12 +52,12 @@ class ListScanner:
     Args:
         terms: Name of the list by words of a term.
         hashes: Name of the list by sha256 in hexadecimal.
-        urls: Name of the list by host and beginning of the path.
+        urls: Name of the list by beginning of the path, by host.
     """
 
     terms: dict[tuple[str, ...], str]
     hashes: dict[str, str]
-    urls: dict[tuple[str, str], str]
+    urls: dict[str, dict[str, str]]
 
     def scan(self, text: str) -> str:
         """Give "LIST: term", "LIST: sha256" or "LIST: url" for the first hit, "" for none."""
@@ -82,10 +85,11 @@ class ListScanner:
         for match in _URL.finditer(text) if self.urls else ():
             labels = match[1].lower().strip(".").split(".")
             for place in range(len(labels)):
-                host = ".".join(labels[place:])
-                for (listed, path), name in self.urls.items():
-                    if listed == host and (match[2] or "/").startswith(path):
-                        return f"{name}: url"
+                below = self.urls.get(".".join(labels[place:]))
+                path = (match[2] or "/")[:_MAX_URL_PATH] if below else ""
+                for end in range(1, len(path) + 1) if below else ():
+                    if path[:end] in below:
+                        return f"{below[path[:end]]}: url"
         return ""
 
 
@@ -107,7 +111,7 @@ def read_unsafe_lists(paths: Sequence[Path]) -> ListScanner:
                 scanner.hashes[value.lower()] = path.name
             elif kind == "url" and value:
                 host, slash, rest = re.sub(r"\Ahttps?://", "", value).partition("/")
-                scanner.urls[host.lower(), slash + rest or "/"] = path.name
+                scanner.urls.setdefault(host.lower(), {})[slash + rest or "/"] = path.name
             else:
                 raise InputError(
                     f"line {number} of {path} is no entry: expected term:WORDS, sha256:64 "
@@ -118,17 +122,71 @@ def read_unsafe_lists(paths: Sequence[Path]) -> ListScanner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removals:
-    """Repositories and files whose owners asked to be left out, as patterns with "*"."""
+    """Repositories and files whose owners asked to be left out, as patterns with "*".
+
+    Args:
+        patterns: Case is of no account; only "*" has a meaning.
+        places: Where each pattern stands, such as "list.txt:3"; () when they are of no list.
+        aliases: Other names of the repository that is asked about.
+    """
 
     patterns: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def covers(self, name: str, path: str = "") -> bool:
         """Tell whether a repository, or a file of it, is to be left out."""
-        full = f"{name}/{path}" if path else name
-        return any(
-            fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(full, pattern)
-            for pattern in self.patterns
-        )
+        return bool(self.entry(name, path))
+
+    def entry(self, name: str, path: str = "") -> str:
+        """Give the pattern that covers a repository or a file of it, "" for none."""
+        if not self.patterns:
+            return ""
+        plain, wild = _compiled(self.patterns)
+        for alias in (name, *self.aliases):
+            full = f"{alias}/{path}".removesuffix("/").casefold()
+            parts = full.split("/")
+            folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
+            for key in (alias.casefold(), full, *(f"{folder}/*" for folder in folders)):
+                if key in plain:
+                    return plain[key]
+            for pattern, compiled in wild:
+                if compiled.fullmatch(alias.casefold()) or compiled.fullmatch(full):
+                    return pattern
+        return ""
+
+    def apply(self, locations: Iterable[Location]) -> tuple[list[Location], set[str]]:
+        """Give the repositories that are to be read, and the patterns that cover the others."""
+        kept: list[Location] = []
+        matched: set[str] = set()
+        for location in locations:
+            found = replace(self, aliases=location.aliases).entry(location.name)
+            if found:
+                matched.add(found)
+            else:
+                kept.append(location)
+        return kept, matched
+
+    def unused(self, matched: Collection[str]) -> list[str]:
+        """Give the places of the patterns that are none of those that covered something."""
+        pairs = zip(self.patterns, self.places, strict=True)
+        return [place for pattern, place in pairs if pattern not in matched]
+
+
+@lru_cache(maxsize=4)
+def _compiled(
+    patterns: tuple[str, ...],
+) -> tuple[dict[str, str], tuple[tuple[str, re.Pattern[str]], ...]]:
+    """Tell the patterns that are looked up from those that must be tried one by one."""
+    plain: dict[str, str] = {}
+    wild: list[tuple[str, re.Pattern[str]]] = []
+    for pattern in patterns:
+        folded = pattern.casefold()
+        if "*" in folded.removesuffix("/*"):
+            wild.append((pattern, re.compile(re.escape(folded).replace(r"\*", ".*"), re.DOTALL)))
+        else:
+            plain[folded] = pattern
+    return plain, tuple(wild)
 
 
 def read_removals(paths: Sequence[Path]) -> Removals:
@@ -137,8 +195,12 @@ def read_removals(paths: Sequence[Path]) -> Removals:
     Raises:
         InputError: A list cannot be read.
     """
-    lines = [line for path in paths for _, line in _entries(path)]
-    return Removals(patterns=tuple(sorted(set(lines))))
+    places: dict[str, str] = {}
+    for path in paths:
+        for number, line in _entries(path):
+            places.setdefault(line, f"{path.name}:{number}")
+    patterns = sorted(places)
+    return Removals(patterns=tuple(patterns), places=tuple(places[key] for key in patterns))
 
 
 def fingerprint(paths: Sequence[Path]) -> list[str]:

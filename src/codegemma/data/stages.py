@@ -67,9 +67,9 @@ class Inspected:
         input_hash: `content_hash` of what was read, before filters.
         input: What was read, by language (the rule is "read").
         ledgers: What was dropped by "read", "removed", "license", "filter" and "unsafe".
-        is_barred: Whether it has files and the licence of each keeps it out.
-        signals: Of each file that a licence lets in: path, language, the rule that drops it or "",
-            and what was measured; empty where only the outcome was read back.
+        is_barred: Whether the licence of every file that it was asked of keeps it out.
+        signals: Of each file that a licence and the scanner let in: path, language, the rule that
+            drops it or "", and what was measured; empty where only the outcome was read back.
         redacted: How many values of each kind were replaced.
     """
 
@@ -128,6 +128,9 @@ def inspect(
         if removals.covers(repository.name, file.path):
             ledgers["removed"].add("asked for", file.size_bytes, language=language)
             continue
+        if redact.holds_personal_data(file.path):  # before a ledger or signals name the path
+            ledgers["unsafe"].add("person in path", file.size_bytes, language=language)
+            continue
         license = refused_license(file, repository, recipe=recipe)
         if license is not None:
             rule = f"license: {license or 'unknown'}"
@@ -149,6 +152,8 @@ def inspect(
         else:
             kept.append(file)
     kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
+    safe = {file.path for file in kept}
+    measured = [row for row in measured if row[2] or row[0] in safe]
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     redacted: Counter[str] = Counter()
     if recipe.redact:
@@ -168,7 +173,7 @@ def inspect(
         input_hash=input_hash,
         input=read,
         ledgers=ledgers,
-        is_barred=bool(repository.files) and not num_licensed,
+        is_barred=bool(ledgers["license"].rows) and not num_licensed,
         signals=tuple(measured),
         redacted=dict(sorted(redacted.items())),
     )
@@ -199,7 +204,7 @@ def _safe(
     *,
     told: Mapping[str, str],
 ) -> list[File]:
-    """Leave out what the scanner finds, all files where it finds much, and paths that name people.
+    """Leave out what the scanner finds, and all files where it finds much.
 
     The ledger gets counts alone.
     """
@@ -208,8 +213,6 @@ def _safe(
     for file in files:
         rule = scanner.scan(file.text) if scanner else ""
         num_hits += bool(rule)
-        if not rule and redact.holds_personal_data(file.path):
-            rule = "person in path"
         if rule:
             ledger.add(rule, file.size_bytes, language=told[file.path])
         else:

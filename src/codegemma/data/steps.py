@@ -108,26 +108,41 @@ def inspect(job: InspectJob, index: int) -> None:
         _json_of(recipe),
         repository.licenses,
         ledger.as_json(),
+        location.aliases,
     ]
     key = _key(facts)
     if results.is_made(path, key=key):
         return
+    removals = dataclasses.replace(job.removals, aliases=location.aliases)
     inspected = stages.inspect(
         repository,
         recipe=recipe,
         benchmarks=job.benchmarks,
         input_hash=digest,
         ledger=ledger,
-        removals=job.removals,
+        removals=removals,
         scanner=job.scanner,
     )
     texts = json.dumps([file.text for file in inspected.repository.files]).encode()
     signed = [file.signature for file in inspected.files if file.signature is not None]
     signatures = np.array(signed, np.uint32).tobytes()
-    head = _head_of(inspected)
+    head = _head_of(inspected) | {"asked": _asked(inspected, repository, removals)}
     rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
     sections = [signatures, zlib.compress(texts, 1), zlib.compress(rows, 1)]
     results.write(path, head, sections, key=key)
+
+
+def _asked(inspected: Inspected, repository: Repository, removals: Removals) -> list[str]:
+    """Give the entries of the removal lists that left out files of a repository."""
+    if not inspected.ledgers["removed"].rows:
+        return []
+    found = {removals.entry(repository.name, file.path) for file in repository.files}
+    return sorted(found - {""})
+
+
+def read_asked(folder: Path, name: str) -> list[str]:
+    """Read the entries of the removal lists that left out files of an inspected repository."""
+    return results.read_head(_place(folder, "inspect", name))["asked"]
 
 
 def _signal_row(name: str, row: tuple[str, str, str, Signals]) -> bytes:

@@ -17,13 +17,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from codegemma.completion import Completer, Prompt, Sampling, Turn
-from codegemma.data import algebra, filters, languages, read
+from codegemma.data import algebra, decontaminate, read, recipes, stages
 from codegemma.data.document import File
+from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.errors import ConfigError, InputError
 from codegemma.text import syntax
 
@@ -32,7 +33,7 @@ MIN_SCORE: Final = 4
 
 MAX_SNIPPET_LINES: Final = 15
 _MIN_CHARS: Final = 40
-_MAX_FILE_BYTES: Final = 1_000_000
+_NO_REMOVALS: Final = Removals()
 _TEMPERATURE: Final = 0.8
 _SECTIONS: Final = re.compile(
     r"\[Problem\](?P<problem>.*?)\[Solution\](?P<solution>.*)\Z", re.DOTALL | re.IGNORECASE
@@ -153,25 +154,47 @@ def write_pairs(
     return tally
 
 
-def read_sources(sources: Sequence[Path]) -> list[tuple[str, File]]:
-    """Read the source files of repositories, vendored and generated ones left out.
+def read_sources(
+    sources: Sequence[Path],
+    *,
+    removals: Removals = _NO_REMOVALS,
+    scanner: UnsafeScanner | None = None,
+    permissive_only: bool = True,
+) -> list[tuple[str, File]]:
+    """Read the source files of repositories as `prepare` would show them to a model.
+
+    The same stages decide: who asked to be left out is, so is code under another licence, what the
+    filters and the scanner drop and what is a benchmark's; secrets and personal data are replaced.
+
+    Args:
+        sources: Folders and files, see `read.find_repositories`.
+        removals: Whose owners asked to be left out.
+        scanner: Looks for unsafe content; None looks for none.
+        permissive_only: Whether code without a known permissive licence is left out.
 
     Raises:
         InputError: A source is none.
     """
+    recipe = replace(recipes.codegemma_2b(), permissive_only=permissive_only)
     found: list[tuple[str, File]] = []
-    for location in read.find_repositories(sources):
-        repository, _ = read.read_repository(
+    locations, _ = removals.apply(read.find_repositories(sources))
+    for location in locations:
+        repository, ledger = read.read_repository(
             location,
-            extensions=languages.EXTENSIONS,
-            max_bytes=_MAX_FILE_BYTES,
-            languages=languages.ALL,
+            extensions=recipe.extensions,
+            max_bytes=recipe.max_file_bytes,
+            languages=recipe.languages,
         )
-        found += (
-            (repository.name, file)
-            for file in repository.files
-            if not filters.is_vendored(file.path) and not filters.is_generated(file.path, file.text)
+        inspected = stages.inspect(
+            repository,
+            recipe=recipe,
+            benchmarks=decontaminate.build_index([]),
+            input_hash="",
+            ledger=ledger,
+            removals=replace(removals, aliases=location.aliases),
+            scanner=scanner,
         )
+        found += ((repository.name, file) for file in inspected.repository.files)
     return found
 
 

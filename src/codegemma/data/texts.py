@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from codegemma.data import table
-from codegemma.data.document import TURN_END, Blob, Genre, Location, Wanted
+from codegemma.data.document import TURN_END, Blob, Genre, Location, Wanted, as_unicode
 from codegemma.errors import InputError
 
 PART_DOCUMENTS: Final = 500
@@ -60,7 +60,7 @@ def find_texts(sources: Sequence[tuple[Genre, Path]]) -> list[Location]:
     locations: list[Location] = []
     names: dict[str, int] = {}
     for genre, path in sources:
-        name = path.resolve().name
+        name = as_unicode(path.resolve().name)
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:
             name = f"{name}~{names[name]}"
