@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "codegemma"
 
 MIT = (
     "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n"
+    "of this software, to deal in the Software without restriction\n"
 )
 
 SHAPES = '''"""Shapes and their areas, with nothing else inside."""

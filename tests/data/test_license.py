@@ -5,7 +5,19 @@ import pytest
 
 from codegemma.data import license as licenses
 
-GRANT = "Permission is hereby granted, free of charge,\n to any person obtaining a copy of this"
+GRANT = (
+    "Permission is hereby granted, free of charge,\n to any person obtaining a copy of this "
+    "software and\nassociated files, to deal in the Software without restriction, subject to"
+)
+BSD = (
+    "Copyright (c) 2020, Somebody. All rights reserved.\n\nRedistribution and use in source and "
+    "binary forms, with or without\nmodification, are permitted {} provided that the following "
+    "conditions are met:\n\n1. Redistributions of source code must retain the above notice.\n"
+)
+ISC = (
+    "Permission to use, copy, modify, and/or distribute this software for any purpose with or "
+    "without fee is hereby granted{}"
+)
 
 
 def headers(*fields: tuple[str, str]) -> Message:
@@ -51,7 +63,15 @@ def test_copyleft_and_unknown_licences_are_not_permissive(
         ("Copyright me\n\n" + GRANT, "MIT"),
         ("    Apache License\n   Version 2.0, January 2004\n", "Apache-2.0"),
         ("GNU GENERAL PUBLIC LICENSE\nVersion 3", "GPL-2.0-or-later"),
+        (BSD.format(""), "BSD-2-Clause"),
+        (BSD.format("") + "3. Neither the name of the copyright holder ...", "BSD-3-Clause"),
+        (ISC.format("."), "ISC"),
+        (GRANT + " for commercial and non-commercial use alike.", "MIT"),
+        ("Anyone is free to use it, for any purpose, commercial or non-commercial,\n"
+         "This is free and unencumbered software released into the public domain.", "Unlicense"),
         ("All rights reserved.", ""),
+        ("Permission is hereby granted, free of charge, to any person obtaining a copy of the "
+         "Font Software, to use and embed it", ""),
     ],
 )  # fmt: skip
 def test_licences_are_recognised_by_name_and_by_text(text: str, spdx: str) -> None:
@@ -144,10 +164,12 @@ def test_the_metadata_of_packages_is_read(name: str, text: str, spdx: str) -> No
         ("Eclipse Public License - v 2.0", "EPL-2.0"),
         ("Creative Commons Attribution-ShareAlike 4.0", "CC-BY-SA-4.0"),
         ("Boost Software License - Version 1.0", "BSL-1.0"),
-        (
-            "Permission to use, copy, modify, and/or distribute this software for any purpose",
-            "ISC",
-        ),
+        (BSD.format("for non-commercial purposes only"), licenses.NON_COMMERCIAL),
+        (GRANT + " the following: for NON-COMMERCIAL purposes only.", licenses.NON_COMMERCIAL),
+        (ISC.format(", for academic research purposes only."), licenses.NON_COMMERCIAL),
+        (ISC.format(". It may not be used for commercial gain."), licenses.NON_COMMERCIAL),
+        (ISC.format(" solely for your personal use."), licenses.NON_COMMERCIAL),
+        (ISC.format(". Commercial use is strictly prohibited."), licenses.NON_COMMERCIAL),
         ("Everyone is permitted: GNU LESSER GENERAL PUBLIC LICENSE", "LGPL-2.1-or-later"),
     ],
 )
@@ -181,3 +203,35 @@ def test_all_that_is_found_in_a_folder_holds_at_once() -> None:
         "b": licenses.UNKNOWN,
     }
     assert licenses.settle({"b": {licenses.UNKNOWN}}, declared="ISC") == {"": "ISC"}
+
+
+GPL = "/*\n * You can redistribute this program\n * under the terms of the {}\n */\n"
+CHOICE = "{}\n * Alternatively, under the terms of the GNU {}"
+MPL = "// This Source Code Form is subject to the terms of the Mozilla Public\n// License, v. 2.0."
+
+
+@pytest.mark.parametrize(
+    ("text", "spdx"),
+    [
+        (GPL.format("GNU General\n * Public License as published"), "GPL-2.0-or-later"),
+        (GPL.format("GNU Lesser General Public License"), "LGPL-2.1-or-later"),
+        (GPL.format("GNU Affero General Public License"), "AGPL-3.0-or-later"),
+        ("# Licensed under the GPLv3.\n", "GPL-2.0-or-later"),
+        (MPL, "MPL-2.0"),
+        ("\"\"\"Released under the LGPL.\"\"\"", "LGPL-2.1-or-later"),
+        ("/* CONFIDENTIAL AND PROPRIETARY. Do not copy. */", licenses.PROPRIETARY),
+        ("# Free for non-commercial use only.\n", licenses.NON_COMMERCIAL),
+        ("# Free for commercial and non-commercial use.\n", ""),
+        ("/*! Dual licensed under the MIT or GPL Version 2 licenses. */", ""),
+        (GPL.format(CHOICE.format("MIT license.", "General Public License")), ""),
+        (GPL.format(CHOICE.format("Mozilla Public License", "GPL")), "GPL-2.0-or-later"),
+        ("NAMES = ['GNU General Public License', 'Mozilla Public License']\n", ""),
+        ("# tells the GPL from other licences\n", ""),
+        ("x = 1\n" * 1000 + GPL.format("GNU General Public License"), ""),
+    ],
+)  # fmt: skip
+def test_a_notice_at_the_head_of_a_file_takes_it_out_of_a_permissive_folder(
+    text: str, spdx: str
+) -> None:
+    assert licenses.from_notice(text) == spdx
+    assert licenses.of_file("a.py", text, licenses={"": "MIT"}) == (spdx or "MIT")

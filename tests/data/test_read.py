@@ -253,7 +253,6 @@ def test_a_second_repository_of_one_name_is_still_known_by_it(tmp_path: Path) ->
 
 def test_names_that_cannot_be_written_are_read_all_the_same(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
-    os.mkdir(folder)
     write(Path(os.fsdecode(folder)) / "a.py", "x = 1\n")
     row = {
         "repo_name": "a\ud800b",

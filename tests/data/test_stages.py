@@ -143,6 +143,12 @@ def test_one_repository_is_always_left_to_train_on(num_names: int, num_held: int
     assert len(stages.choose_heldout(names, recipe=recipe, seed=0)) == num_held
 
 
+MIT = (
+    "Permission is hereby granted, free of charge, to any person obtaining a copy of this work, "
+    "to deal in the Software without restriction"
+)
+
+
 def measured(sizes: dict[str, int]) -> list[Measured]:
     files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
     return [
@@ -175,7 +181,7 @@ def test_a_repository_is_cut_to_its_share() -> None:
 
 def test_each_file_is_taken_or_left_by_its_own_licence(tmp_path: Path) -> None:
     files = {
-        "LICENSE": "Permission is hereby granted, free of charge, to any person obtaining a copy",
+        "LICENSE": MIT,
         "a.py": BODY,
         "b.py": "# SPDX-License-Identifier: GPL-3.0-only\n" + BODY.replace("step", "stage"),
         "third/COPYING": "Mozilla Public License Version 2.0",

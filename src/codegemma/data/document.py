@@ -190,7 +190,7 @@ class Ledger:
 
 
 def as_unicode(text: str) -> str:
-    """Give a name as it can be written: a byte or half of a letter that is no text becomes U+FFFD."""
+    """Give a name that can be written: what is no text in it becomes U+FFFD."""
     return _NO_TEXT.sub("\ufffd", text)
 
 

@@ -138,35 +138,80 @@ _COPYLEFT_MARKS: Final = (
     ("gnu general public license", "GPL-2.0-or-later"),
     ("mozilla public license", "MPL-2.0"),
 )
+# What all must stand in a text: its grant, and what would be another in a text that only begins so.
+_MIT: Final = "permission is hereby granted, free of charge, to any person obtaining"
+_BSD: Final = "redistribution and use in source and binary forms"
+_BSD_TERMS: Final = "provided that the following conditions"
 _MARKS: Final = (
-    ("python software foundation license version 2", "PSF-2.0"),
-    ("apache license version 2.0", "Apache-2.0"),
-    ("apache software license, version 1.1", "Apache-1.1"),
-    ("boost software license - version 1.0", "BSL-1.0"),
-    ("permission is hereby granted, free of charge, to any person obtaining", "MIT"),
-    ("neither the name of", "BSD-3-Clause"),
-    ("redistribution and use in source and binary forms", "BSD-2-Clause"),
-    ("permission to use, copy, modify, and/or distribute this software for any", "ISC"),
-    ("permission to use, copy, modify, and distribute this software and its", "HPND"),
-    ("permission to use, copy, modify, and distribute this software for any purpose", "ISC"),
-    ("permission to use, copy, modify, and/or distribute this software", "0BSD"),
-    ("permission to use, copy, modify, and distribute this software", "HPND"),
-    ("do what the fuck you want to public license", "WTFPL"),
-    ("cc0 1.0 universal", "CC0-1.0"),
-    ("universal permissive license", "UPL-1.0"),
-    ("the origin of this software must not be misrepresented", "Zlib"),
-    ("academic free license", "AFL-3.0"),
-    ("artistic license 2.0", "Artistic-2.0"),
-    ("zope public license (zpl) version 2.1", "ZPL-2.1"),
-    ("blue oak model license", "BlueOak-1.0.0"),
-    ("microsoft public license", "MS-PL"),
-    ("mulan permissive software license", "MulanPSL-2.0"),
-    ("this is free and unencumbered software released into the public domain", "Unlicense"),
+    (("python software foundation license version 2",), "PSF-2.0"),
+    (("apache license version 2.0",), "Apache-2.0"),
+    (("apache software license, version 1.1",), "Apache-1.1"),
+    (("boost software license - version 1.0",), "BSL-1.0"),
+    ((_MIT, "without restriction"), "MIT"),
+    ((_BSD, _BSD_TERMS, "neither the name"), "BSD-3-Clause"),
+    ((_BSD, _BSD_TERMS), "BSD-2-Clause"),
+    (
+        ("permission to use, copy, modify, and/or distribute this software for any", "fee"),
+        "ISC",
+    ),
+    (("permission to use, copy, modify, and distribute this software and its",), "HPND"),
+    (
+        ("permission to use, copy, modify, and distribute this software for any purpose",),
+        "ISC",
+    ),
+    (("permission to use, copy, modify, and/or distribute this software",), "0BSD"),
+    (("permission to use, copy, modify, and distribute this software",), "HPND"),
+    (("do what the fuck you want to public license",), "WTFPL"),
+    (("cc0 1.0 universal",), "CC0-1.0"),
+    (("universal permissive license",), "UPL-1.0"),
+    (("the origin of this software must not be misrepresented",), "Zlib"),
+    (("academic free license",), "AFL-3.0"),
+    (("artistic license 2.0",), "Artistic-2.0"),
+    (("zope public license (zpl) version 2.1",), "ZPL-2.1"),
+    (("blue oak model license",), "BlueOak-1.0.0"),
+    (("microsoft public license",), "MS-PL"),
+    (("mulan permissive software license",), "MulanPSL-2.0"),
+    (
+        ("this is free and unencumbered software released into the public domain",),
+        "Unlicense",
+    ),
+)
+
+NON_COMMERCIAL: Final = "LicenseRef-non-commercial"
+PROPRIETARY: Final = "LicenseRef-proprietary"
+_ANY_PURPOSE: Final = re.compile(
+    r"non-? ?commercial(?:ly)?\W+(?:and/or|and|or)\W+(?:for )?commercial"
+    r"|commercial(?:ly)?\W+(?:and/or|and|or|as well as)\W+(?:for )?non-? ?commercial"
+)
+"""Says that both are free, which most licences that speak of it say."""
+
+_USES: Final = (
+    r"(?:research|academic|education(?:al)?|evaluation|personal|private|internal|teaching)"
+)
+_RESTRICTED: Final = re.compile(
+    r"(?<!occasionally and )non-? ?commercial"
+    r"|not (?:be )?(?:used |sold |permitted )?for (?:any )?commercial|no commercial use"
+    r"|commercial (?:use|usage|purposes?|exploitation)[a-z ]{0,20} (?:is|are) "
+    r"(?:strictly )?(?:prohibited|forbidden|not)"
+    rf"|{_USES}[a-z, /-]{{0,40}}(?:use|purposes?|users?) only"
+    rf"|(?:only|solely|exclusively) for (?:your |own |the )?{_USES}[a-z, /-]{{0,40}}(?:use|purpose)"
+)
+"""Takes back for some uses what a grant gives."""
+
+_PROPRIETARY: Final = re.compile(
+    r"confidential and proprietary|proprietary and confidential"
+    r"|without an express license agreement"
+    r"|unauthori[sz]ed (?:copying|use|reproduction|distribution|disclosure)[a-z, ]{0,80} "
+    r"(?:is|are) (?:strictly )?prohibited"
 )
 
 
 def recognize(text: str) -> str:
-    """Give the SPDX id of a licence text or of a licence's common name, "" when unknown."""
+    """Give the SPDX id of a licence text or of a licence's common name, "" when unknown.
+
+    A text that grants what a permissive licence does but bars commercial use, or grants research,
+    academic or personal use alone, gives `NON_COMMERCIAL`.
+    """
     folded = re.sub(r"\s+", " ", text).strip().lower()
     for pattern, spdx in _NAMES:
         if re.fullmatch(pattern, folded):
@@ -178,10 +223,77 @@ def recognize(text: str) -> str:
         if mark in folded[:2000]:
             return spdx
     folded = folded.replace("apache license, version", "apache license version")
-    for mark, spdx in _MARKS:
-        if mark in folded:
-            return spdx
+    for marks, spdx in _MARKS:
+        if all(mark in folded for mark in marks):
+            return NON_COMMERCIAL if _is_restricted(folded) else spdx
     return ""
+
+
+def _is_restricted(folded: str) -> bool:
+    return _RESTRICTED.search(_ANY_PURPOSE.sub(" ", folded)) is not None
+
+
+_HEAD_MARKS: Final = re.compile(
+    r"public\W+licen[cs]e|\b[al]?gpl|\bmpl|distribution\W+licen|commercial|cc-by-nc|prohibited"
+    r"|proprietary|express license",
+    re.IGNORECASE,
+)
+_NOTICES: Final = (
+    (r"(?:gnu )?(?:affero general public licen[cs]e|agpl(?:v?[0-9.]+)?\b)", "AGPL-3.0-or-later"),
+    (
+        r"(?:gnu )?(?:(?:lesser|library) general public licen[cs]e|lgpl(?:v?[0-9.]+)?\b)",
+        "LGPL-2.1-or-later",
+    ),
+    (r"(?:gnu )?(?:general public licen[cs]e|gpl(?:v?[0-9.]+)?\b)", "GPL-2.0-or-later"),
+    (r"mozilla public licen[cs]e|mpl(?:v?[0-9.]+)?\b", "MPL-2.0"),
+    (r"eclipse public licen[cs]e", "EPL-2.0"),
+    (r"common development and distribution licen[cs]e", "CDDL-1.0"),
+    (r"server side public licen[cs]e", "SSPL-1.0"),
+)
+_GRANT: Final = (
+    r"(?:terms (?:and conditions )?of|(?:licen[cs]ed|released|distributed|available) under|subject to|as part of[a-z ,]{0,40} under|part of[a-z ,]{0,30}is under|governed by"
+    r"|licen[cs]e ?:) "
+    r"(?:the )?(?:terms (?:and conditions )?of )?(?:the )?(?:version [0-9.]+ of the )?"
+)
+_NOTICE: Final = tuple((re.compile(_GRANT + f"(?:{pattern})"), spdx) for pattern, spdx in _NOTICES)
+_CHOICE: Final = re.compile(
+    r"alternatively|\bdual|choice of|you may choose|either the"
+    r"|\bor (?:\(at your option\) )?(?:the )?(?:mit|bsd|apache|isc|x11)\b"
+)
+_PERMISSIVE_WORDS: Final = re.compile(
+    r"\b(?:mit|bsd|apache|isc|x11|zlib|boost)\b|permission is hereby granted"
+    r"|redistribution and use"
+)
+_HEAD_RESTRICTED: Final = re.compile(
+    r"(?:only|solely|exclusively) for [a-z, ]{0,40}non ?commercial"
+    r"|non ?commercial[a-z, ]{0,40} only|not (?:be used )?for (?:any )?commercial (?:use|purpose)"
+    r"|\bcc by nc\b"
+    r"|attribution non ?commercial"
+)
+
+
+def from_notice(text: str) -> str:
+    """Give what the words at the head of a source file say of its licence, "" for nothing telling.
+
+    Looks for what takes a file out of a permissive folder: a grant under a copyleft licence, a use
+    that is barred, a mark of secrecy. A head that leaves a choice between licences tells nothing.
+
+    Example:
+        ... under the terms of the GNU General Public License ... -> GPL-2.0-or-later
+        ... dual licensed under the MIT or GPL licenses ...       -> ""
+    """
+    head = text[:_TAG_CHARS]
+    if not _HEAD_MARKS.search(head):
+        return ""
+    folded = re.sub(r"[\s#*/;!%\"'|<>-]+", " ", head).lower()
+    has_choice = _CHOICE.search(folded) and _PERMISSIVE_WORDS.search(folded)
+    if not has_choice:
+        for pattern, spdx in _NOTICE:
+            if pattern.search(folded):
+                return spdx
+    if _PROPRIETARY.search(folded):
+        return PROPRIETARY
+    return NON_COMMERCIAL if _HEAD_RESTRICTED.search(_ANY_PURPOSE.sub(" ", folded)) else ""
 
 
 def from_metadata(metadata: Message) -> str:
@@ -281,7 +393,7 @@ def settle(stated: Mapping[str, Collection[str]], *, declared: str) -> dict[str,
 
 
 def of_file(path: str, text: str, *, licenses: Mapping[str, str]) -> str:
-    """Give the licence of a file: its own tag, its own entry, or the nearest folder's.
+    """Give the licence of a file: its own tag or notice, its own entry, or the nearest folder's.
 
     Args:
         path: Inside the repository.
@@ -291,9 +403,9 @@ def of_file(path: str, text: str, *, licenses: Mapping[str, str]) -> str:
     Returns:
         An SPDX expression, "" when nothing is known.
     """
-    tag = from_header(text)
-    if tag:
-        return tag
+    stated = from_header(text) or from_notice(text)
+    if stated:
+        return stated
     place = path
     while place:
         if place in licenses:

@@ -16,7 +16,7 @@ import platform
 import re
 import sysconfig
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path, PurePosixPath
@@ -44,6 +44,11 @@ _SKIPPED_FOLDERS: Final = frozenset(
 )
 _NEVER_SOURCES: Final = frozenset({".git", "__pycache__"})
 """Folders that need not be told of."""
+
+_OF_THE_SOURCE: Final = frozenset(
+    {"archive_damaged", "archive_over_limit", "path_outside", "row_damaged", "submodule"}
+)
+"""Rules about more than one file, told whatever its name."""
 
 _LICENSE_FILE: Final = re.compile(r"(licen[cs]e|copying|unlicense)([.-].*)?", re.IGNORECASE)
 _FORGE: Final = re.compile(
@@ -252,7 +257,8 @@ def read_repository(
             continue
         text, rule = ("", blob.rule) if blob.rule else decode(blob.data)
         rule = rule or _fault_of_path(blob.path)
-        if is_code and languages and detect(blob.path, text) not in languages:
+        is_asked = is_code and languages and blob.rule not in _OF_THE_SOURCE
+        if is_asked and detect(blob.path, text) not in languages:
             if not blob.path.endswith(ends):
                 continue  # a name without a dot that is no source
             rule = rule or "other_language"
@@ -265,9 +271,7 @@ def read_repository(
         files.append(File(path=blob.path, text=text))
         if blob.license:
             stated[blob.path].add(as_unicode(blob.license))
-    for folder in sorted(skipped):
-        if folder.rpartition("/")[2] not in _NEVER_SOURCES:
-            _count(ledger, "skipped_folder", Blob(path=folder + "/"), name=location.name)
+    _count_folders(ledger, skipped, name=location.name)
     found = licenses.settle(stated, declared=location.license)
     repository = Repository(
         name=location.name,
@@ -310,6 +314,12 @@ def _count(ledger: Ledger, rule: str, blob: Blob, *, name: str) -> None:
         language=detect(blob.path, "") if name and not blob.path.endswith("/") else "",
         sample=f"{name}/{blob.path}" if is_shown else "",
     )
+
+
+def _count_folders(ledger: Ledger, folders: Collection[str], *, name: str) -> None:
+    for folder in sorted(folders):
+        if folder.rpartition("/")[2] not in _NEVER_SOURCES:
+            _count(ledger, "skipped_folder", Blob(path=folder + "/"), name=name)
 
 
 def _skipped_folder(path: str) -> str:

@@ -6,7 +6,7 @@ given out by those who keep them. A hit is counted under the name of its list; n
 entry is kept. Without a list nothing is looked for, and the report says so.
 
 Example of a removal list, in any case:
-    owner/name          a repository of this owner, as a table, a git remote or its metadata names it
+    owner/name          a repository, as a table, its git remote or its metadata names it
     owner/*             all of an owner's
     name                a folder, archive or distribution of this name
     name/path/*         files of a repository
