@@ -251,7 +251,8 @@ _NOTICES: Final = (
     (r"server side public licen[cs]e", "SSPL-1.0"),
 )
 _GRANT: Final = (
-    r"(?:terms (?:and conditions )?of|(?:licen[cs]ed|released|distributed|available) under|subject to|as part of[a-z ,]{0,40} under|part of[a-z ,]{0,30}is under|governed by"
+    r"(?:terms (?:and conditions )?of|(?:licen[cs]ed|released|distributed|available) under"
+    r"|subject to|as part of[a-z ,]{0,40} under|part of[a-z ,]{0,30}is under|governed by"
     r"|licen[cs]e ?:) "
     r"(?:the )?(?:terms (?:and conditions )?of )?(?:the )?(?:version [0-9.]+ of the )?"
 )

@@ -85,8 +85,8 @@ class ListScanner:
         for match in _URL.finditer(text) if self.urls else ():
             labels = match[1].lower().strip(".").split(".")
             for place in range(len(labels)):
-                below = self.urls.get(".".join(labels[place:]))
-                path = (match[2] or "/")[:_MAX_URL_PATH] if below else ""
+                below = self.urls.get(".".join(labels[place:]), {})
+                path = (match[2] or "/")[:_MAX_URL_PATH]
                 for end in range(1, len(path) + 1) if below else ():
                     if path[:end] in below:
                         return f"{below[path[:end]]}: url"
