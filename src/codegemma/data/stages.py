@@ -124,13 +124,11 @@ def inspect(
     for file in repository.files:
         language = told[file.path] = language_of(file, genre=repository.genre)
         read.add("read", file.size_bytes, language=language)
+        stage, rule = _unnamed_rule(file, removals, name=repository.name)
+        if rule:
+            ledgers[stage].add(rule, file.size_bytes, language=language)
+            continue
         where = f"{repository.name}/{file.path}"
-        if removals.covers(repository.name, file.path):
-            ledgers["removed"].add("asked for", file.size_bytes, language=language)
-            continue
-        if redact.holds_personal_data(file.path):  # before a ledger or signals name the path
-            ledgers["unsafe"].add("person in path", file.size_bytes, language=language)
-            continue
         license = refused_license(file, repository, recipe=recipe)
         if license is not None:
             rule = f"license: {license or 'unknown'}"
@@ -152,8 +150,6 @@ def inspect(
         else:
             kept.append(file)
     kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
-    safe = {file.path for file in kept}
-    measured = [row for row in measured if row[2] or row[0] in safe]
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     redacted: Counter[str] = Counter()
     if recipe.redact:
@@ -174,9 +170,25 @@ def inspect(
         input=read,
         ledgers=ledgers,
         is_barred=bool(ledgers["license"].rows) and not num_licensed,
-        signals=tuple(measured),
+        signals=_signals_of(measured, kept),
         redacted=dict(sorted(redacted.items())),
     )
+
+
+def _unnamed_rule(file: File, removals: Removals, *, name: str) -> tuple[str, str]:
+    """Give stage and rule that drop a file before a ledger or a signal names its path."""
+    if removals.covers(name, file.path):
+        return "removed", "asked for"
+    is_personal = redact.holds_personal_data(file.path)
+    return ("unsafe", "person in path") if is_personal else ("", "")
+
+
+def _signals_of(
+    measured: Sequence[tuple[str, str, str, Signals]], kept: Sequence[File]
+) -> tuple[tuple[str, str, str, Signals], ...]:
+    """Leave out the files that only a scanner dropped: nothing of them is to be kept."""
+    names = {file.path for file in kept}
+    return tuple(row for row in measured if row[2] or row[0] in names)
 
 
 def language_of(file: File, *, genre: Genre) -> str:
