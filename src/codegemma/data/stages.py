@@ -113,9 +113,8 @@ def inspect(
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content; None looks for none.
     """
-    ledgers = {stage: Ledger() for stage in _STAGES}
+    ledgers = {stage: Ledger() for stage in _STAGES} | {"read": ledger}
     is_benchmark = decontaminate.is_benchmark_repository(repository.name)
-    ledgers["read"] = ledger
     read = Ledger()
     kept: list[File] = []
     measured: list[tuple[str, str, str, Signals]] = []
