@@ -45,7 +45,7 @@ class Model:
     def draw(self, length: int, *, cache_dtype: Any, num_top: int | None) -> float:
         """Processor milliseconds a token, after `length` tokens."""
         config = self.config
-        shape = (config.num_layers, 1, self._num_slots, config.num_kv_heads, config.head_dim)
+        shape = (config.num_layers, 1, config.num_kv_heads, self._num_slots, config.head_dim)
         zeros = np.zeros(shape, cache_dtype)
         cache = KVCache(
             jax.device_put(zeros),

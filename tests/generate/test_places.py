@@ -11,7 +11,7 @@ from codegemma.model.cache import KVCache
 
 def cache_of(*values, num_slots=4):
     """A cache whose row i holds `values[i]` everywhere, as many tokens."""
-    k = np.zeros((1, len(values), num_slots, 1, 1), np.float32)
+    k = np.zeros((1, len(values), 1, num_slots, 1), np.float32)
     k += np.array(values, np.float32)[None, :, None, None, None]
     return KVCache(jnp.asarray(k), jnp.asarray(-k), jnp.asarray(values, jnp.int32))
 
@@ -62,7 +62,7 @@ def test_a_row_that_joins_is_copied_and_its_cache_is_kept(places, kept, make_row
     places.add([Parked(second, other, 0)], still_parked=[])
     assert places.rows == [first, second]
     assert held(places) == [(7, 7), (8, 8)]
-    assert places.cache.k.shape[2] == 8
+    assert places.cache.num_slots == 8
     assert [(row, cache) for row, cache in kept] == [(first, one), (second, other)]
 
 

@@ -17,7 +17,7 @@ ME, OTHER = Owner("mine", "a.py"), Owner("mine", "b.py")
 
 def row(value):
     """A cache of one row in which every key is `value`."""
-    k = jnp.full((2, 1, 64, 1, 1), value, jnp.float32)
+    k = jnp.full((2, 1, 1, 64, 1), value, jnp.float32)
     return KVCache(k, -k, jnp.asarray([40], jnp.int32))
 
 

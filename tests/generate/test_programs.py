@@ -135,7 +135,7 @@ def test_settings_of_the_draw_are_each_rows_own(device_params, common, config):
 
 
 def test_rows_are_gathered_in_any_order_and_number():
-    k = jnp.arange(2 * 3 * 4, dtype=jnp.float32).reshape(2, 3, 4, 1, 1)
+    k = jnp.arange(2 * 3 * 4, dtype=jnp.float32).reshape(2, 3, 1, 4, 1)
     cache = KVCache(k, -k, jnp.asarray([1, 2, 3], jnp.int32))
     found = programs.gather_rows(cache, np.asarray([2, 0, 0, 1], np.int32))
     assert found.length.tolist() == [3, 1, 1, 2]

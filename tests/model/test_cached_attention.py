@@ -4,19 +4,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codegemma.model.cached_attention import attend_cache
+from codegemma.model.cache import BFLOAT16_BITS, KVCache
+from codegemma.model.cached_attention import attend_cache, extend_by_xla, extend_cache
 
 
 def dense(q, k, v, query_slots):
     """The textbook form, one head and query at a time, float64."""
     out = np.zeros(q.shape)
-    group = q.shape[2] // k.shape[2]
+    group = q.shape[2] // k.shape[1]
     for row, query, head in np.ndindex(q.shape[:3]):
         num_seen = query_slots[row, query] + 1
-        keys = k[row, :num_seen, head // group].astype(np.float64)
+        keys = k[row, head // group, :num_seen].astype(np.float64)
         scores = keys @ q[row, query, head].astype(np.float64)
         weights = np.exp(scores - scores.max())
-        out[row, query, head] = (weights / weights.sum()) @ v[row, :num_seen, head // group]
+        out[row, query, head] = (weights / weights.sum()) @ v[row, head // group, :num_seen]
     return out
 
 
@@ -24,7 +25,7 @@ def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0):
     rng = np.random.default_rng(0)
     batch, num_queries = query_slots.shape
     q = rng.normal(0, scale, (batch, num_queries, 4, 8)).astype(np.float32)
-    k, v = rng.normal(0, 1, (2, 3, batch, num_slots, num_kv_heads, 8)).astype(np.float32)
+    k, v = rng.normal(0, 1, (2, 3, batch, num_kv_heads, num_slots, 8)).astype(np.float32)
     return q, k, v
 
 
@@ -67,7 +68,7 @@ def test_large_scores_do_not_overflow():
 def test_slots_after_the_query_are_not_read_even_when_they_hold_nonsense():
     query_slots = np.array([[100]], np.int32)
     q, k, v = draw(256, 1, query_slots)
-    k[:, :, 128:], v[:, :, 128:] = np.nan, np.nan
+    k[..., 128:, :], v[..., 128:, :] = np.nan, np.nan
     found = attend_cache(
         jnp.asarray(q),
         jnp.asarray(k),
@@ -90,3 +91,27 @@ def test_bfloat16_queries_stay_bfloat16():
         query_slots,
     )
     np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=0.03)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16_BITS])
+@pytest.mark.parametrize("num_new", [1, 3, 40])
+def test_it_is_the_same_by_kernels_and_by_xla(dtype, num_new):
+    rng = np.random.default_rng(num_new)
+
+    def draw(num_tokens):
+        shapes = [(2, num_tokens, heads, 32) for heads in (4, 2, 2)]
+        q, k, v = (jnp.asarray(rng.normal(0, 1, shape), jnp.float32) for shape in shapes)
+        return q * 32**-0.5, (k, v)
+
+    lengths, counts = jnp.array([300, 5]), jnp.array([num_new, 1])
+    empty = jnp.zeros((3, 2, 2, 384, 32), dtype)
+    held = KVCache(empty, empty, jnp.zeros(2, jnp.int32))
+    filled = extend_by_xla(*draw(300), held, layer=1, num_tokens=lengths)
+    cache = KVCache(filled.k, filled.v, lengths)
+    q, new = draw(num_new)
+    found = extend_cache(q, new, cache, layer=1, num_tokens=counts)
+    expected = extend_by_xla(q, new, cache, layer=1, num_tokens=counts)
+    np.testing.assert_array_equal(found.k, expected.k)
+    np.testing.assert_array_equal(found.v, expected.v)
+    for row, count in enumerate(counts):
+        np.testing.assert_allclose(found.out[row, :count], expected.out[row, :count], atol=2e-6)

@@ -126,7 +126,7 @@ class Places:
     def _put(self, parked: Parked) -> None:
         """Copy a row to a free place."""
         place = self.rows.index(None)
-        self.cache = self._weights.grown(self.take_cache(), num_slots=parked.cache.k.shape[2])
+        self.cache = self._weights.grown(self.take_cache(), num_slots=parked.cache.num_slots)
         self.cache = self._copy(
             programs.put_row,
             self.take_cache(),

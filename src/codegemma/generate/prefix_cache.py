@@ -10,7 +10,7 @@ One PrefixCache belongs to one set of weights: models and adapters are apart by 
 different namespaces never see each other's entries.
 
 Differs: a radix tree of blocks would hold a shared beginning once; here each session holds its
-own copy, in one array that attention reads in place.
+own copy, in one array that attention reads in place (docs/decisions/0007).
 """
 
 import threading

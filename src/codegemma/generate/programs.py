@@ -254,7 +254,7 @@ def put_row(
 @partial(jax.jit, static_argnames=("num_slots",))
 def grow(cache: KVCache, *, num_slots: int) -> KVCache:
     """Give a cache more slots; what it holds stays where it is."""
-    more = ((0, 0), (0, 0), (0, num_slots - cache.k.shape[2]), (0, 0), (0, 0))
+    more = ((0, 0), (0, 0), (0, 0), (0, num_slots - cache.num_slots), (0, 0))
     return cache._replace(k=jnp.pad(cache.k, more), v=jnp.pad(cache.v, more))
 
 

@@ -35,7 +35,7 @@ class Weights:
 
     def grown(self, cache: KVCache, *, num_slots: int) -> KVCache:
         """Give a cache with room for `num_slots` tokens a row, which may be the same one."""
-        if cache.k.shape[2] >= num_slots:
+        if cache.num_slots >= num_slots:
             return cache
         with self.lock:
             return programs.grow(cache, num_slots=num_slots)
@@ -45,7 +45,7 @@ def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
     """Make a cache with room for `num_tokens` in each row, its length from a short list."""
     config = weights.config
     length = cache_length(num_tokens, context_length=config.context_length)
-    shape = (config.num_layers, num_rows, length, config.num_kv_heads, config.head_dim)
+    shape = (config.num_layers, num_rows, config.num_kv_heads, length, config.head_dim)
     # From numpy: an array made by jax would be one more program to compile.
     zeros = np.zeros(shape, weights.cache_dtype)
     return KVCache(

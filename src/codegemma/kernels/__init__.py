@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products with quantised weights: native kernels behind XLA's custom calls, and XLA alone."""
+"""Products with quantised weights and attention over a cache: native, behind XLA's custom calls."""

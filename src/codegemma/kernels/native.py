@@ -21,6 +21,9 @@ SETTING: Final = "CODEGEMMA_KERNEL"
 MULTIPLY: Final = "codegemma_multiply"
 """The custom call of products, as XLA knows it."""
 
+ATTEND: Final = "codegemma_attend"
+"""The custom call of attention over a cache."""
+
 _FILE_NAME: Final = "libcodegemma_kernels.so"
 _NONE: Final = "none"
 
@@ -44,8 +47,9 @@ def _make_known(library: ctypes.CDLL) -> None:
     """Make the library's calls known to XLA."""
     import jax
 
-    target = jax.ffi.pycapsule(library.codegemma_multiply)
-    jax.ffi.register_ffi_target(MULTIPLY, target, platform="cpu")
+    for name in (MULTIPLY, ATTEND):
+        target = jax.ffi.pycapsule(getattr(library, name))
+        jax.ffi.register_ffi_target(name, target, platform="cpu")
 
 
 def paths() -> tuple[str, ...]:

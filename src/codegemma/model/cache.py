@@ -2,7 +2,7 @@
 """The keys and values of tokens already read, in arrays allocated once.
 
 Row b holds its tokens in slots 0 to `length[b] - 1`; rows may have different lengths. What later
-slots hold is never read.
+slots hold is never read. The slots of a head lie side by side, as attention reads them.
 """
 
 from typing import Final, NamedTuple
@@ -25,32 +25,37 @@ every step, in every layer.
 class KVCache(NamedTuple):
     """Keys and values of every layer, and how many tokens each row holds."""
 
-    k: Shaped[Array, "L B S K H"]
-    v: Shaped[Array, "L B S K H"]
+    k: Shaped[Array, "L B K S H"]
+    v: Shaped[Array, "L B K S H"]
     length: Int[Array, " B"]
+
+    @property
+    def num_slots(self) -> int:
+        """Tokens that a row has room for."""
+        return self.k.shape[3]
 
 
 def init_cache(
     config: ModelConfig, *, batch: int, length: int, dtype: jnp.dtype | type = jnp.float32
 ) -> KVCache:
     """Make an empty cache of `batch` rows with room for `length` tokens each."""
-    shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+    shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
     return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros(batch, jnp.int32))
 
 
 def write(
-    stored: Shaped[Array, "L B S K H"],
+    stored: Shaped[Array, "L B K S H"],
     new: Float[Array, "B T K H"],
     *,
     layer: int | Int[Array, ""],
     slots: Int[Array, "B T"],
-) -> Shaped[Array, "L B S K H"]:
+) -> Shaped[Array, "L B K S H"]:
     """Put `new` into `slots` of `layer`; a slot at or beyond S is left out, never wrapped."""
     rows = jnp.arange(slots.shape[0])[:, None]
     values = new.astype(stored.dtype)
     if stored.dtype == BFLOAT16_BITS:
         values = jax.lax.bitcast_convert_type(new.astype(jnp.bfloat16), BFLOAT16_BITS)
-    return stored.at[layer, rows, slots].set(values, mode="drop")
+    return stored.at[layer, rows, :, slots].set(values, mode="drop")
 
 
 def to_floats(values: Shaped[Array, "..."]) -> Float[Array, "..."]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention of new tokens over a cache, at the cost of what the cache holds, not of its size.
 
-Keys and values are read block by block straight from the cache of all layers, as many blocks as
+The native kernels do it where they are and know the shape (`kernels/attention.py`). Elsewhere keys
+and values are read block by block straight from the cache of all layers, as many blocks as
 the fullest row needs; a softmax is built up on the way (Milakov and Gimelshein, arXiv 1805.02867).
 Taking a layer out of the cache first would copy it at every step. For inference only: a loop of
 unknown length has no gradient.
@@ -13,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
-from codegemma.model.cache import to_floats
+from codegemma.kernels.attention import Attended, attend, can_attend
+from codegemma.model.cache import KVCache, free_slots, to_floats, write
 
 BLOCK: Final = 128
 """Slots read at a time; a cache whose length is no multiple of it is read in one block."""
@@ -22,10 +24,53 @@ _FLOAT32 = jnp.float32
 _MASKED: Final = -2.3819763e38  # gemma_pytorch's value: near the lowest float32, yet finite
 
 
+def extend_cache(
+    q: Float[Array, "B T N H"],
+    new: tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]],
+    cache: KVCache,
+    *,
+    layer: int | Int[Array, ""],
+    num_tokens: Int[Array, " B"],
+) -> Attended:
+    """Store the keys and values of new tokens in a layer, and attend to all up to each token.
+
+    Args:
+        q: Queries, rotated and scaled.
+        new: Keys, rotated, and values of the same tokens.
+        cache: What was read before.
+        layer: Which layer to extend and read.
+        num_tokens: How many of a row's T tokens count; the others are not stored, and their
+            outputs mean nothing.
+    """
+    if can_attend(q, cache.k):
+        stored = (cache.k, cache.v)
+        return attend(q, new, stored, layer=layer, length=cache.length, num_tokens=num_tokens)
+    return extend_by_xla(q, new, cache, layer=layer, num_tokens=num_tokens)
+
+
+def extend_by_xla(
+    q: Float[Array, "B T N H"],
+    new: tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]],
+    cache: KVCache,
+    *,
+    layer: int | Int[Array, ""],
+    num_tokens: Int[Array, " B"],
+) -> Attended:
+    """Do as `extend_cache` does, without the kernels."""
+    slots, is_token = free_slots(cache, num_new=q.shape[1], num_tokens=num_tokens)
+    stored_slots = jnp.where(is_token, slots, cache.num_slots)
+    k, v = (
+        write(stored, part, layer=layer, slots=stored_slots)
+        for stored, part in zip((cache.k, cache.v), new, strict=True)
+    )
+    query_slots = jnp.where(is_token, slots, 0)
+    return Attended(attend_cache(q, k, v, layer=layer, query_slots=query_slots), k, v)
+
+
 def attend_cache(
     q: Float[Array, "B T N H"],
-    k: Shaped[Array, "L B S K H"],
-    v: Shaped[Array, "L B S K H"],
+    k: Shaped[Array, "L B K S H"],
+    v: Shaped[Array, "L B K S H"],
     *,
     layer: int | Int[Array, ""],
     query_slots: Int[Array, "B T"],
@@ -43,7 +88,7 @@ def attend_cache(
             makes no work.
     """
     batch, num_queries, num_heads, head_dim = q.shape
-    num_slots, num_kv_heads = k.shape[2:4]
+    num_kv_heads, num_slots = k.shape[2:4]
     group = num_heads // num_kv_heads
     block = BLOCK if num_slots % BLOCK == 0 else num_slots
     grouped = q.reshape(batch, num_queries, num_kv_heads, group, head_dim)
@@ -51,15 +96,15 @@ def attend_cache(
 
     def read(stored: Array, start: Array) -> Array:
         zero = jnp.zeros_like(start)
-        index = (jnp.asarray(layer, start.dtype), zero, start, zero, zero)
-        sizes = (1, batch, block, num_kv_heads, head_dim)
+        index = (jnp.asarray(layer, start.dtype), zero, zero, start, zero)
+        sizes = (1, batch, num_kv_heads, block, head_dim)
         return to_floats(jax.lax.dynamic_slice(stored, index, sizes)[0]).astype(q.dtype)
 
     def add_block(index: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, out = state
         start = index * block
         scores = jnp.einsum(
-            "BTKGH,BSKH->BKTGS", grouped, read(k, start), preferred_element_type=_FLOAT32
+            "BTKGH,BKSH->BKTGS", grouped, read(k, start), preferred_element_type=_FLOAT32
         )
         slots = start + jnp.arange(block, dtype=start.dtype)
         visible = slots[None, None, :] <= query_slots[:, :, None]
@@ -68,7 +113,7 @@ def attend_cache(
         weights = jnp.exp(scores - new_highest[..., None])
         kept = jnp.exp(highest - new_highest)
         new_out = jnp.einsum(
-            "BKTGS,BSKH->BKTGH",
+            "BKTGS,BKSH->BKTGH",
             weights.astype(q.dtype),
             read(v, start),
             preferred_element_type=_FLOAT32,

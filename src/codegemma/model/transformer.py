@@ -19,7 +19,7 @@ from codegemma.model import cache as kv_cache
 from codegemma.model import layers
 from codegemma.model.attention import attention
 from codegemma.model.cache import KVCache
-from codegemma.model.cached_attention import attend_cache
+from codegemma.model.cached_attention import extend_cache
 from codegemma.model.config import ModelConfig
 from codegemma.model.params import Params
 
@@ -92,10 +92,8 @@ def forward_cached(
     Returns:
         Hidden states (those of padding mean nothing), and the cache with the new tokens in it.
     """
-    slots, is_token = kv_cache.free_slots(cache, num_new=tokens.shape[1], num_tokens=num_tokens)
+    slots, _ = kv_cache.free_slots(cache, num_new=tokens.shape[1], num_tokens=num_tokens)
     angles = _angles(slots, config)
-    stored_slots = jnp.where(is_token, slots, cache.k.shape[2])
-    query_slots = jnp.where(is_token, slots, 0)
 
     def block(
         carry: tuple[Array, Array, Array], inputs: tuple[dict[str, Any], Array]
@@ -103,9 +101,8 @@ def forward_cached(
         x, all_k, all_v = carry
         layer, index = inputs
         q, k, v = _queries_keys_values(x, layer, angles, config)
-        all_k = kv_cache.write(all_k, k, layer=index, slots=stored_slots)
-        all_v = kv_cache.write(all_v, v, layer=index, slots=stored_slots)
-        heads = attend_cache(q, all_k, all_v, layer=index, query_slots=query_slots)
+        before = KVCache(all_k, all_v, cache.length)
+        heads, all_k, all_v = extend_cache(q, (k, v), before, layer=index, num_tokens=num_tokens)
         x = x + layers.project(heads, layer["o"], num_dims=2)
         return (_feed_forward(x, layer, config), all_k, all_v), None
 

@@ -188,8 +188,10 @@ void MultiplyWide(const Rows& rows, const Weight& weight, int64_t first, int64_t
   _tile_release();
 }
 
+void Attend(const Span& span) { kAvx512.attend(span); }
+
 }  // namespace
 
-extern const Path kAmx = {IsSupported, Offset, 24, Prepare, Multiply, PrepareWide, MultiplyWide};
+extern const Path kAmx = {IsSupported, Offset, 24, Prepare, Multiply, PrepareWide, MultiplyWide, Attend};
 
 }  // namespace codegemma

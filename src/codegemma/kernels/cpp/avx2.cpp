@@ -11,6 +11,6 @@ bool IsSupported() {
 
 }  // namespace
 
-extern const Path kAvx2 = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr};
+extern const Path kAvx2 = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr, Attend};
 
 }  // namespace codegemma

@@ -104,8 +104,24 @@ void Multiply(const Rows& rows, const Weight& weight, int64_t first, int64_t las
   (weight.bits == 8 ? MultiplyBlocks<8> : MultiplyBlocks<4>)(rows, weight, first, last);
 }
 
+constexpr int kWidth = 16, kScored = 4, kSummed = 8;
+
+inline __m512 MultiplyAdd(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+
+inline __m256 Fold(__m512 a) {
+  const __m512d high = _mm512_shuffle_f64x2(_mm512_castps_pd(a), _mm512_castps_pd(a), 0x0e);
+  return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(_mm512_castpd_ps(high)));
+}
+
+inline void SumFour(__m512 a, __m512 b, __m512 c, __m512 d, float* out) {
+  const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(Fold(a), Fold(b)), _mm256_hadd_ps(Fold(c), Fold(d)));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+}
+
+#include "attention.inc"
+
 }  // namespace
 
-extern const Path kAvx512 = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr};
+extern const Path kAvx512 = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr, Attend};
 
 }  // namespace codegemma

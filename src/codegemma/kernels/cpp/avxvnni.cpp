@@ -13,6 +13,6 @@ bool IsSupported() {
 
 }  // namespace
 
-extern const Path kAvxVnni = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr};
+extern const Path kAvxVnni = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr, Attend};
 
 }  // namespace codegemma

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The custom calls that XLA makes, and what Python asks about them.
-#include <atomic>
-#include <cstdint>
-#include <cstdlib>
-#include <functional>
-#include <memory>
-#include <new>
+// The custom call of products, and what Python asks about the paths.
 #include <string>
 
 #include "path.h"
-#include "xla/ffi/api/ffi.h"
+#include "work.h"
 
 namespace codegemma {
 namespace {
@@ -41,6 +35,8 @@ constexpr NamedPath kPaths[] = {
     {"portable", &kPortable},
 };
 
+}  // namespace
+
 const Path* FindPath(std::string_view name) {
   for (const NamedPath& known : kPaths) {
     if (name == known.name && known.path->is_supported()) return known.path;
@@ -48,56 +44,7 @@ const Path* FindPath(std::string_view name) {
   return nullptr;
 }
 
-// Parts of one piece of work, taken by whichever thread is free. The caller takes part and waits
-// for parts begun elsewhere, never for a thread that has not come yet.
-class Work {
- public:
-  Work(int64_t count, std::function<void(int64_t)> part) : count_(count), part_(std::move(part)) {}
-
-  void Run() {
-    for (int64_t index; (index = next_.fetch_add(1)) < count_;) {
-      part_(index);
-      done_.fetch_add(1, std::memory_order_release);
-    }
-  }
-
-  bool IsDone() const { return done_.load(std::memory_order_acquire) >= count_; }
-
- private:
-  const int64_t count_;
-  const std::function<void(int64_t)> part_;
-  std::atomic<int64_t> next_{0}, done_{0};
-};
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-void RunParallel(ffi::ThreadPool& pool, int64_t count, std::function<void(int64_t)> part) {
-  const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
-  auto work = std::make_shared<Work>(count, std::move(part));
-  for (int64_t helper = 0; helper < helpers; ++helper) {
-    pool.Schedule([work] { work->Run(); });
-  }
-  work->Run();
-  while (!work->IsDone()) Pause();
-}
-
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
-template <typename T>
-T* Take(char*& memory, int64_t count) {
-  T* taken = reinterpret_cast<T*>(memory);
-  memory += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
-  return taken;
-}
+namespace {
 
 constexpr int64_t kPartBytes = 1 << 17;  // of weights, for few rows
 constexpr int64_t kPartBlocks = 8;       // for many
@@ -146,7 +93,7 @@ ffi::Error Multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   const bool is_wide = path->min_wide_rows > 0 && count >= path->min_wide_rows;
   const int64_t padded = (count + 15) / 16 * 16;
   const int64_t row_bytes = is_wide ? 2 * inputs : inputs + 8 * groups;
-  Memory owner(std::aligned_alloc(64, (padded * row_bytes + 512) / 64 * 64));
+  const Memory owner = Allocate(padded * row_bytes + 512);
   if (owner == nullptr) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "out of memory");
   char* memory = static_cast<char*>(owner.get());
   Rows rows = {count, inputs, nullptr, nullptr, nullptr, nullptr};
@@ -192,8 +139,6 @@ ffi::Error Multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
 
 }  // namespace
 }  // namespace codegemma
-
-#define CODEGEMMA_EXPORT extern "C" __attribute__((visibility("default")))
 
 CODEGEMMA_EXPORT XLA_FFI_Error* codegemma_multiply(XLA_FFI_CallFrame* frame);
 

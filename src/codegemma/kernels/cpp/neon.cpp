@@ -118,8 +118,20 @@ void Multiply(const Rows& rows, const Weight& weight, int64_t first, int64_t las
   (weight.bits == 8 ? MultiplyBlocks<8> : MultiplyBlocks<4>)(rows, weight, first, last);
 }
 
+constexpr int kWidth = 4, kScored = 4, kSummed = 8;
+
+inline float32x4_t MultiplyAdd(float32x4_t a, float32x4_t b, float32x4_t c) {
+  return vfmaq_f32(c, a, b);
+}
+
+inline void SumFour(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d, float* out) {
+  vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+
+#include "attention.inc"
+
 }  // namespace
 
-extern const Path kNeon = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr};
+extern const Path kNeon = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr, Attend};
 
 }  // namespace codegemma

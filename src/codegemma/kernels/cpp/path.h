@@ -40,6 +40,26 @@ struct Rows {
   uint16_t* wide;  // [count][inputs] bfloat16, in the place of the others
 };
 
+constexpr int64_t kMaxQueries = 32;
+constexpr int64_t kMaxHeadDim = 256;
+
+// Some of the queries of one key head, and the slots of a cache they look at.
+struct Span {
+  int64_t head_dim;  // a multiple of 32, at most kMaxHeadDim
+  int64_t count;     // of queries, at most kMaxQueries
+  const float* q[kMaxQueries];
+  int64_t num_seen[kMaxQueries];  // slots that a query sees, from slot 0 on
+  const void* keys;               // of slot 0; those of the next slot follow
+  const void* values;
+  int64_t stored_bits;            // 16 for bfloat16, 32 for float32
+  int64_t first, last;            // slots `first` to `last` - 1 are looked at
+  // The softmax over these slots: its largest score, the sum of its weights, and the sum of values
+  // by weight. A query that sees none of them has a sum of 0.
+  float* highest;
+  float* total;
+  float* out[kMaxQueries];
+};
+
 struct Path {
   // Whether this processor can take it.
   bool (*is_supported)();
@@ -54,7 +74,9 @@ struct Path {
   // The same of rows rounded to bfloat16.
   void (*prepare_wide)(const float* x, const Rows& rows, int64_t row);
   void (*multiply_wide)(const Rows& rows, const Weight& weight, int64_t first, int64_t last);
+  void (*attend)(const Span& span);
 };
+
 
 extern const Path kPortable;
 #ifdef CODEGEMMA_AVX2

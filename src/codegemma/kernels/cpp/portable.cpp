@@ -78,8 +78,21 @@ void Multiply(const Rows& rows, const Weight& weight, int64_t first, int64_t las
   }
 }
 
+constexpr int kWidth = 4, kScored = 2, kSummed = 2;
+
+typedef float Four __attribute__((vector_size(16)));
+
+inline Four MultiplyAdd(Four a, Four b, Four c) { return a * b + c; }
+
+inline void SumFour(Four a, Four b, Four c, Four d, float* out) {
+  const Four parts[4] = {a, b, c, d};
+  for (int i = 0; i < 4; ++i) out[i] = (parts[i][0] + parts[i][1]) + (parts[i][2] + parts[i][3]);
+}
+
+#include "attention.inc"
+
 }  // namespace
 
-extern const Path kPortable = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr};
+extern const Path kPortable = {IsSupported, Offset, 0, Prepare, Multiply, nullptr, nullptr, Attend};
 
 }  // namespace codegemma
