@@ -163,3 +163,12 @@ def test_other_shapes_and_prompts_are_left_to_xla(monkeypatch):
     assert (all(taken), any(left)) == (True, False)
     monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
     assert not can()
+
+
+def test_an_older_library_multiplies_and_leaves_attention_to_xla(monkeypatch):
+    if not native.paths():
+        pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
+    monkeypatch.setattr(native, "ATTEND", "codegemma_not_there")
+    q, stored = jnp.zeros((1, 1, 8, 64)), jnp.zeros((1, 1, 1, 8, 64))
+    assert native.choose_path() == native.paths()[0]
+    assert not can_attend(q, stored)

@@ -41,7 +41,7 @@ def can_attend(q: Float[Array, "B T N H"], stored: Shaped[Array, "L B K S H"]) -
     is_known = stored.dtype in (np.dtype(np.uint16), np.dtype(np.float32))
     num_queries = q.shape[1] * q.shape[2] // stored.shape[2]
     fits = head_dim % _GROUP == 0 and head_dim <= _MAX_HEAD_DIM and num_queries <= MAX_QUERIES
-    return is_known and fits and native.choose_path() is not None
+    return is_known and fits and native.choose_path() is not None and native.can_attend()
 
 
 def attend(

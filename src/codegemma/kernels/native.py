@@ -47,7 +47,7 @@ def _make_known(library: ctypes.CDLL) -> None:
     """Make the library's calls known to XLA."""
     import jax
 
-    for name in (MULTIPLY, ATTEND):
+    for name in (MULTIPLY, ATTEND) if can_attend() else (MULTIPLY,):
         target = jax.ffi.pycapsule(getattr(library, name))
         jax.ffi.register_ffi_target(name, target, platform="cpu")
 
@@ -56,6 +56,11 @@ def paths() -> tuple[str, ...]:
     """Names of the paths this processor can take, best first; empty without the library."""
     library = _open_library()
     return () if library is None else tuple(library.codegemma_paths().decode().split(","))
+
+
+def can_attend() -> bool:
+    """Whether the library has attention; one of an editable installation may be older than this."""
+    return hasattr(_open_library(), ATTEND)
 
 
 def choose_path() -> str | None:
