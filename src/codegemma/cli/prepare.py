@@ -47,6 +47,13 @@ Materialize = Annotated[
         min=0,
     ),
 ]
+KeepDropped = Annotated[
+    bool,
+    typer.Option(
+        "--keep-dropped",
+        help="Keep the texts of up to five files that each rule left out, in OUT/dropped.jsonl.gz.",
+    ),
+]
 
 
 def prepare(
@@ -82,6 +89,7 @@ def prepare(
     ] = None,
     unsafe_list: UnsafeLists = None,
     materialize: Materialize = 0,
+    keep_dropped: KeepDropped = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw, and of --materialize.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     executor: Annotated[
@@ -119,6 +127,10 @@ def prepare(
         cache=cache_folder(),
     )
     manifest = _run(settings, out, materialize, is_quiet=as_json)
+    if keep_dropped:
+        from codegemma.data import dropped
+
+        dropped.keep(out, settings)
     _write_page(manifest, out)
     if as_json:
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped", "mixture")}))
