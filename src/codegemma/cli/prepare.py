@@ -31,6 +31,12 @@ Decontaminate = Annotated[
     list[Path] | None,
     typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
 ]
+Unlicensed = Annotated[
+    bool, typer.Option("--unlicensed", help="Keep code under any licence, or none.")
+]
+UnknownLicenses = Annotated[
+    bool, typer.Option("--unknown-licenses", help="Keep code without a known licence, too.")
+]
 UnsafeLists = Annotated[
     list[Path] | None,
     typer.Option(help="List of unsafe content: term:, sha256: or url: a line. None is built in."),
@@ -70,14 +76,8 @@ def prepare(
     each: Annotated[
         bool, typer.Option("--each", help="Take every child folder or archive as a repository.")
     ] = False,
-    unlicensed: Annotated[
-        bool,
-        typer.Option("--unlicensed", help="Keep code under any licence, or none."),
-    ] = False,
-    unknown_licenses: Annotated[
-        bool,
-        typer.Option("--unknown-licenses", help="Keep code without a known licence, too."),
-    ] = False,
+    unlicensed: Unlicensed = False,
+    unknown_licenses: UnknownLicenses = False,
     holdout_fraction: Annotated[
         float | None,
         typer.Option(help="Share kept apart for testing; default the recipe's list, or 0.01."),
