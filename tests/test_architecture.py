@@ -62,7 +62,10 @@ FLAGS = {
         "--materialize --mix --model --out --recipe --remove --seed --unknown-licenses "
         "--unlicensed --unsafe-list --vocab-size --workers source"
     ),
-    "synthesize": "--count --json --judge --model --out --seed -m kind source",
+    "synthesize": (
+        "--count --json --judge --model --out --remove --seed --unlicensed --unsafe-list -m kind "
+        "source"
+    ),
     "inspect": "--epoch --json --seed shard",
     "evaluate": (
         "--batch --data --env --gate --isolation --json --limit --max-tokens --merge --mode "
