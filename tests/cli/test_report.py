@@ -120,3 +120,15 @@ def test_the_embedded_model_is_described_only_where_it_is_the_one_that_ran(run, 
 
         assert (facts.name, facts.licence, facts.is_google) == ("nano", "Apache-2.0", False)
         assert bool(facts.training) == is_known
+
+
+def test_a_model_trained_here_goes_by_its_folder(folders):
+    from codegemma.evaluate.report.runs import read_runs
+    from codegemma.model.metadata import Metadata
+
+    (one,) = read_runs([folders[0]])
+    trained = Metadata(name="nano", training={"step": 1})
+
+    assert verb._name(one, None, trained) == one.model
+    assert verb._name(one, None, Metadata(name="nano")) == "nano"
+    assert verb._name(one, None, None) == one.model

@@ -71,6 +71,13 @@ def test_held_out_results_stand_above_the_bar(run: Run, trainer: Trainer) -> Non
     assert "10/20 loss 2.500  1234 tok/s  1:02:05 left" in ran.err
 
 
+def test_where_there_is_no_terminal_every_logged_step_is_a_line(run: Run, trainer: Trainer) -> None:
+    assert run(*TINY).err.splitlines()[:2] == [
+        "step 0/20 compiling",
+        "step 10/20 loss 2.500  1234 tok/s  1:02:05 left",
+    ]
+
+
 def test_options_change_the_recipe_and_reach_the_loop(run: Run, trainer: Trainer) -> None:
     options = ["--set", "schedule.peak=0.5", "--set", "run.seed=7", "--steps", "33"]
     options += ["--decay-steps", "5", "--minutes", "1.5", "--start", "s"]

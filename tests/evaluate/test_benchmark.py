@@ -36,8 +36,12 @@ def test_missing_file_is_named_with_where_it_comes_from(tmp_path):
         FILE.rows(tmp_path)
 
 
+NOT_DEFLATE = gzip.compress(b"")[:10] + b"\xff" * 20
+"""The head of an archive, and no archive behind it."""
+
+
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b'{"a": 3}\n')[:-9], b"not gzip", gzip.compress(b"[1]")]
+    "content", [gzip.compress(b'{"a": 3}\n')[:-9], b"not gzip", gzip.compress(b"[1]"), NOT_DEFLATE]
 )
 def test_damaged_file_is_refused_by_name(tmp_path, content):
     (tmp_path / "set").mkdir()

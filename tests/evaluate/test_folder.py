@@ -126,6 +126,23 @@ def test_runs_that_cannot_be_merged_are_named(tmp_path):
         folder.merge([tmp_path / "m1", tmp_path / "m2"])
 
 
+def test_a_refused_merge_leaves_its_target_as_it_was(tmp_path):
+    for index in (1, 2):
+        _add(RunFolder(tmp_path / f"m{index}", "t", shard=Shard(index=index, count=2)), f"a{index}")
+    wrong = RunFolder(tmp_path / "wrong", "t", shard=Shard(index=2, count=2))
+    _add(wrong, "a2")
+    record = json.loads(wrong.file("run").read_text())
+    write_json(wrong.file("run"), {**record, "settings": {**SETTINGS, "task": "u"}})
+    folder = RunFolder(tmp_path / "all", "t")
+
+    with pytest.raises(ConfigError, match="task was 't' and is 'u'"):
+        folder.merge([tmp_path / "m1", tmp_path / "wrong"])
+
+    assert not folder.path.exists()
+    folder.merge([tmp_path / "m1", tmp_path / "m2"])
+    assert [task_id for task_id, _ in folder.samples()] == ["a1", "a2"]
+
+
 def test_sample_in_two_files_is_refused(tmp_path):
     for index in (1, 2):
         _add(RunFolder(tmp_path, "t", shard=Shard(index=index, count=2)), "a")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +51,41 @@ def test_the_folder_is_gone_when_the_repository_is_closed(root: Path) -> None:
         folder = repository.folder
         assert folder.is_dir()
     assert not folder.parent.exists()
+
+
+def test_what_a_release_leaves_out_and_links_out_of_the_folder_are_of_the_commit(
+    tmp_path: Path, repository_files
+) -> None:
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "away").symlink_to("/nowhere/at/all")
+    (root / "run.sh").write_text("#!/bin/sh\n")
+    (root / "run.sh").chmod(0o755)
+    ignored = {".gitattributes": "tests export-ignore\n"}
+    repository_files.make_repository(root, {**repository_files.SHOP, **ignored})
+    status = subprocess.run(["git", "-C", root, "status", "-s"], capture_output=True, check=True)
+
+    with Repository(root, test=Command.parse("true", environment=None)) as repository:
+        assert (repository.folder / "tests" / "test_cart.py").is_file()
+        assert (repository.folder / "away").readlink() == Path("/nowhere/at/all")
+        assert os.access(repository.folder / "run.sh", os.X_OK)
+        assert not (repository.folder / ".git").exists()
+    after = subprocess.run(["git", "-C", root, "status", "-s"], capture_output=True, check=True)
+    assert after.stdout == status.stdout == b""
+
+
+def test_a_copy_is_for_its_user_alone_and_that_of_a_killed_process_goes(root: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = Path("/var/tmp") / f"codegemma-repository-{ended.pid}-x"
+    left.mkdir()
+
+    with Repository(root, test=Command.parse("true", environment=None)) as repository:
+        assert not left.exists()
+        mode = repository.folder.parent.stat().st_mode & 0o777
+        assert mode == (0o755 if os.geteuid() == 0 else 0o700)
+        with Repository(root, test=repository.test):
+            assert repository.folder.is_dir()
 
 
 def test_what_is_no_repository_is_refused(tmp_path: Path) -> None:

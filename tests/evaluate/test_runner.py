@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,20 @@ def test_shard_without_a_problem_is_refused(few_problems, fakes, tmp_path):
         _run(tmp_path, None, limit=2, shard=Shard(index=3, count=4))
     with pytest.raises(ConfigError, match="limit must be at least 1"):
         RunSettings(limit=0)
+
+
+def test_problems_of_one_id_are_refused_before_anything_is_drawn(few_problems, fakes, tmp_path):
+    twice = replace(TASK, problems=lambda folder: [*TASK.problems(folder)[:1]] * 2)
+
+    with pytest.raises(DataError, match="several problems of one id: HumanEval/0"):
+        run_task(
+            twice,
+            out=tmp_path / "out",
+            model="scripted",
+            open_completer=lambda: fakes.ScriptedCompleter("x"),
+            sandbox=None,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_folder_without_the_task_cannot_be_merged(few_problems, fakes, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,22 @@ def test_samples_of_unknown_problems_are_refused_by_name(few_problems, sandbox, 
         InputError, match=r"no samples of humaneval: there is no HumanEval/99 in it"
     ):
         score_samples(TASK, file, sandbox=sandbox, scores_file=None)
+
+
+def test_samples_of_problems_that_the_task_does_not_ask_are_left_out(
+    few_problems, sandbox, tmp_path, caplog
+):
+    task = replace(TASK, other_ids=frozenset({"HumanEval/99"}))
+    lines = _completion(0, "    return 0\n"), _completion(99, ""), {"task_id": 99, "completion": ""}
+    file = _file(tmp_path / "s.jsonl", *lines)
+
+    result = score_samples(task, file, sandbox=sandbox, scores_file=None)
+
+    assert (result["n"], result["metric"]["pass@1"]["value"]) == (1, 1.0)
+    assert "2 samples are of problems that humaneval does not ask" in caplog.text
+    alone = _file(tmp_path / "t.jsonl", _completion(99, ""))
+    with pytest.raises(InputError, match="it holds no sample"):
+        score_samples(task, alone, sandbox=sandbox, scores_file=None)
 
 
 def test_file_that_is_not_there_or_empty_is_refused(few_problems, sandbox, tmp_path):

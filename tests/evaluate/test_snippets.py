@@ -121,6 +121,29 @@ GO = (
 )
 
 
+def test_functions_of_one_name_are_numbered() -> None:
+    text = """from .money import M
+if M:
+    def load():
+        return 0
+else:
+    def load():
+        return M(2)
+
+class Cart:
+    @property
+    def size(self):
+        return M(0)
+
+    @size.setter
+    def size(self, value):
+        self.value = M(value)
+"""
+    functions = find_functions(text, is_of_repository=of_repository)
+
+    assert [one.name for one in functions] == ["load#2", "Cart.size", "Cart.size#2"]
+
+
 def test_a_function_of_braces_counts_if_it_uses_a_name_of_another_file() -> None:
     (total,) = find_braced_functions(GO, "go", others=frozenset({"Add"}))
 

@@ -159,8 +159,9 @@ def test_missing_file_has_no_lines(tmp_path):
     assert store.read_samples(tmp_path / "gone.jsonl") == []
 
 
-def test_damaged_archive_is_refused(tmp_path):
-    (tmp_path / "s.jsonl.gz").write_bytes(b"no gzip")
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"")[:10] + b"\xff" * 20])
+def test_damaged_archive_is_refused(tmp_path, data):
+    (tmp_path / "s.jsonl.gz").write_bytes(data)
 
     with pytest.raises(DataError, match=r"s.jsonl.gz cannot be read"):
         store.read_samples(tmp_path / "s.jsonl.gz")

@@ -12,6 +12,9 @@ from codegemma.evaluate.survey import survey
 from codegemma.evaluate.tasks import repo
 from codegemma.sandbox.run import Sandbox
 
+ENDS = {"node": "process.exit(0);"}
+"""What ends the tests early with the status of those that passed."""
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, repository_files) -> Path:
@@ -36,7 +39,7 @@ def box(checked: Repository) -> Iterator[Sandbox]:
 
 
 def test_without_pytest_a_function_counts_if_the_tests_fail_without_its_body(
-    checked: Repository, box: Sandbox, tmp_path: Path
+    checked: Repository, box: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[tuple[int, int]] = []
     found = survey(
@@ -50,6 +53,7 @@ def test_without_pytest_a_function_counts_if_the_tests_fail_without_its_body(
     assert [(one.path, one.name, one.tests) for one in found] == [("shop/cart.py", "total", ())]
     assert [span.kind for span in found[0].spans] == ["line", "block", "body"]
     assert told == [(0, 3), (1, 3), (2, 3)]
+    assert "the tests of shop print nothing" in caplog.text
 
 
 @pytest.mark.usefixtures("box")  # git and bubblewrap are there
@@ -89,10 +93,9 @@ def test_what_was_found_is_kept_and_holds_for_that_commit_and_command_alone(
     found = survey(checked, sandbox=box, file=file, max_functions=1)
 
     kept = json.loads(file.read_text())
-    file.write_text(json.dumps(kept | {"functions": kept["functions"] * 2}))
-    assert survey(checked, sandbox=box, file=file, max_functions=1) == found * 2
-    with pytest.raises(ConfigError, match="max_functions was 1 and is 2"):
-        survey(checked, sandbox=box, file=file, max_functions=2)
+    file.write_text(json.dumps(kept | {"found": kept["found"] * 2}))
+    assert survey(checked, sandbox=box, file=file, max_functions=2) == found * 2
+    assert survey(checked, sandbox=box, file=file, max_functions=1) == found
     other = Command.parse("python check.py -x", environment=None)
     with (
         Repository(root, test=other) as repository,
@@ -102,6 +105,22 @@ def test_what_was_found_is_kept_and_holds_for_that_commit_and_command_alone(
     file.write_text("{")
     with pytest.raises(DataError, match="is damaged"):
         survey(checked, sandbox=box, file=file, max_functions=1)
+
+
+def test_a_search_goes_on_where_it_was_when_more_is_asked_for(
+    checked: Repository, box: Sandbox, tmp_path: Path
+) -> None:
+    once, twice, told = tmp_path / "once.json", tmp_path / "twice.json", []
+    survey(checked, sandbox=box, file=once, max_functions=9)
+    survey(checked, sandbox=box, file=twice, max_functions=1)
+
+    survey(checked, sandbox=box, file=twice, max_functions=9, told=lambda *at: told.append(at))
+
+    assert 0 < len(told) < 3  # those that were tried are not tried again
+    kept = [json.loads(file.read_text()) for file in (once, twice)]
+    assert [each["num_tried"] for each in kept] == [3, 3]
+    assert [[one["name"] for one in each["found"]] for each in kept] == [["total"]] * 2
+    assert [each["waiting"] for each in kept] == [[], []]
 
 
 def test_tests_that_do_not_pass_as_they_are_are_refused(
@@ -157,8 +176,9 @@ def test_functions_of_other_languages_count_if_the_tests_fail_without_their_body
         problem = task.problems(Path())[-1]
         right = task.variants[0].check(problem, problem.solution or "")
         wrong = task.variants[0].check(problem, "return 0")
-        outcomes = [one.is_pass for one in sandbox.map([right, wrong], limits(300.0))]
-    assert outcomes == [True, False]
+        ended = task.variants[0].check(problem, ENDS.get(tool, "return 0"))
+        outcomes = [one.is_pass for one in sandbox.map([right, wrong, ended], limits(300.0))]
+    assert outcomes == [True, False, False]
     assert problem.prompt.context  # the other file is shown
 
 

@@ -114,9 +114,20 @@ def test_settings_are_sent_and_samples_of_a_prompt_have_seeds_of_their_own():
     assert all("n" not in body for body in bodies)
 
 
-def test_four_stop_strings_are_sent_and_the_rest_is_watched_for_here():
+def test_servers_that_take_more_than_four_stop_strings_get_what_ends_a_middle_too():
+    sampling = Sampling(stop=tuple("abcd"))
+    bodies = [
+        _requests("deepseek-coder-1.3b", owner).make(MIDDLE, sampling).body
+        for owner in ("vllm", "llamacpp")
+    ]
+
+    assert [body["stop"][:4] for body in bodies] == [list("abcd")] * 2
+    assert all("<\uff5cend\u2581of\u2581sentence\uff5c>" in body["stop"][4:] for body in bodies)
+
+
+def test_four_stop_strings_are_sent_elsewhere_and_the_rest_is_watched_for_here():
     sampling = Sampling(stop=("\nclass", "\ndef", "\n#"))
-    requests = _requests("starcoder2", "vllm")
+    requests = _requests("starcoder2", "elsewhere")
 
     assert requests.make(MIDDLE, sampling).body["stop"] == ["\nclass", "\ndef", "\n#", "<file_sep>"]
     assert requests.stops(MIDDLE, sampling)[3:] == (

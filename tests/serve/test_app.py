@@ -307,7 +307,18 @@ def test_an_unknown_path_is_told_in_the_same_shape(live):
     answer = live.http.get("/v1/nothing")
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
+    assert live.http.post("/v1/chat/completions", json={}).status_code == 404
     assert live.http.post("/", json={}).json()["error"]["code"] == "method_not_allowed"
+    wrong = live.http.get("/v1/completions")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_a_model_is_described_by_its_names_alone(live):
+    listed = live.http.get("/v1/models").json()["data"]
+    assert live.http.get(f"/v1/models/{listed[0]['id']}").json() == listed[0]
+    other = live.http.get("/v1/models/gpt/4")
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize(

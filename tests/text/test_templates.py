@@ -125,8 +125,8 @@ def test_what_ends_a_middle_is_that_of_the_publications():
     assert stops["codellama"][0] == "\u2581<EOT>"
     assert ids == {
         "codegemma": (1, 67, 68, 69, 70),
-        "starcoder2": (),  # the strings do
-        "deepseek-coder": (),  # differ between its two generations
+        "starcoder2": (0, 1, 2, 3, 6),
+        "deepseek-coder": (),  # differ among its generations: the strings do
         "qwen2.5-coder": (151643, 151645, 151659, 151661, 151662, 151663, 151664),
         "codellama": (2, 32010),
     }

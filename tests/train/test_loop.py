@@ -162,6 +162,17 @@ def test_a_finished_run_is_left_as_it_is(train: Train, straight: loop.Outcome) -
     assert read_metrics(out / "metrics.jsonl") == lines
 
 
+def test_the_first_and_the_last_step_of_a_process_are_logged(
+    data: Path, recipe: TrainRecipe, tmp_path: Path
+) -> None:
+    rare = override(recipe, ["run.log_every=7", "schedule.num_steps=9"])
+
+    loop.train(rare, data=data, out=tmp_path)
+
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [1, 7, 9]
+
+
 def test_a_time_limit_saves_a_model_to_go_on_from(train: Train, tmp_path: Path) -> None:
     stopped = train(tmp_path, max_minutes=1e-9)
 

@@ -9,6 +9,7 @@ from codegemma.errors import ConfigError, DataError
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.train.optimizer import ScheduleConfig
 from codegemma.train.provenance import (
+    as_prepared,
     continue_config,
     hash_inputs,
     read_commit,
@@ -66,6 +67,15 @@ def test_what_decides_the_result_may_not_change(
         continue_config(override(stable(), [assignment]), out=tmp_path, inputs=INPUTS)
 
     assert message in str(caught.value)
+
+
+def test_a_run_says_how_its_data_were_prepared_and_how_it_cuts_them() -> None:
+    data = dataclasses.replace(tiny().data, permissive_only=False, fim_fraction=0.1)
+    recipe = override(tiny(), ["data.fim_fraction=0.5"])
+
+    found = as_prepared(recipe, data=data).data
+
+    assert (found.permissive_only, found.fim_fraction) == (False, 0.5)
 
 
 def test_how_records_were_chosen_is_the_datas_affair(tmp_path: Path) -> None:

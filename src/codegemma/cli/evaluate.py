@@ -180,6 +180,10 @@ def _open_repositories(
         return []
     if test is None:
         raise ConfigError("repo:PATH needs --test CMD, such as --test 'python -m pytest -q'")
+    names = [Path(path).absolute().name for path in paths]
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(f"several repositories are named {twins[0]}; measure one after the other")
     command = Command.parse(test, environment=env)
     return [stack.enter_context(Repository(Path(path), test=command)) for path in paths]
 

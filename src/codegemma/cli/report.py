@@ -13,6 +13,8 @@ from codegemma.errors import CodegemmaError, ConfigError, InputError
 if TYPE_CHECKING:
     from codegemma.evaluate.report.card import ModelFacts, Report
     from codegemma.evaluate.report.runs import Run
+    from codegemma.model.hub import KnownModel
+    from codegemma.model.metadata import Metadata
 
 
 def report(
@@ -134,7 +136,7 @@ def _facts(run: "Run") -> "ModelFacts":
     licence = known.licence if known else metadata.licence if metadata else None
     terms = TERMS.get(licence or "")
     return ModelFacts(
-        name=known.name if known else metadata.name if metadata else run.model,
+        name=_name(run, known, metadata),
         summary=known.summary if known else "",
         repository=known.repository if known else None,
         is_google=known is not None and known.repository is not None,
@@ -146,6 +148,15 @@ def _facts(run: "Run") -> "ModelFacts":
         training=metadata.training if metadata else {},
         history=metadata.history if metadata else (),
     )
+
+
+def _name(run: "Run", known: "KnownModel | None", metadata: "Metadata | None") -> str:
+    """Name a model; one that was trained on from another goes by its folder."""
+    if known:
+        return known.name
+    if metadata is None:
+        return run.model
+    return Path(run.model).absolute().name if metadata.training else metadata.name
 
 
 def _time_beside(run: "Run", *, peer: str, limit: int | None) -> None:

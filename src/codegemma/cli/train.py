@@ -75,7 +75,9 @@ def train(
                 listener=listener,
             )
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from the last step in {out}", file=sys.stderr)
+        model_folder = out / "model"
+        saved = f"its model is {model_folder}; " if model_folder.is_dir() else ""
+        print(f"stopped; {saved}the same command goes on from the last step", file=sys.stderr)
         raise
     if as_json:
         result = {
@@ -106,16 +108,24 @@ def _progress() -> Generator[Callable[[Mapping[str, Any]], None]]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    bar = Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task("train", note="compiling")
+    total = 0
 
     def show(line: Mapping[str, Any]) -> None:
+        nonlocal total
         if line["kind"] == "start":
-            bar.update(task, completed=line["step"], total=line["num_steps"])
+            total = line["num_steps"]
+            bar.update(task, completed=line["step"], total=total)
             bar.start()
+            if bar.disable:
+                print(f"step {line['step']}/{total} compiling", file=sys.stderr, flush=True)
         elif line["kind"] == "step":
             note = f"loss {line['loss']:.3f}  {line['tokens_per_s']:.0f} tok/s  {_left(line)} left"
             bar.update(task, completed=line["step"], note=note)
+            if bar.disable:
+                print(f"step {line['step']}/{total} {note}", file=sys.stderr, flush=True)
         elif line["kind"] == "heldout":
             values = "  ".join(f"{k} {v}" for k, v in line.items() if k.endswith("per_byte"))
             bar.console.print(f"step {line['step']}  held out: {values}", highlight=False)

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +87,7 @@ class BenchmarkFile:
                     if not isinstance(row, dict):
                         raise ValueError(f"line {number} is not an object")
                     rows.append(cast("dict[str, Any]", row))
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, zlib.error, ValueError) as error:
             raise DataError(
                 f"{path} is damaged: {error}; get it again from {self.source}"
             ) from error

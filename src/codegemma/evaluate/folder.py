@@ -179,30 +179,37 @@ class RunFolder:
             write_json(path, written)
 
     def merge(self, others: Iterable[Path]) -> None:
-        """Copy the files of the same task from other runs' folders.
+        """Copy the files of the same task from other runs' folders, all of them or none.
 
         Raises:
             ConfigError: A file of the same name holds something else, or settings differ.
+            DataError: A file is damaged.
             InputError: A folder holds nothing of this task.
         """
+        known = self.settings()
+        found = {path.name: path for path in _list(self.path)}
         for other in others:
-            source = other / self.path.name
-            names = [path for path in _list(source) if not path.name.startswith("result")]
-            if not names:
-                raise InputError(f"{other} holds no run of this task: there is no {source}")
-            self.path.mkdir(parents=True, exist_ok=True)
-            for path in names:
-                target = self.path / path.name
-                data = path.read_bytes()
-                if target.exists() and target.read_bytes() != data:
+            source = RunFolder(other, self.path.name)
+            paths = [path for path in _list(source.path) if not path.name.startswith("result")]
+            if not paths:
+                raise InputError(f"{other} holds no run of this task: there is no {source.path}")
+            settings = source.settings()
+            if known is not None and settings is not None:
+                refuse_changes(known, settings, where=source.path)
+            known = settings if known is None else known
+            for path in paths:
+                twin = found.setdefault(path.name, path)
+                if twin is not path and twin.read_bytes() != path.read_bytes():
                     raise ConfigError(
-                        f"{target} and {path} differ and have one name; runs that are to be merged "
+                        f"{twin} and {path} differ and have one name; runs that are to be merged "
                         "are started with --shard i/n"
                     )
-                draft = target.with_name(target.name + ".draft")
-                draft.write_bytes(data)
-                draft.replace(target)
-        self.settings()
+        for name, path in found.items():
+            if path.parent != self.path:
+                self.path.mkdir(parents=True, exist_ok=True)
+                draft = self.path / f"{name}.draft"
+                draft.write_bytes(path.read_bytes())
+                draft.replace(self.path / name)
 
     def _parts(self, kind: str) -> list[Path]:
         return [path for path in _list(self.path) if path.name.startswith(kind)]

@@ -2,19 +2,19 @@
 """A git repository under test: its last commit as a folder, and programs that run its tests.
 
 Reads the commit alone, never the working tree, and writes nothing into it. A program copies the
-folder into the box, puts one changed file in its place and runs the tests there; only a test that
-is known to have passed counts, never an exit status alone where the tests are pytest's.
+folder into the box, puts one changed file in its place and runs the tests there. Of pytest's tests
+only those known to have passed count; another command has to end with the line that it ends with on
+the commit, numbers apart, so that a program that ends early does not pass.
 """
 
-import io
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -25,8 +25,10 @@ from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 
 _MARK: Final = "codegemma-answer:"
 _RUNNER: Final = Path(__file__).with_name("repository_tests.py.txt")
-_MAX_COMMAND_TESTS: Final = 40
 _MODULES: Final = "node_modules"
+_NOT_REQUIRED: Final = "filter.lfs.required=false"
+_PLACE: Final = Path("/var/tmp")  # not below /tmp, which in a box is the program's own
+_PREFIX: Final = "codegemma-repository-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +113,14 @@ class Repository:
         if shutil.which("git") is None:
             raise PrerequisiteError("a repository is read with git: apt-get install git")
         self.commit = self._git("rev-parse", "HEAD").decode().strip()
-        # Not below /tmp, which in a box is the program's own.
-        self._folder = tempfile.TemporaryDirectory(prefix="codegemma-", dir="/var/tmp")
+        _clear_leftovers()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PLACE)
         self.folder = Path(self._folder.name) / "repository"
-        with tarfile.open(fileobj=io.BytesIO(self._git("archive", "--format=tar", "HEAD"))) as tar:
-            tar.extractall(self.folder, filter="data")
-        for folder in (self.folder.parent, self.folder):
-            folder.chmod(0o755)
+        self.folder.mkdir()
+        self._check_out()
+        if os.geteuid() == 0:  # programs run as another user
+            for folder in (self.folder.parent, self.folder):
+                folder.chmod(0o755)
 
     def __enter__(self) -> "Repository":
         return self
@@ -134,6 +137,20 @@ class Repository:
         """What a sandbox has to show for its programs to run."""
         return (self.folder.parent, *self.test.binds)
 
+    def _check_out(self) -> None:
+        """Write the files of the commit as git does, by an index of their own.
+
+        Not as `git archive` does, which leaves out what is not meant for a release, such as tests.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            self._git("read-tree", "HEAD", environment=index)
+            # A large file stays the pointer that the commit holds: nothing is fetched.
+            kept = [f"filter.lfs.{name}=" for name in ("smudge", "process")]
+            settings = [word for value in (*kept, _NOT_REQUIRED) for word in ("-c", value)]
+            words = (*settings, f"--work-tree={self.folder}", "checkout-index", "--all")
+            self._git(*words, environment=index)
+
     def line_times(self, path: str) -> list[int]:
         """Give the time at which each line of a file was last changed, in seconds since 1970."""
         blame = self._git("blame", "--line-porcelain", "HEAD", "--", path).decode(
@@ -148,6 +165,7 @@ class Repository:
         *,
         changed: tuple[str, str] | None = None,
         tests: Sequence[str] = (),
+        ending: str = "",
         with_coverage: bool = False,
     ) -> Program:
         """Build the program that runs the tests on the commit with one file changed.
@@ -155,6 +173,8 @@ class Repository:
         Args:
             changed: Path and text of the file, None to run it as it is.
             tests: The only tests to run, by pytest's names; all of the command without any.
+            ending: Last line that a command of unknown outcomes has to print, its numbers masked,
+                as `answer_of` told of an earlier program; "" for any.
             with_coverage: Whether to answer which test runs which lines.
         """
         settings: dict[str, Any] = {
@@ -163,6 +183,7 @@ class Repository:
             "words": self._words(tests),
             "tests": list(tests),
             "is_pytest": self.test.is_pytest,
+            "ending": ending,
             "python": str(self.test.python),
             "site_packages": list(map(str, self.test.site_packages)),
             "scripts": str(self.test.environment / "bin"),
@@ -183,16 +204,27 @@ class Repository:
             for place, word in enumerate(words)
             if place < 3 or not (self.folder / word.split("::")[0]).exists()
         ]
-        return [*kept, *tests[:_MAX_COMMAND_TESTS]]
+        return [*kept, *tests]
 
-    def _git(self, *arguments: str) -> bytes:
+    def _git(self, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
         run = subprocess.run(
-            ["git", "-C", str(self.path), *arguments], capture_output=True, check=False
+            ["git", "-C", str(self.path), *arguments],
+            capture_output=True,
+            check=False,
+            env={**os.environ, **(environment or {})},
         )
         if run.returncode:
             words = run.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
             raise InputError(f"{self.path} is no git repository with a commit: {words}")
         return run.stdout
+
+
+def _clear_leftovers() -> None:
+    """Remove the folders of processes that were killed before they could."""
+    for folder in _PLACE.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def answer_of(stdout: str) -> dict[str, Any] | None:

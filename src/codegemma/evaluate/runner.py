@@ -6,6 +6,7 @@ drawn again, what is scored is scored again only if the text or the problem chan
 so that a running score can be shown and programs do not compete with the model for the processor.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codegemma.completion import Completer
-from codegemma.errors import ConfigError
+from codegemma.errors import ConfigError, DataError
 from codegemma.evaluate.drawing import DrawSettings, draw_samples
 from codegemma.evaluate.folder import RunFolder, Shard, write_json
 from codegemma.evaluate.problems import write_problems
@@ -89,11 +90,7 @@ def run_task(
     """
     settings = settings or RunSettings()
     data = data_folder(task, prepared)
-    problems = settings.choose(task.problems(data))
-    if not problems:
-        raise ConfigError(
-            f"shard {settings.shard.index} of {settings.shard.count} of {task.name} has no problem"
-        )
+    problems = _choose(task, data, settings)
     if sandbox is not None:
         check_sandbox(task, sandbox)
     folder = RunFolder(out, task.name, shard=settings.shard)
@@ -136,6 +133,20 @@ def run_task(
     result["shard"] = f"{settings.shard.index}/{settings.shard.count}"
     write_json(folder.file("result"), result)
     return result
+
+
+def _choose(task: Task, data: Path, settings: RunSettings) -> list[Problem]:
+    """Give the problems to be answered, each of an id of its own."""
+    problems = settings.choose(task.problems(data))
+    if not problems:
+        raise ConfigError(
+            f"shard {settings.shard.index} of {settings.shard.count} of {task.name} has no problem"
+        )
+    counts = Counter(problem.task_id for problem in problems)
+    twins = [task_id for task_id, count in counts.items() if count > 1]
+    if twins:  # the samples of one would be taken for the other's
+        raise DataError(f"{task.name} has several problems of one id: {', '.join(twins[:3])}")
+    return problems
 
 
 def _scored(

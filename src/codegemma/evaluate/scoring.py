@@ -5,6 +5,7 @@ Serves a run's own samples and files of samples made elsewhere alike; a scoring 
 goes on with the first sample that has no score.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -28,6 +29,8 @@ from codegemma.evaluate.task import Problem, Sample, Score, Task
 from codegemma.sandbox.languages import find_toolchain
 from codegemma.sandbox.program import Program
 from codegemma.sandbox.run import Sandbox
+
+logger = logging.getLogger(__name__)
 
 GROUP: Final = 64
 """Samples that are scored together; a kill loses the scores of so many at most."""
@@ -161,7 +164,9 @@ def score_samples(
 
 
 def task_samples(task: Task, problems: Sequence[Problem], file: Path) -> list[Sample]:
-    """Read a file of samples, their task ids spelt as the benchmark does.
+    """Read a file of samples of a task, their task ids spelt as the benchmark does.
+
+    Those of problems that the benchmark has and the task does not ask are left out.
 
     Raises:
         DataError: A line is damaged.
@@ -209,12 +214,24 @@ def _with_ids(
     samples: Sequence[Sample], problems: Sequence[Problem], task: Task, file: Path
 ) -> list[Sample]:
     """Spell task ids as the benchmark does: other tools write another case, or the number alone."""
-    names = {problem.task_id.casefold(): problem.task_id for problem in problems}
+    asked = {problem.task_id for problem in problems}
+    names = {name.casefold(): name for name in asked | task.other_ids}
     numbers = {name.rpartition("/")[2]: name for name in names.values()}
-    if len(numbers) == len(problems):
+    if len(numbers) == len(names):
         names |= numbers
     unknown = sorted({s.task_id for s in samples if s.task_id.casefold() not in names})
-    if unknown or not samples:
+    spelt = [
+        replace(sample, task_id=names[sample.task_id.casefold()])
+        for sample in samples
+        if not unknown
+    ]
+    found = [sample for sample in spelt if sample.task_id in asked]
+    if unknown or not found:
         what = f"there is no {', '.join(unknown[:3])} in it" if unknown else "it holds no sample"
         raise InputError(f"{file} holds no samples of {task.name}: {what}")
-    return [replace(sample, task_id=names[sample.task_id.casefold()]) for sample in samples]
+    if len(found) < len(spelt):
+        logger.warning(
+            "%s: %d samples are of problems that %s does not ask, and left out",
+            *(file, len(spelt) - len(found), task.name),
+        )
+    return found

@@ -57,7 +57,8 @@ class Function:
     """A function that uses names of other files.
 
     Args:
-        name: Qualified, as in `Cart.add`.
+        name: Qualified, as in `Cart.add`, with a number from the second on where a file has several
+            of one name, as in `Cart.total#2`.
         first_line: First line of its body, its docstring left out, from 1.
         last_line: Last line of its body.
         indent: Of the body, in columns.
@@ -95,7 +96,9 @@ def find_functions(
         return []
     names = _imported_names(tree, is_of_repository)
     found: list[Function] = []
+    counts: dict[str, int] = {}
     for name, function in _functions(tree, ""):
+        counts[name] = counts.get(name, 0) + 1
         body = _without_docstring(function.body)
         if not body or body[0].lineno == function.lineno:
             continue  # nothing to fill in, or all of it on the line of the signature
@@ -107,7 +110,7 @@ def find_functions(
         statements = [(node.lineno, node.end_lineno or 0) for node in body]
         found.append(
             _function(
-                name,
+                name if counts[name] == 1 else f"{name}#{counts[name]}",
                 text,
                 lines=(first, last),
                 blocks=[*_blocks(body), *_runs(statements)],

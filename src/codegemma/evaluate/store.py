@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -122,7 +123,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
         return
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     lines = data.split(b"\n")
     for number, line in enumerate(lines, start=1):

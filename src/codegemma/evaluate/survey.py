@@ -3,8 +3,8 @@
 
 Runs the tests of the commit once with coverage, by test; takes functions that tests cover and that
 use names of other files, those changed last first; and keeps one whose tests pass as it is and fail
-with its body removed. What was found is kept in a file, so that a run that goes on, and the run of
-another model, mask the same.
+with its body removed. What was found, and what is still to be tried, is kept in a file: a run that
+goes on, or asks for more, and the run of another model mask the same.
 
 Without pytest or without coverage in the environment, and in other languages than Python, all of
 the command is run for each function, and a function counts as covered if that fails with its body
@@ -14,8 +14,9 @@ Source: CodeGemma, arXiv 2406.11409, section 5, the in-house check on newly comm
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,9 @@ from codegemma.sandbox.run import Sandbox
 from codegemma.text import bodies, syntax
 from codegemma.text.imports import find_imports
 
-FORMAT: Final = 1
+logger = logging.getLogger(__name__)
+
+FORMAT: Final = 2
 MAX_TESTS: Final = 20
 """Most tests that are run for a function, those first that run the fewest lines."""
 _MAX_BYTES: Final = 1_000_000
@@ -58,6 +61,7 @@ class Covered:
         name: Qualified.
         changed: When its body was last changed, in seconds since 1970.
         tests: That are run for it; none are all of the command.
+        ending: Last line that the command has to print then, its numbers masked; "" for any.
         wall_s: Seconds they took on the code as it is.
         spans: What may be masked.
     """
@@ -66,8 +70,30 @@ class Covered:
     name: str
     changed: int
     tests: tuple[str, ...]
+    ending: str = ""
     wall_s: float
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """A function that tests may cover: all of them without coverage."""
+
+    path: str
+    function: Function
+    changed: int
+    tests: tuple[str, ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Search:
+    """How far a search is, with the last line and the seconds of a command without coverage."""
+
+    waiting: list[_Candidate]
+    found: list[Covered] = field(default_factory=list)
+    num_tried: int = 0
+    ending: str = ""
+    wall_s: float | None = None
 
 
 def survey(
@@ -78,12 +104,12 @@ def survey(
     max_functions: int,
     told: Told | None = None,
 ) -> list[Covered]:
-    """Give the functions to be masked, from a file where they were found before.
+    """Give the functions to be masked, those found before first; the search goes on behind them.
 
     Args:
         repository: The commit, and how it is tested.
         sandbox: Shows what `Repository.binds` names.
-        file: Where they are kept.
+        file: Where they are kept, with what is still to be tried.
         max_functions: Most functions, those changed last.
         told: Told how far it is.
 
@@ -97,51 +123,62 @@ def survey(
         "format": FORMAT,
         "commit": repository.commit,
         "test": list(repository.test.words),
-        "max_functions": max_functions,
     }
-    if file.exists():
-        return _read(file, identity)
-    found = list(_find(repository, sandbox, max_functions, told or _tell_nobody))
-    if not found:
+    search = _read(file, identity) if file.exists() else _begin(repository, sandbox)
+    total = search.num_tried + len(search.waiting)
+    while search.waiting and len(search.found) < max_functions:
+        if told is not None:
+            told(search.num_tried, total)
+        covered = _try(repository, sandbox, search.waiting.pop(0), search)
+        search.num_tried += 1
+        search.found += [covered] if covered else []
+        if covered or not search.waiting:
+            write_json(file, {**identity, **asdict(search)})
+    if not search.found:
         raise InputError(
             f"the tests of {repository.name} cover no function that uses another file and fails "
             "them without its body"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {**identity, "functions": [asdict(one) for one in found]})
-    return found
+    return search.found[:max_functions]
 
 
-def _tell_nobody(done: int, total: int) -> None:
-    pass
-
-
-def _find(
-    repository: Repository, sandbox: Sandbox, max_functions: int, told: Told
-) -> Iterator[Covered]:
+def _begin(repository: Repository, sandbox: Sandbox) -> "_Search":
     covered, whole = _cover(repository, sandbox)
-    texts = _read_texts(repository)
-    candidates = _candidates(repository, texts, covered)
-    count = 0
-    for place, candidate in enumerate(candidates):
-        told(place, len(candidates))
-        if count == max_functions:
-            return
-        path, function, changed, tests = candidate
-        wrong = repository.program(changed=(path, without_body(texts[path], function)), tests=tests)
-        programs = [wrong] if whole else [wrong, repository.program(tests=tests)]
-        result, *rights = sandbox.map(programs, limits(_FIRST_RUN_S / 10))
-        right = whole or rights[0]
-        if right.is_pass and not result.is_pass:
-            count += 1
-            yield Covered(
-                path=path,
-                name=function.name,
-                changed=changed,
-                tests=tests,
-                wall_s=round(right.wall_s, 2),
-                spans=function.spans,
-            )
+    waiting = _candidates(repository, _read_texts(repository), covered)
+    if whole is None:
+        return _Search(waiting=waiting)
+    ending = (answer_of(whole.stdout) or {}).get("ending", "")
+    if not ending:
+        logger.warning(
+            "the tests of %s print nothing: a completion that ends them early passes; take a "
+            "command that says what it ran",
+            repository.name,
+        )
+    return _Search(waiting=waiting, ending=ending, wall_s=round(whole.wall_s, 2))
+
+
+def _try(
+    repository: Repository, sandbox: Sandbox, candidate: "_Candidate", search: "_Search"
+) -> Covered | None:
+    """Give a function whose tests pass as it is and fail with its body removed."""
+    path, function, tests = candidate.path, candidate.function, candidate.tests
+    text = (repository.folder / path).read_bytes().decode("utf-8")
+    wrong = repository.program(
+        changed=(path, without_body(text, function)), tests=tests, ending=search.ending
+    )
+    rights = [repository.program(tests=tests)] if search.wall_s is None else []
+    result, *known = sandbox.map([wrong, *rights], limits(_FIRST_RUN_S / 10))
+    if result.is_pass or not all(right.is_pass for right in known):
+        return None
+    return Covered(
+        path=path,
+        name=function.name,
+        changed=candidate.changed,
+        tests=tests,
+        ending=search.ending,
+        wall_s=round(known[0].wall_s, 2) if search.wall_s is None else search.wall_s,
+        spans=function.spans,
+    )
 
 
 def _cover(
@@ -198,10 +235,10 @@ def _read_texts(repository: Repository) -> dict[str, str]:
 
 def _candidates(
     repository: Repository, texts: Mapping[str, str], covered: Mapping[str, Any] | None
-) -> list[tuple[str, Function, int, tuple[str, ...]]]:
+) -> list[_Candidate]:
     """List functions with their tests, those changed last first."""
     find = _finder(texts)
-    found: list[tuple[str, Function, int, tuple[str, ...]]] = []
+    found: list[_Candidate] = []
     for path in texts:
         if is_test(path) or (covered is not None and path not in covered):
             continue
@@ -211,8 +248,8 @@ def _candidates(
             tests = _tests_of(function, covered[path]) if covered is not None else ()
             if tests or covered is None:
                 changed = max(times[function.first_line - 1 : function.last_line], default=0)
-                found.append((path, function, changed, tests))
-    return sorted(found, key=lambda one: (-one[2], one[0], one[1].first_line))
+                found.append(_Candidate(path=path, function=function, changed=changed, tests=tests))
+    return sorted(found, key=lambda one: (-one.changed, one.path, one.function.first_line))
 
 
 def _finder(texts: Mapping[str, str]) -> Callable[[str], list[Function]]:
@@ -253,7 +290,7 @@ def _tests_of(function: Function, tests: Mapping[str, Sequence[int]]) -> tuple[s
     return tuple(sorted(sorted(hits, key=lambda test: (len(tests[test]), test))[:MAX_TESTS]))
 
 
-def _read(file: Path, identity: Mapping[str, Any]) -> list[Covered]:
+def _read(file: Path, identity: Mapping[str, Any]) -> _Search:
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         changes = [
@@ -261,21 +298,32 @@ def _read(file: Path, identity: Mapping[str, Any]) -> list[Covered]:
             for name, value in identity.items()
             if kept.get(name) != value
         ]
-        found = [
-            Covered(
-                path=one["path"],
-                name=one["name"],
-                changed=one["changed"],
-                tests=tuple(one["tests"]),
-                wall_s=one["wall_s"],
-                spans=tuple(Span(**span) for span in one["spans"]),
+        search = (
+            None
+            if changes
+            else _Search(
+                waiting=[
+                    _Candidate(**_fields(one, function=Function(**_fields(one["function"]))))
+                    for one in kept["waiting"]
+                ],
+                found=[Covered(**_fields(one)) for one in kept["found"]],
+                **{name: kept[name] for name in ("num_tried", "ending", "wall_s")},
             )
-            for one in kept["functions"]
-        ]
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{file} is damaged: {error!r}; delete it to look again") from error
-    if changes:
+    if search is None:
         raise ConfigError(
             f"{file} was made with other settings; take another folder: {'; '.join(changes)}"
         )
-    return found
+    return search
+
+
+def _fields(kept: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """Give the fields of a class as they were before they were JSON."""
+    found = dict(kept)
+    if "spans" in found:
+        found["spans"] = tuple(Span(**span) for span in found["spans"])
+    if "tests" in found:
+        found["tests"] = tuple(found["tests"])
+    return found | others

@@ -89,6 +89,8 @@ class Task:
         reads_prepared: Whether `problems` and `files` are of a folder that `codegemma prepare`
             wrote, rather than of the benchmark folder.
         check_model: Refuses a model that cannot be asked these problems, read from that folder.
+        other_ids: Problems of the same data that the task does not ask; samples of them, made
+            elsewhere, are left out.
         packages: What its prompts and scores are made with, whose versions a run keeps.
     """
 
@@ -104,6 +106,7 @@ class Task:
     keeps_tail: bool = False
     reads_prepared: bool = False
     check_model: Callable[[Completer, Path], None] | None = None
+    other_ids: frozenset[str] = frozenset()
     packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

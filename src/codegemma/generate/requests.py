@@ -27,6 +27,7 @@ SUFFIX: Final = "suffix"
 """The template's name where a server takes prompt and suffix apart."""
 
 _MAX_STOPS: Final = 4  # what OpenAI takes, and with it some others; the rest is watched for here
+_STOPS_UNBOUNDED: Final = ("codegemma", "vllm", "llamacpp")
 _CHARS_PER_TOKEN: Final = (3.0, 2.0, 1.0, 0.25)  # the last: every character as four bytes
 _FRAME_TOKENS: Final = 16  # for `<bos>`, sentinels, a repository's name
 _INSTRUCTION: Final = re.compile(r"(^|[-_.:/])(it|instruct|chat)($|[-_.:/])")
@@ -161,7 +162,7 @@ class Requests:
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
             "seed": None if sampling.seed is None else (sampling.seed + index) % 2**63,
-            "stop": (stops if self._served.is_ours else stops[:_MAX_STOPS]) or None,
+            "stop": stops[: None if owner in _STOPS_UNBOUNDED else _MAX_STOPS] or None,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -174,7 +174,8 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise CheckpointError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that refuses, what went before says so
+            partial.unlink(missing_ok=True)
 
 
 def _is_empty_folder(path: Path) -> bool:

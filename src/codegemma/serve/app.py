@@ -26,7 +26,7 @@ from codegemma.errors import CodegemmaError
 from codegemma.serve.errors import ApiError, on_api_error, on_http_error, on_internal_error
 from codegemma.serve.page import page_files
 from codegemma.serve.protocols import openai
-from codegemma.serve.protocols.openai_answer import Answer, models_body
+from codegemma.serve.protocols.openai_answer import Answer, model_body, models_body
 from codegemma.serve.schemas import Fields, parse_json
 from codegemma.serve.security import MAX_BODY_BYTES, Guard
 from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
@@ -83,8 +83,14 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/models", models, methods=["GET"]),
+            Mount(
+                "/v1",
+                routes=[
+                    Route("/completions", completions, methods=["POST"]),
+                    Route("/models", models, methods=["GET"]),
+                    Route("/models/{name:path}", model, methods=["GET"]),
+                ],
+            ),
             Route("/health", health, methods=["GET"]),
             Mount("/", app=page_files()),
         ],
@@ -119,6 +125,17 @@ async def models(request: Request) -> Response:
     """List the names the served model answers to."""
     worker: Worker = request.app.state.worker
     return JSONResponse(models_body(worker.completer.info, created=request.app.state.created))
+
+
+async def model(request: Request) -> Response:
+    """Describe the served model by one of the names it answers to."""
+    worker: Worker = request.app.state.worker
+    name = request.path_params["name"]
+    found = model_body(worker.completer.info, name, created=request.app.state.created)
+    if found is None:
+        served = openai.model_ids(worker.completer.info)[0]
+        raise ApiError(404, "model_not_found", f"this server has {served}, not {name}")
+    return JSONResponse(found)
 
 
 async def completions(request: Request) -> Response:

@@ -97,4 +97,6 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = _HTTP_CODES.get(status, "http_error")
     message = f"{request.method} {request.url.path}: {code.replace('_', ' ')}"
-    return ApiError(status, code, message).response()
+    answer = ApiError(status, code, message).response()
+    answer.headers.update(error.headers or {} if isinstance(error, HTTPException) else {})
+    return answer

@@ -102,6 +102,7 @@ STARCODER2: Final = Template(
         psm="{files}<fim_prefix>{line}{prefix}<fim_suffix>{suffix}<fim_middle>",
     ),
     stops=("<file_sep>", "<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    stop_ids=(0, 1, 2, 3, 6),
     controls=re.compile(
         r"<\|endoftext\|>|<(?:fim|repo|file|issue|jupyter|pr)_[a-z_]+>|<pr>|<empty_output>"
         r"|<code_to_intermediate>|<intermediate_to_code>"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a run from harm: one process a folder, and signals that wait for the step to end."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -11,6 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from codegemma.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -55,6 +58,7 @@ def interrupts() -> Generator[Callable[[], bool]]:
         del frame
         flag.set()
         signal.signal(number, previous[number])
+        logger.warning("stopping after the step under way; once more stops at once, and loses it")
 
     for number in previous:
         signal.signal(number, note)

@@ -86,7 +86,7 @@ def train(
         model: Folder of a model whose weights a new run begins with.
         decay_steps: End the stable phase at the newest step and let the rate fall over so many
             steps more; the step it starts from is kept.
-        max_minutes: Save and stop after so long, between steps.
+        max_minutes: Save and stop after so long, between steps; compiling does not count.
         listener: Called with each line of the log.
 
     Raises:
@@ -125,6 +125,7 @@ class _Run:
         _check_budget(data, recipe)
         config = dataclasses.replace(recipe.model, vocab_size=self.tokenizer.vocab_size)
         recipe = dataclasses.replace(recipe, model=config)
+        recipe = provenance.as_prepared(recipe, data=read_recipe(data))
         self.inputs = provenance.hash_inputs(data, tokenizer=self.tokenizer)
         recipe = provenance.continue_config(recipe, out=out, inputs=self.inputs)
 
@@ -172,9 +173,10 @@ class _Run:
         if step < recipe.schedule.num_steps:
             size = num_params(recipe.model)
             log.write("start", step, {"parameters": size, "num_steps": recipe.schedule.num_steps})
-        speed, saved = Speed(), step
+        speed, saved, first = Speed(), step, step + 1
         with closing(self.batches), interrupts() as is_interrupted:
             while step < recipe.schedule.num_steps and time.monotonic() < deadline:
+                began = time.monotonic()
                 metrics = self._update()
                 if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
                     self._save()
@@ -185,7 +187,14 @@ class _Run:
                     )
                 step += 1
                 speed.add(int(metrics["tokens"]))
-                if step % recipe.run.log_every == 0 or step == recipe.schedule.num_steps:
+                if step == first:
+                    deadline += time.monotonic() - began  # most of it went into compiling
+                is_last = (
+                    step == recipe.schedule.num_steps
+                    or time.monotonic() >= deadline
+                    or is_interrupted()
+                )
+                if step == first or step % recipe.run.log_every == 0 or is_last:
                     left = speed.seconds_left(recipe.schedule.num_steps - step)
                     rates = {"tokens_per_s": speed.tokens_per_s, "seconds_left": left}
                     log.write("step", step, metrics | rates)
@@ -282,7 +291,8 @@ class _Run:
             metadata=Metadata(
                 name=self.recipe.name,
                 mode=best_order(read_metrics(self.out / "metrics.jsonl")) or origin.get("mode"),
-                licence=origin.get("licence"),
+                # What others' licences do not cover is its owner's to license.
+                licence=origin.get("licence") if self.recipe.data.permissive_only else None,
                 training=training,
             ),
             licence_files=find_licences(self.out),

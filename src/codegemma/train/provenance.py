@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import jax
 
+from codegemma.data.recipes import DataRecipe
 from codegemma.errors import CheckpointError, ConfigError, DataError
 from codegemma.model.folder import read_json_object
 from codegemma.text.tokenizer import Tokenizer
@@ -44,6 +45,16 @@ def hash_inputs(data: Path, *, tokenizer: Tokenizer) -> dict[str, str]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; prepare again") from error
     return {"data": hashlib.sha256(manifest).hexdigest(), "tokenizer": tokenizer.fingerprint}
+
+
+def as_prepared(recipe: TrainRecipe, *, data: DataRecipe) -> TrainRecipe:
+    """Say of the data how they were prepared; how records are cut stays the run's own choice."""
+    cuts = {
+        field.name: getattr(recipe.data, field.name)
+        for field in dataclasses.fields(recipe.data)
+        if _CUTS.match(f"data.{field.name}")
+    }
+    return dataclasses.replace(recipe, data=dataclasses.replace(data, **cuts))
 
 
 def continue_config(recipe: TrainRecipe, *, out: Path, inputs: dict[str, str]) -> TrainRecipe:

@@ -47,6 +47,18 @@ def test_all_tests_together_are_adjusted(write_run):
     assert [pair.adjusted_p for pair in pairs] == pytest.approx([2 / 64, 4 / 128])
 
 
+def test_what_is_shown_alone_is_not_shown_among_many(write_run):
+    first = write_run("first", [0.0] * 12)
+    better = write_run("better", [1.0] * 6 + [0.0] * 6)
+    alike = [write_run(f"alike{n}", [0.0] * 12) for n in range(2)]
+
+    alone, among = pairs_of(first, better), pairs_of(first, better, *alike)
+
+    assert (alone[0].adjusted_p, alone[0].verdict) == (pytest.approx(0.03125), "better is higher")
+    assert among[0].adjusted_p == pytest.approx(0.09375)
+    assert among[0].verdict == "no difference shown"
+
+
 def test_problems_that_one_run_lacks_are_left_out_and_counted(write_run):
     one, two = write_run("one", [0.0] * 12), write_run("two", [0.0] * 9)
 

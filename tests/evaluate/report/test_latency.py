@@ -32,7 +32,7 @@ def test_two_runs_are_set_against_each_other_sample_by_sample(write_repository_r
     rows = latency(read_runs([one, two])).blocks[1].rows
     assert rows[0] == [
         *("repo:shop, line, alone: two over one", "2.00", "2.00 to 2.00"),
-        *("0.500", "no difference shown", "2, worth 2"),
+        *("0.500", "1.000", "no difference shown", "2, worth 2"),
     ]
 
 

@@ -149,3 +149,11 @@ def test_every_reference_solution_passes(benchmarks, sandbox):
     missed = [(score.variant, score.task_id) for score in scores if score.value != 1.0]
     assert missed == [("done+bigcode", "MBPP/342")]  # it holds a class of its own
     assert len(scores) == 3 * 500
+
+
+def test_samples_of_the_tasks_before_and_after_the_tested_ones_are_known():
+    (task,) = find_tasks("mbpp")
+
+    assert {"MBPP/1", "MBPP/10", "MBPP/511", "MBPP/974"} <= task.other_ids
+    assert len(task.other_ids) == 974 - 500
+    assert "MBPP/11" not in task.other_ids

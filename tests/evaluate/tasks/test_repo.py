@@ -109,7 +109,7 @@ def test_right_completions_pass_and_empty_ones_fail(
             sandbox=box,
         )
         assert (tmp_path / f"run{value}" / "repo.shop" / "scores.jsonl").read_bytes() == before
-    assert json.loads((tmp_path / "repo.shop" / "survey.json").read_text())["functions"]
+    assert json.loads((tmp_path / "repo.shop" / "survey.json").read_text())["found"]
     # Both models stand side by side in a report, which has no repository to look into.
     runs = read_runs([tmp_path / "run0.0", tmp_path / "run1.0"])
     pairs = {(pair.part, pair.metric): pair for pair in compare_runs(runs)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from codegemma.evaluate.report.runs import Run, TaskRun
-from codegemma.evaluate.statistics import Comparison, adjust, compare
+from codegemma.evaluate.statistics import CONFIDENCE, Comparison, adjust, compare
 
 NOT_SHOWN: Final = "no difference shown"
 _MAX_PARTS: Final = 12
@@ -53,7 +53,7 @@ class Pair:
         """What may be said of the two."""
         if self.comparison is None:
             return "not compared"
-        if not self.comparison.is_shown:
+        if not self.comparison.is_shown or (self.adjusted_p or 0.0) >= 1 - CONFIDENCE:
             return NOT_SHOWN
         return f"{self.second if self.comparison.difference > 0 else self.first} is higher"
 

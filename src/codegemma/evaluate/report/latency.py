@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from codegemma.evaluate.report.compare import NOT_SHOWN
 from codegemma.evaluate.report.document import Block, Paragraph, Section, Table
 from codegemma.evaluate.report.runs import Run, TaskRun
 from codegemma.evaluate.report.text import p_value
-from codegemma.evaluate.statistics import Ratio, compare_ratios
+from codegemma.evaluate.statistics import CONFIDENCE, Ratio, adjust, compare_ratios
 
 TASKS: Final = "repo:"
 _NOTE: Final = (
     "Wall-clock seconds, the machines not necessarily alone. A ratio above 1 means that the second "
     "run is slower; it counts as shown where its interval leaves 1 out and the test, which flips "
-    "the signs of whole functions, is below 0.05."
+    "the signs of whole functions, is below 0.05 among all ratios of the table by Holm's method."
 )
 
 
@@ -58,9 +59,10 @@ def latency(runs: Sequence[Run]) -> Section | None:
     blocks: list[Block] = [Table(caption="Seconds a completion", head=head, rows=rows)]
     paces = compare_paces(runs)
     if paces:
-        head = ("task", "ratio of the seconds", "95 %", "p", "verdict", "n")
-        table = Table(caption="Paired, sample by sample", head=head, rows=list(map(_pair, paces)))
-        blocks.append(table)
+        head = ("task", "ratio of the seconds", "95 %", "p", "p among all", "verdict", "n")
+        adjusted = adjust([1.0 if pace.ratio is None else pace.ratio.p_value for pace in paces])
+        lines = list(map(_pair, paces, adjusted))
+        blocks.append(Table(caption="Paired, sample by sample", head=head, rows=lines))
     return Section(title="Latency", blocks=[*blocks, Paragraph(text=_NOTE)])
 
 
@@ -122,22 +124,23 @@ def _row(run: Run, task: TaskRun, part: str, seconds: Sequence[float]) -> list[s
     ]
 
 
-def _pair(pace: Pace) -> list[str]:
+def _pair(pace: Pace, adjusted: float) -> list[str]:
     label = f"{pace.task}, {pace.part}: {pace.second} over {pace.first}"
     found = pace.ratio
     if found is None:
-        return [label, *["-"] * 3, "no sample is in both", "0"]
+        return [label, *["-"] * 4, "no sample is in both", "0"]
     return [
         label,
         f"{found.ratio:.2f}",
         f"{found.low:.2f} to {found.high:.2f}",
         p_value(found.p_value),
-        _verdict(pace, found),
+        p_value(adjusted),
+        _verdict(pace, found, adjusted),
         f"{found.n:,}, worth {found.n_eff:,.0f}",
     ]
 
 
-def _verdict(pace: Pace, found: Ratio) -> str:
-    if not found.is_shown:
-        return "no difference shown"
+def _verdict(pace: Pace, found: Ratio, adjusted: float) -> str:
+    if not found.is_shown or adjusted >= 1 - CONFIDENCE:
+        return NOT_SHOWN
     return f"{pace.second if found.ratio > 1 else pace.first} is slower"

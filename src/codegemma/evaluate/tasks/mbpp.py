@@ -35,6 +35,7 @@ MORE_STOPS: Final = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n```")
 
 _SHOT_IDS: Final = (2, 3, 4)
 _TEST_IDS: Final = range(11, 511)
+_ALL_IDS: Final = range(1, 975)
 _LIMITS: Final = Limits(wall_s=30.0, cpu_s=10)
 _SLOW_LIMITS: Final = {123: Limits(wall_s=120.0, cpu_s=60)}
 _ARGUMENTS: Final = ("lf", "0-shot")
@@ -63,6 +64,7 @@ def make(name: str, argument: str | None) -> tuple[Task]:
             raw=raw,
             whole=raw,
             limits=_LIMITS,
+            other_ids=frozenset(map(_task_id, set(_ALL_IDS) - set(_TEST_IDS))),
         ),
     )
 
@@ -90,7 +92,7 @@ def _problems(argument: str | None, folder: Path) -> Sequence[Problem]:
         shots = to_lf(shots)
     return tuple(
         Problem(
-            task_id=f"MBPP/{index}",
+            task_id=_task_id(index),
             prompt=Prompt(prefix=shots + _question(rows[index])),
             solution=rows[index]["code"],
             row=rows[index],
@@ -98,6 +100,10 @@ def _problems(argument: str | None, folder: Path) -> Sequence[Problem]:
         )
         for index in _TEST_IDS
     )
+
+
+def _task_id(index: int) -> str:
+    return f"MBPP/{index}"
 
 
 def _cut_at(stops: Sequence[str], text: str) -> str:

@@ -122,6 +122,7 @@ def _problem(
             "path": function.path,
             "kind": kind,
             "tests": list(function.tests),
+            "ending": function.ending,
             "changed": function.changed,
         },
         limits=limits(float(round(_SLACK_S + 4 * function.wall_s))),
@@ -138,7 +139,11 @@ def _cut(problem: Problem, text: str) -> str:
 
 def _program(repository: Repository, problem: Problem, completion: str) -> Program:
     text = problem.prompt.prefix + completion + (problem.prompt.suffix or "")
-    return repository.program(changed=(problem.row["path"], text), tests=problem.row["tests"])
+    return repository.program(
+        changed=(problem.row["path"], text),
+        tests=problem.row["tests"],
+        ending=problem.row["ending"],
+    )
 
 
 def _is_exact(problem: Problem, completion: str) -> float:

@@ -23,6 +23,14 @@ from codegemma.text.newlines import LineEnd, restore
 
 def models_body(info: CompleterInfo, *, created: int) -> dict[str, object]:
     """Render the list of models."""
+    data = [model_body(info, name, created=created) for name in model_ids(info)]
+    return {"object": "list", "data": data}
+
+
+def model_body(info: CompleterInfo, name: str, *, created: int) -> dict[str, object] | None:
+    """Render one model; None if it does not answer to that name."""
+    if name not in model_ids(info):
+        return None
     meta = {
         "n_ctx_train": info.context_length,
         "mode": info.mode,
@@ -31,11 +39,13 @@ def models_body(info: CompleterInfo, *, created: int) -> dict[str, object]:
         "dtype": info.dtype,
         "fingerprint": info.fingerprint,
     }
-    data = [
-        {"id": name, "object": "model", "created": created, "owned_by": "codegemma", "meta": meta}
-        for name in model_ids(info)
-    ]
-    return {"object": "list", "data": data}
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "codegemma",
+        "meta": meta,
+    }
 
 
 class Answer:
