@@ -58,12 +58,14 @@ FLAGS = {
     "convert": "--dtype --max-shard-mb --quantize --to source target",
     "verify": "--json model",
     "prepare": (
-        "--decontaminate --each --executor --holdout-fraction --json --materialize --mix "
-        "--model --out --recipe --remove --seed --unknown-licenses --unlicensed --unsafe-list "
-        "--vocab-size --workers source"
+        "--decontaminate --each --executor --holdout-fraction --json --keep-dropped "
+        "--materialize --mix --model --out --recipe --remove --seed --unknown-licenses "
+        "--unlicensed --unsafe-list --vocab-size --workers source"
     ),
-    "synthesize": "--count --json --judge --model --out --remove --seed --unlicensed --unsafe-list "
-    "-m kind source",
+    "synthesize": (
+        "--count --json --judge --model --out --remove --seed --unlicensed --unsafe-list -m kind "
+        "source"
+    ),
     "inspect": "--epoch --json --seed shard",
     "evaluate": (
         "--batch --data --env --gate --isolation --json --limit --max-tokens --merge --mode "

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import gzip
 import json
 import subprocess
 import sys
@@ -215,3 +216,21 @@ def test_a_mixture_that_makes_no_sense_is_one_clear_line(
 
     assert ran.status == 2
     assert message in ran.err
+
+
+def test_texts_of_what_was_left_out_are_kept_when_asked_for(run, source, tmp_path) -> None:
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+    kept = tmp_path / "out" / "dropped.jsonl.gz"
+
+    assert run(*words).status == 0
+    assert not kept.exists()
+    assert run(*words, "--keep-dropped").status == 0  # of a finished data set, too
+
+    (line,) = gzip.decompress(kept.read_bytes()).splitlines()
+    assert json.loads(line) == {
+        "stage": "filter",
+        "rule": "too_short",
+        "repository": "mine",
+        "path": "short.py",
+        "text": "x = 1\n",
+    }

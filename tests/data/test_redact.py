@@ -119,6 +119,66 @@ def test_text_that_parsed_still_parses_and_no_value_is_left() -> None:
     assert counts["key"] == 200
 
 
+OPAQUE = "k3J9xQ2mZp7Lw5Tn8Vb4Rc6Yd1Hs0Gf"
+AWS_ID, AWS_KEY = "AKIA" + "QWERTZUIOPASDFGH", "wJalrXUtnFEMI7K9MDENGbPxRf" + "iCYzQp8sKdLm2Q"
+UUID = "8f14e45f-ceea-467f-a0e6-1b2c3d4e5f60"
+XAPP = "xapp-1-A012BC3DE4F-1234509876123-" + "9f8e7d6c5b4a3928" * 4
+MAIL = "key-3ax6xnjp29jd6fds4gc373sgvjxteol0"
+DJANGO = "#8x$k2(w=7!q0z@mn4v^b6%t&y3*u1r_e5jh9+2d@p0fw9i!a"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"boto3.client('s3', '{AWS_ID}', '{AWS_KEY}')", [AWS_ID, AWS_KEY]),
+        (f"h = {{'Authorization': 'Bearer {OPAQUE}'}}", [OPAQUE]),
+        (f"# curl -H 'Authorization: Bearer {OPAQUE}'", [OPAQUE]),
+        ("h = {'Authorization': 'Basic YWRhOmNhbnRlcmJ1cnk5OQ=='}", ["YWRhOmNhbnRlcmJ1cnk5OQ=="]),
+        (f"app = App('{XAPP}')", [XAPP]),
+        ("r = get(url, {'auth': 'Zx81kqPw02LmNv73Rt'})", ["Zx81kqPw02LmNv73Rt"]),
+        (f"SECRET_KEY = 'django-insecure-{DJANGO}'", [f"django-insecure-{DJANGO}"]),
+        (f'SECRET_KEY = "{DJANGO}"', [DJANGO]),
+        (f"HEROKU_API_KEY = '{UUID}'", [UUID]),
+        (f"# export HEROKU_API_KEY={UUID}", [UUID]),
+        (f"m = Mail('{MAIL}')", [MAIL]),
+        ("os.environ.setdefault('API_KEY', 'Zx81kqPw02LmNv73RtQ9')", ["Zx81kqPw02LmNv73RtQ9"]),
+        ('os.getenv("SERVICE_TOKEN", "Zx81kqPw02LmNv73RtQ9")', ["Zx81kqPw02LmNv73RtQ9"]),
+        ("c = 'Server=db.host;User Id=sa;Password=kV9!mQ2z;'", ["kV9!mQ2z"]),
+        ("PASSWORD = 'violetmarmaladetrombone'", ["violetmarmaladetrombone"]),
+        ("passphrase = 'violet marmalade trombone ladder'", ["violet marmalade trombone ladder"]),
+        ("password = 'MyTest!2019Prod'", ["MyTest!2019Prod"]),
+    ],
+)  # fmt: skip
+def test_everyday_forms_are_found_by_what_stands_beside_them(text: str, found: list[str]) -> None:
+    assert values(text, "key") == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h = {'Authorization': 'Bearer ' + token}",
+        "h = f'Bearer {get_access_token_2(client)}'",
+        "# Authorization: Bearer your-access-token-1-goes-here",
+        "# Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+        "b = 'Basic dXNlcjpwYXNzd29yZA=='",
+        "# Basic understanding of Bearer authentication",
+        "NAMES = (('qwen2_5_omni_token2wav', 'qwen2_5_omni'), ('auth', 'basic_auth_v2_only'))",
+        "c = 'Server=db.host;User Id=sa;Password=myPassword1;'",
+        "c = f'Server={host};Password={password};'",
+        "request(url, password='k', Password=value;",
+        "password = 'enter the new password twice'",
+        "PASSWORD = 'passwordresetconfirmation'",
+        "KEY = 'primary-key-column-name'",
+        "SECRET_KEY = 'changemechangemechangemechangemechangeme!1'",
+        "make(API_KEY=settings_of_this_module_2)",
+        f"DIGESTS = ['{AWS_KEY}', '{UUID}']",
+        "font.load('key-frame-animation-of-the-2nd')",
+    ],
+)
+def test_what_only_stands_like_an_everyday_form_is_left_alone(text: str) -> None:
+    assert values(text, "key") == []
+
+
 def test_one_value_has_one_replacement_in_a_repository() -> None:
     first, second = "AKIA" + "QWERTZUIOPASDFGH", "AKIA" + "YXCVBNMASDFGHJKL"
     files = [

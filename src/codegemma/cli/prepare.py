@@ -31,6 +31,12 @@ Decontaminate = Annotated[
     list[Path] | None,
     typer.Option(help="Evaluation data to keep out; default $CODEGEMMA_BENCHMARKS."),
 ]
+Unlicensed = Annotated[
+    bool, typer.Option("--unlicensed", help="Keep code under any licence, or none.")
+]
+UnknownLicenses = Annotated[
+    bool, typer.Option("--unknown-licenses", help="Keep code without a known licence, too.")
+]
 UnsafeLists = Annotated[
     list[Path] | None,
     typer.Option(help="List of unsafe content: term:, sha256: or url: a line. None is built in."),
@@ -45,6 +51,13 @@ Materialize = Annotated[
         help="Write the segments of so many epochs as ids, for trainers that read those; "
         "`codegemma train` draws them itself.",
         min=0,
+    ),
+]
+KeepDropped = Annotated[
+    bool,
+    typer.Option(
+        "--keep-dropped",
+        help="Keep the texts of up to five files that each rule left out, in OUT/dropped.jsonl.gz.",
     ),
 ]
 
@@ -63,14 +76,8 @@ def prepare(
     each: Annotated[
         bool, typer.Option("--each", help="Take every child folder or archive as a repository.")
     ] = False,
-    unlicensed: Annotated[
-        bool,
-        typer.Option("--unlicensed", help="Keep code under any licence, or none."),
-    ] = False,
-    unknown_licenses: Annotated[
-        bool,
-        typer.Option("--unknown-licenses", help="Keep code without a known licence, too."),
-    ] = False,
+    unlicensed: Unlicensed = False,
+    unknown_licenses: UnknownLicenses = False,
     holdout_fraction: Annotated[
         float | None,
         typer.Option(help="Share kept apart for testing; default the recipe's list, or 0.01."),
@@ -82,6 +89,7 @@ def prepare(
     ] = None,
     unsafe_list: UnsafeLists = None,
     materialize: Materialize = 0,
+    keep_dropped: KeepDropped = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw, and of --materialize.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     executor: Annotated[
@@ -119,6 +127,10 @@ def prepare(
         cache=cache_folder(),
     )
     manifest = _run(settings, out, materialize, is_quiet=as_json)
+    if keep_dropped:
+        from codegemma.data import dropped
+
+        dropped.keep(out, settings)
     _write_page(manifest, out)
     if as_json:
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped", "mixture")}))

@@ -14,6 +14,7 @@ Source: kinds and exemptions as for StarCoder 2, arXiv 2402.19173, "PII redactio
     instead of a trained model, numbered words instead of tags such as <EMAIL>, which break JSX.
 """
 
+import base64
 import importlib
 import ipaddress
 import math
@@ -64,6 +65,10 @@ _ANCHORED: Final = tuple(
         ("SK", r"\bSK[0-9a-f]{32}\b"),
         (":AA", r"\b\d{8,10}:AA[\w-]{33}\b"),
         ("AccountKey=", r"AccountKey=(?P<v>[A-Za-z0-9+/]{40,}={0,2})"),
+        ("AccessKey=", r"SharedAccessKey=(?P<v>[A-Za-z0-9+/]{40,}={0,2})"),
+        ("xapp-", r"\bxapp-\d-[A-Z0-9]{8,}-\d{8,}-[0-9a-f]{32,}"),
+        ("key-", r"\bkey-(?=[a-z]*\d)[0-9a-z]{32}\b"),
+        ("AKC", r"\bAKC[A-Za-z0-9]{50,}\b"),
         ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
         ("sq0", r"\bsq0(?:atp|csp|idp)-[\w-]{22,43}"),
         ("_v1_", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
@@ -76,18 +81,41 @@ _DISCORD: Final = re.compile(r"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,40}(?![\w
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----")
 _MAX_PEM: Final = 20_000
 _BASE64: Final = re.compile(r"(?<!\\)[A-Za-z0-9+/]{16,}={0,2}|(?<=\\n)[A-Za-z0-9+/]{16,}={0,2}")
+_AWS_ID: Final = re.compile(r"\bA[KS]IA[A-Z0-9]{16}\b")
+_AWS_KEY: Final = re.compile(r"""(?P<quote>["'`])(?P<v>[A-Za-z0-9+/]{40})(?P=quote)""")
+_AWS_REACH: Final = 200
+_BEARER: Final = re.compile(r"\bBearer[ \t]+(?P<v>[\w.~+/-]{20,512}={0,2})(?![\w{%$<(=])")
+_BASIC: Final = re.compile(r"\bBasic[ \t]+(?P<v>[A-Za-z0-9+/]{12,512}={0,2})(?![\w{%$<(+/=-])")
+_CONNECTION: Final = re.compile(
+    r"""\b(?:password|pwd)=(?P<v>[^;\s"'`<>{}$%&]{6,64})(?=[;"'`])""", re.IGNORECASE
+)
+_CONNECTED: Final = re.compile(
+    r"\b(?:server|data source|host|uid|user id|database|initial catalog)=[^;\"'`]+;", re.IGNORECASE
+)
+_VARIABLE: Final = re.compile(
+    r"""\b(?P<n>[A-Z][A-Z0-9_]{0,40}(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD))="""
+    r"""(?P<v>[A-Za-z0-9_.~+/=-]{16,128})(?=[\s"'`]|\Z)"""
+)
+_PASSWORD_NAME: Final = re.compile(r"(?:passw(?:or)?d|passphrase|pwd)\Z", re.IGNORECASE)
+_PHRASE: Final = re.compile(r"[a-z]{3,}(?:[ -][a-z]{3,}){3,7}|[a-z]{20,64}")
+_SENTENCE: Final = re.compile(
+    r"\b(?:the|for|and|not|with|must|has|are|can|enter|please|that|this|when|used|use|user|from|is"
+    r"|too|was|does|has|field|name|value|type|string|required|new|old|confirm|login|sign|reset)\b"
+)
 _ASSIGNED: Final = re.compile(
     r"""(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?-?key|access_?-?key|auth_?-?key
-    |account_?-?key|private_?-?key|encryption_?-?key|credential)[\w-]{0,16}
-    ["'`\]]{0,2}[ \t]*(?::=|=>|==|[:=])[ \t]*(?:\w{1,8}\()?
+    |account_?-?key|private_?-?key|encryption_?-?key|credential|(?<![a-z])auth(?![a-z]))[\w-]{0,16}
+    (?P<comma>["'`\]]{0,2}[ \t]*(?::=|=>|==|[:=])|["'`][ \t]*,)[ \t]*(?:\w{1,8}\()?
     (?P<quote>["'`])(?P<v>[^"'`\n\\]{8,256})(?P=quote)""",
     re.VERBOSE,
 )
 """On text in lower case."""
-_VALUE: Final = re.compile(r"""[:=>][ \t]*(?:\w{1,8}\()?["'`][^"'`\n\\]{8,256}["'`]""")
+_VALUE: Final = re.compile(r"""[:=>,][ \t]*(?:\w{1,8}\()?["'`][^"'`\n\\]{8,256}["'`]""")
 _MAX_NAME: Final = 48
 _NAME_BEFORE: Final = re.compile(r"[\w.-]{0,40}\Z")
-_ASSIGNED_MARKS: Final = ("pass", "pwd", "secret", "token", "key", "credential")
+_CALL: Final = re.compile(r"""\w\(["'`]\Z""")
+"""What stands before a name that a function takes beside its value."""
+_ASSIGNED_MARKS: Final = ("pass", "pwd", "secret", "token", "key", "credential", "auth")
 _NO_VALUE_NAME: Final = re.compile(
     r"hash|salt|digest|checksum|field|label|name$|type|url|uri|path|file|prefix|suffix|hint|message"
     r"|error|regex|pattern|help|prompt|title|header|param|placeholder|column|public|class|kind"
@@ -100,6 +128,13 @@ _PLACEHOLDER: Final = re.compile(
     r"|(?<![a-z])(?:abc|foo|bar)(?![a-z])|lorem|invalid|wrong|random|correct|secure",
     re.IGNORECASE,
 )
+_NO_MIXED: Final = re.compile(
+    r"change|example|sample|your|dummy|replace|redacted|placeholder|x{4,}|\*{3,}|\.{3}|1234|qwerty"
+    r"|pass|p@ss|secret|token",
+    re.IGNORECASE,
+)
+"""Of a value of all classes of characters, which may well hold a word such as "test"."""
+
 _EMAIL: Final = re.compile(
     r"(?<![\w.+%/@=-])[A-Za-z0-9](?:[\w.+%-]{0,62}[A-Za-z0-9_])?@"
     r"(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,6}(?P<tld>[A-Za-z]{2,12}))(?![\w@(-]|\.\w)"
@@ -211,16 +246,77 @@ def _keys(text: str) -> Iterator[Finding]:
             end = text.find("-----END", match.end(), match.end() + _MAX_PEM)
             for part in _BASE64.finditer(text, match.end(), max(end, match.end())):
                 yield Finding("key", *part.span())
+    yield from _keys_in_context(text)
     lowered = text.lower()
     if any(mark in lowered for mark in _ASSIGNED_MARKS):
         if len(lowered) != len(text):  # a letter whose small form is longer
             lowered = "".join(c.lower() if c.isascii() else c for c in text)
-        for match in _assigned(lowered):
-            begin = _NAME_BEFORE.search(lowered, max(0, match.start() - 40), match.start())
-            name = (begin[0] if begin else "") + match[0][: -len(match["v"]) - 2].rstrip("=: ")
-            if _looks_secret(name, text[slice(*match.span("v"))]):
-                yield Finding("key", *match.span("v"))
+        yield from _assigned_keys(text, lowered)
         yield from _by_detect_secrets(text, lowered)
+
+
+def _keys_in_context(text: str) -> Iterator[Finding]:
+    """Find values without a form of their own by what stands beside them."""
+    if "AKIA" in text or "ASIA" in text:
+        yield from _aws_keys(text)
+    for match in _BEARER.finditer(text) if "Bearer" in text else ():
+        if _looks_secret("token", match["v"]):
+            yield Finding("key", *match.span("v"))
+    for match in _BASIC.finditer(text) if "Basic" in text else ():
+        if _is_login(match["v"]):
+            yield Finding("key", *match.span("v"))
+    has_any = ";" in text and any(mark in text.lower() for mark in ("password=", "pwd="))
+    for match in _CONNECTION.finditer(text) if has_any else ():
+        if _is_of_connection(text, match):
+            yield Finding("key", *match.span("v"))
+    has_any = any(mark in text for mark in ("KEY=", "TOKEN=", "SECRET=", "PASSWORD=", "PASSWD="))
+    for match in _VARIABLE.finditer(text) if has_any else ():
+        if _looks_secret(match["n"], match["v"]):
+            yield Finding("key", *match.span("v"))
+
+
+def _aws_keys(text: str) -> Iterator[Finding]:
+    """Find the secret keys that stand beside an identifier of theirs."""
+    for match in _AWS_ID.finditer(text):
+        begin, end = max(0, match.start() - _AWS_REACH), match.end() + _AWS_REACH
+        for key in _AWS_KEY.finditer(text, begin, end):
+            if _num_classes(key["v"]) >= 3 and not _is_placeholder(key["v"], is_anchored=True):
+                yield Finding("key", *key.span("v"))
+
+
+def _is_of_connection(text: str, match: re.Match[str]) -> bool:
+    """Tell whether a password stands in the string of a connection to a database."""
+    value = match["v"]
+    begin = max(0, match.start() - 300, text.rfind("\n", 0, match.start()))
+    near = text[begin : match.end() + 100]
+    is_secret = _num_classes(value) >= 2 and not _is_placeholder(value, is_anchored=False)
+    return is_secret and _CONNECTED.search(near) is not None
+
+
+def _is_login(value: str) -> bool:
+    """Tell whether base64 is a name and a password."""
+    try:
+        login = base64.b64decode(value, validate=True).decode("utf-8")
+    except ValueError:
+        return False
+    name, colon, password = login.partition(":")
+    is_word = _is_placeholder(password, is_anchored=False) or " " in password
+    return bool(name and colon and login.isprintable()) and not is_word
+
+
+def _num_classes(value: str) -> int:
+    return sum(bool(re.search(kind, value)) for kind in ("[a-z]", "[A-Z]", r"\d", r"[^A-Za-z0-9]"))
+
+
+def _assigned_keys(text: str, lowered: str) -> Iterator[Finding]:
+    for match in _assigned(lowered):
+        begin = _NAME_BEFORE.search(lowered, max(0, match.start() - 40), match.start())
+        name = (begin[0] if begin else "") + match[0][: -len(match["v"]) - 2].rstrip("=:>, \"'`]")
+        start = begin.start() if begin else match.start()
+        if "," in match["comma"] and not _CALL.search(lowered, max(0, start - 3), start):
+            continue  # neighbours in a list
+        if _looks_secret(name, text[slice(*match.span("v"))]):
+            yield Finding("key", *match.span("v"))
 
 
 def _assigned(lowered: str) -> Iterator[re.Match[str]]:
@@ -236,19 +332,37 @@ def _assigned(lowered: str) -> Iterator[re.Match[str]]:
 
 def _looks_secret(name: str, value: str) -> bool:
     """Tell whether a value assigned to a telling name is a secret, not a word about one."""
-    if _NO_VALUE_NAME.search(name) or _is_placeholder(value, is_anchored=False):
+    if _NO_VALUE_NAME.search(name):
         return False
+    classes = _num_classes(value)
+    if re.search(r"secret_?key\Z", name, re.IGNORECASE) and _is_of_django(value):
+        return True
+    if classes == 4 and len(value) >= 12 and not value.isidentifier():
+        if _NO_MIXED.search(value):
+            return False
+    elif _is_placeholder(value, is_anchored=False):
+        return False
+    if _PASSWORD_NAME.search(name) and _PHRASE.fullmatch(value):
+        return not _SENTENCE.search(value)
     if re.search(r"[\s{}<>$()\[\],;|]|://|\A[#@]|\A\.{0,2}/[a-z]+(?:[/.]|\Z)|%[sd(]", value):
         return False
-    classes = sum(
-        bool(re.search(kind, value)) for kind in ("[a-z]", "[A-Z]", r"\d", r"[^A-Za-z0-9]")
-    )
     has_digit = re.search(r"\d", value) is not None
     if classes < 2 or re.fullmatch(r"[\d.:-]+", value):
         return False
     if not has_digit and (len(value) < 24 or classes < 3 or re.search(r"[_.-]", value)):
         return False  # words joined together
+    if re.search(r"auth\Z", name, re.IGNORECASE) and len(value) < 16:
+        return False
     return _entropy(value) >= (2.7 if "pass" in name.lower() or "pwd" in name.lower() else 3.0)
+
+
+def _is_of_django(value: str) -> bool:
+    """Tell whether a value is of 50 characters of all kinds, as the tools of Django make them."""
+    bare = value.removeprefix("django-insecure-")
+    is_long = len(bare) >= 40 and re.fullmatch(r"[!-~]+", bare) is not None
+    return (
+        is_long and _num_classes(bare) >= 3 and _entropy(bare) >= 4 and not _NO_MIXED.search(bare)
+    )
 
 
 def _is_placeholder(value: str, *, is_anchored: bool) -> bool:
