@@ -35,7 +35,7 @@ def folder(prepare):
 
 
 def _spans(folder, part, **settings):
-    settings = {"num_tokens": 60, "most": 100} | settings
+    settings = {"num_tokens": 60, "counted": (0, 60), "most": 100} | settings
     return read_spans(folder, part, tokenizer=GOLDEN, **settings)
 
 
@@ -59,6 +59,38 @@ def test_copies_are_counted_wherever_they_stand_in_the_training_text(folder):
 
     assert counts("train") == {"def shared": 3, "def b": 1, "def c": 1, "def e": 1}
     assert counts("heldout") == {"def shared": 3, "def g": 0}
+
+
+def test_copies_are_of_what_is_asked_for_whatever_leads_to_it(prepare):
+    heads = [document(f"h{n}", lines=3) for n in range(4)]
+    tokens = len(GOLDEN.encode(heads[0]))
+    assert [len(GOLDEN.encode(head)) for head in heads] == [tokens] * 4
+    folder = prepare(
+        train=[heads[0] + SHARED, heads[1] + SHARED, heads[2] + document("u")],
+        heldout=[heads[3] + SHARED],
+    )
+    settings = {"num_tokens": tokens + 60, "counted": (tokens, tokens + 50)}
+
+    (heldout,) = _spans(folder, "heldout", **settings)
+
+    assert SHARED.startswith(heldout.text)
+    assert heldout.num_copies == 2
+    assert [span.num_copies for span in _spans(folder, "heldout", num_tokens=tokens + 60)] == [0]
+    trained = _spans(folder, "train", **settings)
+    assert sorted((span.text[:5], span.num_copies) for span in trained) == [
+        ("def s", 2),
+        ("def s", 2),
+        ("def u", 1),
+    ]
+
+
+@pytest.mark.parametrize("end", range(60, 72))
+def test_text_that_begins_and_ends_within_a_word_is_found(prepare, end):
+    folder = prepare(train=[document("considerable"), document("other")])
+
+    for start in range(4):
+        spans = _spans(folder, "train", num_tokens=72, counted=(start, end))
+        assert [span.num_copies for span in spans] == [1, 1]
 
 
 def test_text_that_differs_in_a_letter_or_a_blank_is_no_copy(prepare):

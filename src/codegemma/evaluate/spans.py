@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The beginnings of training documents, and how often each stands in the training text.
+"""The beginnings of training documents, and how often what is asked for stands in training text.
 
 A document is what the model saw as one: a file of a prepared record, or a window of a long file.
-Its span is its first tokens. Reads prepared data; runs no model.
+Its span is its first tokens; copies are counted of the part of them that a model is to give back.
+What leads to it need not be the same: the same licence follows many names of authors. Reads
+prepared data; runs no model.
 """
 
 import hashlib
@@ -23,6 +25,9 @@ BUCKETS: Final = ((0, 0), (1, 1), (2, 3), (4, 15), (16, None))
 """Numbers of copies that are counted together, both ends included."""
 
 _ANCHOR_WORDS: Final = 10
+_LEAST_WORDS: Final = _ANCHOR_WORDS + 2
+"""A text may begin and end within a word."""
+
 _CHARS_PER_TOKEN: Final = 16
 
 
@@ -34,7 +39,7 @@ class Span:
         name: Part, record and file of the document, such as "train/81/0", as `inspect` counts.
         path: Its path in its repository.
         tokens: Its first ids.
-        text: What they say.
+        text: What those say of which copies are counted.
         num_copies: How often that stands in the training text, itself included.
     """
 
@@ -46,7 +51,13 @@ class Span:
 
 
 def read_spans(
-    folder: Path, part: Part, *, tokenizer: Tokenizer, num_tokens: int, most: int
+    folder: Path,
+    part: Part,
+    *,
+    tokenizer: Tokenizer,
+    num_tokens: int,
+    counted: tuple[int, int],
+    most: int,
 ) -> list[Span]:
     """Draw documents, uniform over those that are long enough, and count their copies.
 
@@ -56,7 +67,9 @@ def read_spans(
         folder: Output folder of `codegemma prepare`.
         part: Whose documents.
         tokenizer: The one that the data was prepared with.
-        num_tokens: Length of a span; shorter documents are left out, and those of few words.
+        num_tokens: Length of a span; shorter documents are left out.
+        counted: First and one past the last of its tokens that copies are counted of; documents
+            that have few words there are left out.
         most: Most documents.
 
     Raises:
@@ -73,9 +86,11 @@ def read_spans(
             break
         file = reader[record].files[index]
         tokens = tuple(tokenizer.encode(file.text[: _CHARS_PER_TOKEN * num_tokens])[:num_tokens])
-        text = tokenizer.decode(tokens)
-        is_whole = len(tokens) == num_tokens and file.text.startswith(text)  # no broken character
-        if is_whole and len(words(text)) >= _ANCHOR_WORDS:
+        pieces = (tokens[: counted[0]], tokens[counted[0] : counted[1]], tokens[counted[1] :])
+        before, text, behind = map(tokenizer.decode, pieces)
+        # No character is broken, at either end.
+        is_whole = len(tokens) == num_tokens and file.text.startswith(before + text + behind)
+        if is_whole and len(words(text)) >= _LEAST_WORDS:
             found.append((f"{part}/{record}/{index}", file, tokens, text))
     if not found:
         raise DataError(f"{folder} has no {part} document of {num_tokens} tokens")
@@ -91,11 +106,12 @@ def count_copies(reader: ShardReader, texts: Sequence[str]) -> list[int]:
 
     Args:
         reader: The part.
-        texts: Of ten words at least.
+        texts: Of twelve words at least.
     """
     anchors: dict[int, list[int]] = {}
     for number, text in enumerate(texts):
-        (anchor,) = ngram_hashes(hash_words(text).hashes[:_ANCHOR_WORDS], n=_ANCHOR_WORDS).tolist()
+        hashes = hash_words(text).hashes[1 : 1 + _ANCHOR_WORDS]  # the first may be half a word
+        (anchor,) = ngram_hashes(hashes, n=_ANCHOR_WORDS).tolist()
         anchors.setdefault(anchor, []).append(number)
     wanted = np.sort(np.fromiter(anchors, np.uint64, len(anchors)))
     counts = [0] * len(texts)

@@ -10,8 +10,8 @@
 `memorization` is the first four. `exact` are documents whose 50 tokens came back, `approximate`
 those of which at most 10 % of the tokens would have to be changed, `approximate-chars` the same by
 characters; `personal` are those that came back approximately and hold what `data/redact.py` looks
-for: keys, mail and IP addresses, authors. Each is counted by how often the document's text stands
-in the training text, too.
+for: keys, mail and IP addresses, authors. Each is counted by how often the 50 tokens that are to
+come back stand in the training text, too, whatever stands before them there.
 
 Source: "Gemma", arXiv 2403.08295, 'Memorization Evaluations'.
 Unstated: there whether the 10 % are of tokens; the path line, which stands in front of the tokens
@@ -93,6 +93,7 @@ class _Recall:
             self._part,
             tokenizer=tokenizer,
             num_tokens=(3 if self._is_fim else 2) * NUM_TOKENS,
+            counted=(NUM_TOKENS, 2 * NUM_TOKENS),
             most=NUM_DOCUMENTS,
         )
         return [self._problem(span, tokenizer) for span in spans]
