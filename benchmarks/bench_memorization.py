@@ -24,6 +24,7 @@ from typing import Any
 
 from codegemma.data.loader import ShardReader
 from codegemma.data.manifest import read_manifest
+from codegemma.data.shards import Part
 from codegemma.evaluate.canaries import Canary, make_canaries, write_canaries
 from results import Row, cpu_name, write_rows
 
@@ -183,7 +184,7 @@ def rows_of(result: dict[str, Any], *, note: str) -> list[Row]:
     ]
 
 
-def _text(data: Path, part: str) -> str:
+def _text(data: Path, part: Part) -> str:
     reader = ShardReader(data, part)
     return "\n".join(file.text for index in range(len(reader)) for file in reader[index].files)
 
