@@ -16,6 +16,7 @@ from codegemma.generate import load
 from codegemma.generate.engine import Engine
 from codegemma.generate.record import Record, write_record
 from codegemma.generate.trimmed import Trimmed
+from codegemma.model import config as configs
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.manifest import fingerprint
 from codegemma.model.metadata import Metadata
@@ -101,6 +102,11 @@ def test_a_loaded_model_outlives_its_files(folder, tmp_path, dtype):
     shutil.rmtree(tmp_path / "model")
     prompt = Prompt(tokens=(2, *engine.tokenizer.encode("def ")))
     assert engine.complete([prompt], Sampling(max_tokens=4))[0][0].tokens
+
+
+def test_two_rows_of_the_7b_are_kept_and_smaller_models_stay_within_the_bound():
+    assert load.most_kept(configs.by_name("codegemma-7b"), 512 << 20) == 1_879_048_192
+    assert load.most_kept(configs.by_name("codegemma-2b"), 512 << 20) == 536_870_912
 
 
 def test_an_unknown_dtype_is_refused(folder):

@@ -35,7 +35,7 @@ from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.generate.rows import Piece, Request
 from codegemma.generate.shared import SharedBatch
 from codegemma.generate.speculation import NUM_AROUND, Drafter, Recent, prefix_tokens
-from codegemma.generate.weights import Weights, empty_cache
+from codegemma.generate.weights import Weights, empty_cache, row_bytes
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.model.config import ModelConfig
@@ -299,10 +299,8 @@ class Engine:
         """Rows whose caches of `num_tokens` stay within a fixed amount of memory; at least 1."""
         config = self._weights.config
         length = cache_length(num_tokens, context_length=config.context_length)
-        row_bytes = (
-            2 * config.num_layers * length * config.num_kv_heads * config.head_dim
-        ) * self._weights.cache_dtype.itemsize
-        return max(1, min(MAX_ROWS, _CACHE_BYTES // row_bytes))
+        size = row_bytes(config, num_slots=length, itemsize=self._weights.cache_dtype.itemsize)
+        return max(1, min(MAX_ROWS, _CACHE_BYTES // size))
 
     def _score_rows(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]

@@ -22,6 +22,7 @@ from codegemma.completion import Completer, CompleterInfo, Mode
 from codegemma.generate.engine import Engine
 from codegemma.generate.record import read_record
 from codegemma.generate.trimmed import Trimmed
+from codegemma.generate.weights import row_bytes
 from codegemma.kernels import native
 from codegemma.model.checkpoint import Checkpoint, load_checkpoint
 from codegemma.model.config import ModelConfig
@@ -35,7 +36,9 @@ SMALL_MODEL_PARAMS: Final = 500_000_000
 """A model with fewer weights runs in float32 on a CPU, several times faster than in bfloat16."""
 
 PREFIX_CACHE_BYTES: Final = 512 << 20
-"""Most bytes of keys and values that a completer keeps for later requests."""
+"""Most bytes of keys and values that a completer keeps for later requests; see `most_kept`."""
+
+_MIN_KEPT: Final = 2, 2048  # rows of bfloat16, and their slots: 1.9 GB for the 7B
 
 _CACHE_SETTING: Final = "jax_compilation_cache_dir"
 _log = logging.getLogger(__name__)
@@ -89,7 +92,8 @@ def load_engine(
         progress: As for `load_completer`.
         is_for_one: As of `Engine`; without it no answer depends on which was the first.
         is_speculative: As of `Engine`.
-        prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it.
+        prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it. Two rows of
+            2,048 tokens are kept whatever they take.
 
     Raises:
         CodegemmaError: There is no such model, its files are refused, or memory is short.
@@ -123,8 +127,14 @@ def load_engine(
         dtype=chosen,
         is_for_one=is_for_one,
         is_speculative=is_speculative,
-        prefix_cache_bytes=prefix_cache_bytes,
+        prefix_cache_bytes=prefix_cache_bytes and most_kept(checkpoint.config, prefix_cache_bytes),
     )
+
+
+def most_kept(config: ModelConfig, num_bytes: int) -> int:
+    """Give `num_bytes`, or what two rows of a common length take where that is more."""
+    num_rows, num_slots = _MIN_KEPT
+    return max(num_bytes, num_rows * row_bytes(config, num_slots=num_slots, itemsize=2))
 
 
 def keep_compiled_programs() -> None:

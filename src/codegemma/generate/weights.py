@@ -41,6 +41,12 @@ class Weights:
             return programs.grow(cache, num_slots=num_slots)
 
 
+def row_bytes(config: ModelConfig, *, num_slots: int, itemsize: int) -> int:
+    """Bytes of the keys and values of one row."""
+    num_values = config.num_layers * num_slots * config.num_kv_heads * config.head_dim
+    return 2 * num_values * itemsize
+
+
 def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
     """Make a cache with room for `num_tokens` in each row, its length from a short list."""
     config = weights.config
