@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small tokenizer in Gemma's layout and source folders to prepare."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from codegemma.data import vocabulary
 from codegemma.text.tokenizer import Tokenizer
 
-SOURCE = Path(__file__).parents[2] / "src" / "codegemma"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "codegemma"
+
+sys.path.append(str(ROOT / "benchmarks"))
 
 MIT = (
     "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n"
