@@ -115,6 +115,29 @@ def test_what_only_stands_like_an_everyday_form_is_left_alone(text: str) -> None
     assert values(text, "key") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"password_expires_at": "2016-11-06T15:32:17.000000"}\n', []),
+        ('{"token_name": "Production-2.4b"}\n', []),
+        ("headers = {'Lock-Token': 'urn:uuid:a515cfa4-5da4-22e1-f5b5-00a0451e6bf7'}\n", []),
+        ("x = 'mongodb://username:password@host:1234'\n", []),
+        ('{"db_password": "hJ7kw2Qx-vT4"}\n', ["hJ7kw2Qx-vT4"]),
+        ("x = 'mongodb://username:hJ7kw2QxvT4@host:1234'\n", ["hJ7kw2QxvT4"]),
+    ],
+)
+def test_secrets_are_told_from_what_stands_in_their_place(text: str, found: list[str]) -> None:
+    assert values(text, "key") == found
+
+
+def test_an_address_behind_an_escape_leaves_the_escape_whole() -> None:
+    text = 'x = "\\nada@lovelace.org"\n'
+
+    (redacted,), _ = redact.redact([File(path="a.py", text=text)])
+
+    assert redacted.text == 'x = "\\nuser1@example.com"\n'
+
+
 def test_one_value_has_one_replacement_in_a_repository() -> None:
     first, second = "AKIA" + "QWERTZUIOPASDFGH", "AKIA" + "YXCVBNMASDFGHJKL"
     files = [
@@ -159,6 +182,7 @@ def test_addresses_of_people_are_told_from_what_looks_alike(text: str, found: li
         ("version = '52.95.110.1'", []),
         ("Chrome/52.95.110.1", []),
         ("oid 1.3.6.1.4.1.311", []),
+        ("// Section: 20.15.4.3 [meta.unary.prop]", []),
         ("'1.2.10.3'", []),
         ("'300.95.110.1'", []),
         ("listen('2a00:1450:4001:81b::200e')", ["2a00:1450:4001:81b::200e"]),

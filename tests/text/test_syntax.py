@@ -156,6 +156,15 @@ def test_the_share_of_errors_is_that_of_the_bytes_the_parser_could_not_place():
     assert 0.0 < error_fraction("\x00\x01\x02" * 50, "python") <= 1.0
 
 
+def test_what_the_preprocessor_alone_puts_right_costs_no_more_than_its_part():
+    """With a head for each of two cases the tree of the whole text is one error."""
+    body = "\n\n".join(f"int twice{i}(int x) {{ return 2 * x + {i}; }}" for i in range(50))
+    head = "#if X\nint a(\n#else\nint b(\n#endif\n) {"
+
+    assert 0.0 < error_fraction(f"namespace a {{\n\n{head}\n\n{body}\n\n}}\n", "cpp") < 0.1
+    assert error_fraction("\n\n".join(["so it was, my friend ) ("] * 50), "cpp") > 0.5
+
+
 def test_an_unknown_language_and_a_missing_grammar_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -29,15 +29,23 @@ _VENDORED: Final = frozenset(
         "_vendored",
         "third_party",
         "thirdparty",
-        "extern",
-        "external",
-        "externals",
-        "_extern",
-        "deps",
         "node_modules",
         "bower_components",
     ]
 )
+_MAY_BE_VENDORED: Final = frozenset({"extern", "external", "externals", "_extern", "deps"})
+"""Folders of copied code where they hold folders; a project's own externals stand in one."""
+
+_BUILT: Final = frozenset({"dist", "__generated__"})
+"""Folders of what was built from the sources beside them."""
+
+_COMPILED: Final = re.compile(
+    r"""Object\.defineProperty\(exports, ?["']__esModule["']|^exports\.__esModule = true"""
+    r"|^var __defProp = Object\.defineProperty;",
+    re.MULTILINE,
+)
+"""What compilers to JavaScript write above a module, within its first characters."""
+_COMPILED_CHARS: Final = 4000
 _GENERATED: Final = re.compile(
     r"auto-?generated|automatically generated|generated automatically|file generated from"
     r"|code generated from|(?:this|the|header) (?:file|table|code|module)? ?(?:is|was) generated"
@@ -157,16 +165,22 @@ def _base64_runs(data: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def is_vendored(path: str) -> bool:
     """Tell whether a path lies in a folder of copied third-party code."""
-    return any(part in _VENDORED for part in PurePosixPath(path).parts[:-1])
+    folders = PurePosixPath(path).parts[:-1]
+    return not (_VENDORED.isdisjoint(folders) and _MAY_BE_VENDORED.isdisjoint(folders[:-1]))
 
 
 def is_generated(path: str, text: str) -> bool:
-    """Tell whether a program wrote the file, by its name or its first five lines."""
+    """Tell whether a program wrote the file, by its folder, name or first lines."""
+    if not _BUILT.isdisjoint(path.split("/")[:-1]) or _GENERATED_NAME.fullmatch(path):
+        return True
     head = text.split("\n", 5)[:5]
-    return bool(_GENERATED_NAME.fullmatch(path) or any(_GENERATED.search(x[:2000]) for x in head))
+    if any(_GENERATED.search(line[:2000]) for line in head):
+        return True
+    is_script = path.endswith((".js", ".cjs"))
+    return is_script and _COMPILED.search(text, 0, _COMPILED_CHARS) is not None
 
 
-THRESHOLDS_VERSION: Final = 2
+THRESHOLDS_VERSION: Final = 3
 """Raised with every change of a threshold; in the manifest of a data set."""
 
 
@@ -187,7 +201,7 @@ class Thresholds:
         max_repeated: Most repeated lines, in files of more than 20.
         max_replacement: Most decoding faults.
         max_hex: Most hexadecimal words.
-        max_placeholder: Most lines that say that code is missing.
+        max_placeholder: Most lines that say that code is missing; one alone is no harm.
         max_comment: Most comment lines.
         max_error: Most bytes outside the grammar.
     """
@@ -239,7 +253,10 @@ _RULES: Final[tuple[tuple[str, Callable[[Signals, Thresholds], bool]], ...]] = (
     ),
     ("decoding_faults", lambda s, t: s.replacement_fraction > t.max_replacement),
     ("hexadecimal", lambda s, t: s.hex_fraction > t.max_hex),
-    ("placeholders", lambda s, t: s.placeholder_fraction > t.max_placeholder),
+    (
+        "placeholders",
+        lambda s, t: s.placeholder_fraction > max(t.max_placeholder, 1.5 / s.num_lines),
+    ),
     ("comments", lambda s, t: s.comment_fraction > t.max_comment),
     ("syntax_errors", lambda s, t: (s.error_fraction or 0.0) > t.max_error),
 )

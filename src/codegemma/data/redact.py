@@ -119,7 +119,7 @@ _ASSIGNED_MARKS: Final = ("pass", "pwd", "secret", "token", "key", "credential",
 _NO_VALUE_NAME: Final = re.compile(
     r"hash|salt|digest|checksum|field|label|name$|type|url|uri|path|file|prefix|suffix|hint|message"
     r"|error|regex|pattern|help|prompt|title|header|param|placeholder|column|public|class|kind"
-    r"|endpoint|env|_?id$|format|selector|xpath|css|icon|tokenizer|tokens$|keyword",
+    r"|endpoint|env|_?id$|format|selector|xpath|css|icon|tokenizer|tokens$|keyword|expir|_at$",
     re.IGNORECASE,
 )
 _PLACEHOLDER: Final = re.compile(
@@ -135,8 +135,11 @@ _NO_MIXED: Final = re.compile(
 )
 """Of a value of all classes of characters, which may well hold a word such as "test"."""
 
+_NO_ANCHORED: Final = re.compile(
+    r"EXAMPLE|example|xxxx|XXXX|REDACTED|your[-_]|\A(?:password|passwd|secret|token)\Z"
+)
 _EMAIL: Final = re.compile(
-    r"(?<![\w.+%/@=-])[A-Za-z0-9](?:[\w.+%-]{0,62}[A-Za-z0-9_])?@"
+    r"(?:(?<![\w.+%/@=\\-])|(?<=\\[nrt]))[A-Za-z0-9](?:[\w.+%-]{0,62}[A-Za-z0-9_])?@"
     r"(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,6}(?P<tld>[A-Za-z]{2,12}))(?![\w@(-]|\.\w)"
 )
 _EMAIL_MARK: Final = re.compile(r"@(?<=\w@)[A-Za-z0-9][A-Za-z0-9-]{0,62}\.[A-Za-z0-9]")
@@ -332,7 +335,7 @@ def _assigned(lowered: str) -> Iterator[re.Match[str]]:
 
 def _looks_secret(name: str, value: str) -> bool:
     """Tell whether a value assigned to a telling name is a secret, not a word about one."""
-    if _NO_VALUE_NAME.search(name):
+    if _NO_VALUE_NAME.search(name) or value.startswith("urn:"):
         return False
     classes = _num_classes(value)
     if re.search(r"secret_?key\Z", name, re.IGNORECASE) and _is_of_django(value):
@@ -369,7 +372,7 @@ def _is_placeholder(value: str, *, is_anchored: bool) -> bool:
     if len(set(value)) < 5:
         return True
     if is_anchored:
-        return re.search(r"EXAMPLE|example|xxxx|XXXX|REDACTED|your[-_]", value) is not None
+        return _NO_ANCHORED.search(value) is not None
     return _PLACEHOLDER.search(value) is not None
 
 
@@ -466,7 +469,7 @@ def _is_version(text: str, match: re.Match[str]) -> bool:
     begin = text.rfind("\n", 0, match.start()) + 1
     before = text[max(begin, match.start() - 60) : match.start()].lower()
     return (
-        re.search(r"version|\bv\s*$|release|assembly|oid|firefox|chrome|mozilla|/$", before)
+        re.search(r"version|\bv\s*$|section|release|assembly|oid|firefox|chrome|mozilla|/$", before)
         is not None
     )
 

@@ -127,6 +127,10 @@ _EXTENSIONS: Final = {
 _LINE: Final = re.compile(r"^.*\S", re.MULTILINE)
 """A line that is not blank, without its trailing blanks."""
 
+_PART_END: Final = re.compile(r"\n[ \t]*\n(?=[^\s)}\]])")
+_MAX_PARTS: Final = 2000
+_LOST_FRACTION: Final = 0.2
+
 _GOES_ON: Final = re.compile(r"[=+\-*/%&|^~<.?(\[\\@!]|\b(?:and|or|not|in|is|if|else|extends)")
 """How a line ends whose statement goes on: an operator, an opening bracket, a joining word."""
 
@@ -162,7 +166,9 @@ def parses(text: str, language: str) -> bool:
 def error_fraction(text: str, language: str) -> float:
     """Give the share of a text's bytes, in [0, 1], that lie in what the parser could not place.
 
-    A token the parser had to invent counts as one byte. 1.0 for text beyond the bounds.
+    A token the parser had to invent counts as one byte. 1.0 for text beyond the bounds. One macro
+    may leave the parser lost to the end of the file, so a text with many errors is read again in
+    parts, each from a blank line to the next that a line without indentation follows.
 
     Raises:
         ConfigError: The language is none of `LANGUAGES`.
@@ -172,6 +178,19 @@ def error_fraction(text: str, language: str) -> float:
     tree = parse_bytes(data, language)
     if tree is None:
         return 1.0
+    wrong = _wrong_bytes(tree)
+    if wrong > _LOST_FRACTION * len(data):
+        parts = [part.encode("utf-8", "replace") for part in _PART_END.split(text, _MAX_PARTS)]
+        trees = [parse_bytes(part, language) for part in parts]
+        counts = (
+            len(part) if one is None else min(len(part), _wrong_bytes(one))
+            for part, one in zip(parts, trees, strict=True)
+        )
+        wrong = min(wrong, sum(counts))
+    return min(1.0, wrong / max(1, len(data)))
+
+
+def _wrong_bytes(tree: tree_sitter.Tree) -> int:
     wrong = 0
     stack = [tree.root_node]
     while stack:
@@ -182,7 +201,7 @@ def error_fraction(text: str, language: str) -> float:
             wrong += 1
         elif node.has_error:
             stack += node.children
-    return min(1.0, wrong / max(1, len(data)))
+    return wrong
 
 
 class Statement(NamedTuple):
