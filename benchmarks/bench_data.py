@@ -10,18 +10,21 @@ Parts, each by its name and with a file of its own:
 - growth: peak memory of one worker at two sizes of input, made of the same files with identifiers
   changed, so that no copy is one;
 - copies: share of near-copies found by their similarity, planted in real files;
-- funnel: what becomes of the sources named on the command line: folders of archives.
+- inputs: one repository as each kind of source, and whether the same text is read of all;
+- identity: bytes of a data set made by one, two and eight processes, and by runs that are killed.
 
 Example:
     python benchmarks/bench_data.py pipeline signatures secrets copies
     python benchmarks/bench_data.py growth --megabytes 50 500
-    python benchmarks/bench_data.py funnel --sources npm debian
 """
 
 import argparse
+import importlib.metadata
 import json
 import random
 import re
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,13 +36,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from codegemma.data import dedup, redact, shingles
+from codegemma.data import dedup, read, redact, shards, shingles, stages
 from codegemma.data.document import File
 from results import Row, cpu_name, write_rows
 
 TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
-_PARTS = ("pipeline", "signatures", "secrets", "growth", "copies", "funnel")
+_PARTS = ("pipeline", "signatures", "secrets", "growth", "copies", "inputs", "identity")
 
 
 def main() -> None:
@@ -48,7 +51,6 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=_PARTS)
     parser.add_argument("--input", type=float, default=20.0, help="megabytes for the pipeline")
     parser.add_argument("--megabytes", type=float, nargs="+", default=[50.0, 500.0])
-    parser.add_argument("--sources", type=Path, nargs="+", default=[])
     parser.add_argument("--benchmarks", type=Path, help="evaluation data to keep out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -313,44 +315,126 @@ def _copies(_options: argparse.Namespace, _folder: Path) -> list[Row]:
     return rows
 
 
-def _funnel(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    for source in options.sources:
-        run = prepare(
-            source, folder / source.name, benchmarks=options.benchmarks, recipe="codegemma-2b"
+def _inputs(_options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Write files of an installed package as every kind of source and read each, by CPU seconds."""
+    name = "networkx"
+    root = Path(sysconfig.get_path("purelib")) / name
+    files = [
+        (path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+        for path in sorted(root.rglob("*.py"))
+    ]
+    megabytes = sum(len(text.encode()) for _, text in files) / 1e6
+    version = importlib.metadata.version(name)
+    hashes: dict[str, str] = {}
+    for kind, source in write_sources(files, folder, name=name).items():
+        rates: list[float] = []
+        for _ in range(_REPEATS):
+            begin = time.process_time() + _children_s()
+            (location,) = read.find_repositories([source])
+            repository, _ = read.read_repository(location, extensions=(".py",), max_bytes=10**7)
+            rates.append(megabytes / (time.process_time() + _children_s() - begin))
+        hashes[kind] = stages.content_hash(repository)
+        yield Row(
+            name=f"read, {kind}",
+            value=statistics.median(rates),
+            unit="MB/s",
+            n=len(rates),
+            low=min(rates),
+            high=max(rates),
+            note=f"{name} {version}, {len(files)} files, {megabytes:.1f} MB; git's own seconds too",
         )
-        report = json.loads((folder / source.name / "report.json").read_text(encoding="utf-8"))
-        manifest = json.loads((folder / source.name / "manifest.json").read_text(encoding="utf-8"))
-        names = ", ".join(row["name"] for row in manifest["repositories"])
-        for language, row in report["funnel"].items():
-            for stage, (files, size_bytes) in row.items():
-                yield Row(
-                    name=f"funnel {source.name} {language} {stage}",
-                    value=size_bytes / 1e6,
-                    unit="MB",
-                    n=files,
-                    note=names,
-                )
-        rates = report["rates"]
-        for name, part, whole in (
-            ("cut", "cut", "eligible"),
-            ("psm", "psm", "cut"),
-            ("path shown", "with_path", "files"),
-        ):
-            yield Row(
-                name=f"{source.name}: {name}",
-                value=rates[part] / max(1, rates[whole]),
-                unit="fraction",
-                n=rates[whole],
-                note=names,
-            )
-        for name, value, unit in (
-            ("padding", rates["padding_fraction"], "fraction"),
-            ("contaminated files", len(report["contamination"]), "files"),
-            ("values replaced", sum(report["redacted"].values()), "values"),
-            ("processor seconds", run["cpu_s"], "s"),
-            ("tokens", run["totals"]["train"]["tokens"], "tokens"),
-        ):
-            yield Row(name=f"{source.name}: {name}", value=value, unit=unit, n=1, note=names)
+    same = sum(found == hashes["folder"] for found in hashes.values())
+    yield Row(
+        name="kinds of source that give the folder's files and texts",
+        value=same / len(hashes),
+        unit="fraction",
+        n=len(hashes),
+        note=", ".join(hashes),
+    )
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def write_sources(files: Sequence[tuple[str, str]], folder: Path, *, name: str) -> dict[str, Path]:
+    """Write one repository as each kind of source that is read; give their places."""
+    import pyarrow
+    from pyarrow import parquet
+
+    root = folder / "plain" / name
+    for path, text in files:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
+    cloned, bare = folder / "git" / name, folder / "bare" / f"{name}.git"
+    shutil.copytree(root, cloned)
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "all"]):
+        subprocess.run(["git", "-C", str(cloned), *words], check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(cloned), str(bare)], check=True)
+    archives = {
+        f"archive .{suffix}": Path(
+            shutil.make_archive(str(folder / kind / name), kind, folder / "plain", name)
+        )
+        for kind, suffix in (("zip", "zip"), ("gztar", "tar.gz"), ("xztar", "tar.xz"))
+    }
+    content = [{"file_path": path, "content": text} for path, text in files]
+    whole = [{"repo_path": name, "commit_id": "0" * 40, "files": content}]
+    single = [{"repo_name": name, "path": path, "text": text} for path, text in files]
+    tables: dict[str, Path] = {}
+    for kind, rows in (("a repository a row", whole), ("a file a row", single)):
+        lines, table = (folder / f"{kind}.{end}".replace(" ", "-") for end in ("jsonl", "parquet"))
+        lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        parquet.write_table(pyarrow.Table.from_pylist(rows), table)
+        tables |= {f"JSONL, {kind}": lines, f"Parquet, {kind}": table}
+    return {"folder": root, "git": cloned, "git, bare": bare} | archives | tables
+
+
+def _identity(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Run the command with other numbers of workers, and killed at moments drawn with seed 0."""
+    megabytes = write_repositories(python_files(options.input), folder / "sources")
+    begin = time.monotonic()
+    first = _contents(_command(folder, "one", workers=1))
+    whole_s = time.monotonic() - begin
+    made = {f"{n} workers": _contents(_command(folder, f"of{n}", workers=n)) for n in (2, 8)}
+    rng = random.Random(0)
+    killed = 0
+    for _ in range(8):
+        process = _command(folder, "killed", workers=2, is_waited=False)
+        try:
+            process.wait(rng.uniform(0.15, 0.7) * whole_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    made["killed and run again"] = _contents(_command(folder, "killed", workers=2))
+    for name, found in made.items():
+        same = sum(found.get(path) == digest for path, digest in first.items())
+        yield Row(
+            name=f"files that are the same bytes, {name}",
+            value=same / len(first) if len(found) == len(first) else 0.0,
+            unit="fraction",
+            n=len(first),
+            note=f"{megabytes:.1f} MB of Python, recipe tiny, beside one worker; {killed} kills "
+            "at moments drawn at random, the run begun again after each",
+        )
+
+
+def _command(folder: Path, name: str, *, workers: int, is_waited: bool = True) -> Any:
+    command = [sys.executable, "-m", "codegemma", "prepare", str(folder / "sources"), "--each"]
+    command += ["--recipe", "tiny", "--unlicensed", "--workers", str(workers)]
+    command += ["--out", str(folder / name / "data")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if is_waited and process.wait():
+        raise SystemExit(f"prepare failed: {' '.join(command)}")
+    return folder / name / "data" if is_waited else process
+
+
+def _contents(out: Path) -> dict[str, str]:
+    files = (file for file in out.rglob("*") if file.is_file())
+    return {file.relative_to(out).as_posix(): shards.hash_file(file) for file in files}
 
 
 _MEASURES: dict[str, Callable[[argparse.Namespace, Path], Any]] = {
@@ -359,7 +443,8 @@ _MEASURES: dict[str, Callable[[argparse.Namespace, Path], Any]] = {
     "secrets": _secrets,
     "growth": _growth,
     "copies": _copies,
-    "funnel": _funnel,
+    "inputs": _inputs,
+    "identity": _identity,
 }
 
 if __name__ == "__main__":

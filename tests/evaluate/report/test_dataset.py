@@ -104,6 +104,12 @@ def test_every_reason_stands_with_its_count_and_examples():
     ]
 
 
+def test_every_example_of_a_reason_is_a_line_of_its_own():
+    page = dataset.render_dataset(MANIFEST, REPORT, name="x")
+
+    assert '<td class="lines"><div>mine/a.py</div><div>mine/b.py</div></td>' in page
+
+
 def test_shares_drawn_stand_beside_those_asked_for_with_intervals():
     (plot,) = blocks(Plot).values()
     rows = dict(plot.rows)

@@ -173,10 +173,17 @@ def _table(table: Table) -> Iterator[str]:
     for first, *others in table.rows:
         yield f'<tr><th scope="row">{as_html(first)}</th>'
         for cell in others:
-            kind = ' class="figure"' if _FIGURE.match(cell) else ""
-            lines = as_html(cell).replace("\n", "<br>")
-            yield f"<td{kind}>{lines}</td>"
+            yield _cell(cell)
         yield "</tr>\n"
     yield "</tbody></table></div>\n"
     if table.is_detail:
         yield "</details>\n"
+
+
+def _cell(text: str) -> str:
+    """Write a cell; of several lines each is a block, so that one that wraps is still one."""
+    if "\n" in text:
+        lines = "".join(f"<div>{as_html(line)}</div>" for line in text.split("\n"))
+        return f'<td class="lines">{lines}</td>'
+    kind = ' class="figure"' if _FIGURE.match(text) else ""
+    return f"<td{kind}>{as_html(text)}</td>"
