@@ -21,7 +21,11 @@ def test_disguises_keep_the_program_and_change_what_they_say() -> None:
         ast.parse(change(PROGRAM))
     bare = bench_planted.stripped(PROGRAM)
     assert "neighbours" not in bare
-    assert "#" not in bare
+    assert bare.splitlines()[:2] == [
+        "def close_pairs(numbers, threshold):",
+        "    for left, first in enumerate(numbers):",
+    ]
+    assert bench_planted.stripped("def f():\n    'Nothing.'  # yet\n") == "def f():\n    pass"
     assert ast.dump(ast.parse(bare)) == ast.dump(ast.parse(bench_planted.stripped(bare)))
     assert bench_planted.reindented(PROGRAM).startswith("class Holder:\n\tdef close_pairs(")
     assert bench_planted.annotated("x = 1\ny = 2") == "x = 1  # step 0 of it\ny = 2  # step 1 of it"

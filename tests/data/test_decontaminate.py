@@ -141,6 +141,15 @@ def test_a_text_shorter_than_ten_words_is_found_whole_whatever_its_white_space(t
     assert find(index, "return x") == []
 
 
+def test_a_whole_function_is_found_however_short_and_its_head_alone_is_not() -> None:
+    texts = ["def lcopy(xs):\n  return xs[:]", "def lcopy(xs, to):", "lcopy of a list, returned"]
+    index = decontaminate.build_index(BenchmarkText(item=text[:9], text=text) for text in texts)
+
+    assert [hit.item for hit in find(index, f"x = 1\n\n{texts[0]}\n\ny = 2\n")] == ["def lcopy"]
+    assert find(index, "def lcopy(xs):\n    return list(xs)\n") == []
+    assert find(index, "def lcopy(xs, to):\n    to += xs\n") == []
+
+
 def test_comments_of_c_like_languages_are_no_disguise(tmp_path: Path) -> None:
     code = (
         "int add_all(int first, int second) {\n  // adds them up\n  int total = first + second;\n"

@@ -36,8 +36,13 @@ _PROGRAM: Final = ("prompt", "canonical_solution")
 _COMMENT: Final = re.compile(r'"""[^"]*"""|\'\'\'[^\']*\'\'\'|#[^\n]*')
 """Docstrings and comments; each text is looked for without them, too."""
 _C_COMMENT: Final = re.compile(r"//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
-_MIN_SQUEEZED: Final = shingles.WINDOW
+_MIN_SQUEEZED: Final = 40
 """Least bytes, white space left out, of a short text that is looked for whole."""
+_FUNCTION: Final = re.compile(
+    r"\s*(?:(?:import|from)\b[^\n]*\s+)*(?:def|func|function|fun|fn)\b.*\breturn\b", re.DOTALL
+)
+_MIN_FUNCTION_WORDS: Final = 3
+"""A whole function may be shorter, down to `shingles.WINDOW` bytes, and say less."""
 _MARKS_PER_HASH: Final = 8
 _MARKS_PER_SHORT: Final = 256  # what passes the marks is looked at one by one
 _BATCH_CHARS: Final = 1 << 18
@@ -295,12 +300,21 @@ def build_index(texts: Iterable[BenchmarkText]) -> BenchmarkIndex:
         for place in np.flatnonzero(counts < NGRAM).tolist():
             text = batch[place]
             squeezed = "".join(text.text.split())
-            if len(squeezed.encode()) >= _MIN_SQUEEZED and _is_telling(shingles.words(text.text)):
+            if _is_looked_for(text.text, size=len(squeezed.encode())):
                 short.setdefault(squeezed, text.item)
     joined = np.concatenate([np.zeros(0, np.uint64), *grams])
     found, first = np.unique(joined, return_index=True)
     owned = np.concatenate([np.zeros(0, np.int32), *owners])[first]
     return BenchmarkIndex(found, owned, items=list(items), short=list(short.items()))
+
+
+def _is_looked_for(text: str, *, size: int) -> bool:
+    """Tell whether a text of less than ten words is looked for whole."""
+    words = shingles.words(text)
+    if size >= _MIN_SQUEEZED and _is_telling(words):
+        return True
+    is_function = size >= shingles.WINDOW and _FUNCTION.match(text) is not None
+    return is_function and _num_distinct(words) >= _MIN_FUNCTION_WORDS
 
 
 def _batches(texts: Iterable[BenchmarkText]) -> Iterator[list[BenchmarkText]]:
@@ -337,7 +351,11 @@ def is_benchmark_repository(name: str) -> bool:
 
 def _is_telling(run: list[str]) -> bool:
     """Tell whether a run has five distinct words that are no numbers."""
-    return len({word for word in run if not word[0].isdigit()}) >= _MIN_DISTINCT_WORDS
+    return _num_distinct(run) >= _MIN_DISTINCT_WORDS
+
+
+def _num_distinct(words: Iterable[str]) -> int:
+    return len({word for word in words if not word[0].isdigit()})
 
 
 def common_ngrams(

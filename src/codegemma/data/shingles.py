@@ -98,11 +98,11 @@ def ngram_hashes(hashes: NDArray[np.uint64], *, n: int) -> NDArray[np.uint64]:
     return grams
 
 
-WINDOW: Final = 40
+WINDOW: Final = 24
 
 
 def window_hashes(data: bytes) -> NDArray[np.uint64]:
-    """Hash every run of `WINDOW` bytes; position i covers bytes i to i+39, less data gives none."""
+    """Hash every run of `WINDOW` bytes; position i covers bytes i to i+23, less data gives none."""
     if len(data) < WINDOW:
         return np.zeros(0, np.uint64)
     points = np.frombuffer(data, np.uint8)
