@@ -58,6 +58,20 @@ def test_runs_of_numbers_and_repeats_tell_nothing() -> None:
     assert find(index(repeats), repeats) == []
 
 
+def test_loops_over_single_letters_and_the_alphabet_tell_nothing() -> None:
+    loops = "for i in range(n):\n    for j in range(m):\n        if i < j:\n            return i\n"
+    index = decontaminate.build_index(
+        [
+            BenchmarkText(item="a#1", text=f"def crossed(n, m):\n{loops}"),
+            BenchmarkText(item="a#2", text="ring = 'a b c d e f g h i j k l m'"),
+        ]
+    )
+
+    assert find(index, f"def spread(n, m):\n{loops}") == []
+    assert find(index, "keys = ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j')") == []
+    assert find(index, f"x = 1\ndef crossed(n, m):\n{loops}")
+
+
 def test_runs_found_in_many_repositories_are_named_common() -> None:
     hits = find(index(), SOLUTION)
     by_repository = [hits, hits, hits[:1]]
@@ -142,10 +156,17 @@ def test_a_text_shorter_than_ten_words_is_found_whole_whatever_its_white_space(t
 
 
 def test_a_whole_function_is_found_however_short_and_its_head_alone_is_not() -> None:
-    texts = ["def lcopy(xs):\n  return xs[:]", "def lcopy(xs, to):", "lcopy of a list, returned"]
+    long = "def tetra(n):\n    return (n * (n + 1) * (n + 2)) / 6"
+    texts = [
+        "def lcopy(xs):\n  return xs[:]",
+        long,
+        "def lcopy(xs, to):",
+        "lcopy of a list, returned",
+    ]
     index = decontaminate.build_index(BenchmarkText(item=text[:9], text=text) for text in texts)
 
     assert [hit.item for hit in find(index, f"x = 1\n\n{texts[0]}\n\ny = 2\n")] == ["def lcopy"]
+    assert [hit.item for hit in find(index, f"y = 2\n{long}\n")] == ["def tetra"]
     assert find(index, "def lcopy(xs):\n    return list(xs)\n") == []
     assert find(index, "def lcopy(xs, to):\n    to += xs\n") == []
 

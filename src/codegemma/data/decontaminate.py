@@ -15,6 +15,7 @@ Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
 import gzip
 import hashlib
 import json
+import keyword
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,13 @@ _FUNCTION: Final = re.compile(
 )
 _MIN_FUNCTION_WORDS: Final = 3
 """A whole function may be shorter, down to `shingles.WINDOW` bytes, and say less."""
+_IDIOM_WORDS: Final = """
+    range len self __init__ int str list print enumerate sorted append
+    const var let function new this void null string static public
+    zero one two three four five six seven eight nine ten
+"""
+_IDIOMS: Final = frozenset([*map(str.lower, keyword.kwlist), *_IDIOM_WORDS.split()])
+"""Runs of these and of single letters, such as two loops, are written again and again."""
 _MARKS_PER_HASH: Final = 8
 _MARKS_PER_SHORT: Final = 256  # what passes the marks is looked at one by one
 _BATCH_CHARS: Final = 1 << 18
@@ -297,7 +305,7 @@ def build_index(texts: Iterable[BenchmarkText]) -> BenchmarkIndex:
         found, first = np.unique(hashes[inside], return_index=True)
         grams.append(found)
         owners.append(numbers[last[inside][first]])
-        for place in np.flatnonzero(counts < NGRAM).tolist():
+        for place in np.flatnonzero(counts < 2 * NGRAM).tolist():
             text = batch[place]
             squeezed = "".join(text.text.split())
             if _is_looked_for(text.text, size=len(squeezed.encode())):
@@ -309,9 +317,9 @@ def build_index(texts: Iterable[BenchmarkText]) -> BenchmarkIndex:
 
 
 def _is_looked_for(text: str, *, size: int) -> bool:
-    """Tell whether a text of less than ten words is looked for whole."""
+    """Tell whether a text is looked for whole: one without ten words, or a function of few."""
     words = shingles.words(text)
-    if size >= _MIN_SQUEEZED and _is_telling(words):
+    if len(words) < NGRAM and size >= _MIN_SQUEEZED and _is_telling(words):
         return True
     is_function = size >= shingles.WINDOW and _FUNCTION.match(text) is not None
     return is_function and _num_distinct(words) >= _MIN_FUNCTION_WORDS
@@ -350,8 +358,9 @@ def is_benchmark_repository(name: str) -> bool:
 
 
 def _is_telling(run: list[str]) -> bool:
-    """Tell whether a run has five distinct words that are no numbers."""
-    return _num_distinct(run) >= _MIN_DISTINCT_WORDS
+    """Tell whether a run has five distinct words that are no numbers, and one that is no idiom."""
+    is_own = any(len(word) > 1 and word not in _IDIOMS and not word[0].isdigit() for word in run)
+    return is_own and _num_distinct(run) >= _MIN_DISTINCT_WORDS
 
 
 def _num_distinct(words: Iterable[str]) -> int:
