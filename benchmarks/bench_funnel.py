@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def prepare(source: Path, out: Path) -> dict[str, float]:
-    """Run the command; give its processor and wall seconds and peak memory in MiB."""
+    """Run the command; give its seconds, peak memory in MiB and how many others wanted to run."""
     command = [sys.executable, "-m", "codegemma", "prepare", str(source), "--each"]
     command += ["--out", str(out), "--recipe", RECIPE]
     begin = time.monotonic()
@@ -67,6 +67,7 @@ def prepare(source: Path, out: Path) -> dict[str, float]:
         "processor": used.ru_utime + used.ru_stime,
         "wall": time.monotonic() - begin,
         "peak": used.ru_maxrss / 1024,
+        "load": os.getloadavg()[1],
     }
 
 
@@ -86,7 +87,10 @@ def rows_of(
     yield from _findings(report)
     yield from _examples(manifest, report["rates"])
     read_bytes = sum(row["read"][1] for row in report["funnel"].values())
-    note = f"one worker, {read_bytes / 1e6:.1f} MB of source read, {RECIPE}, tokenizer of nano"
+    note = (
+        f"one worker, {read_bytes / 1e6:.1f} MB of source read, {RECIPE}, tokenizer of nano, rules "
+        f"{manifest['versions']['rules']}; load of the two cores {cost['load']:.0f}"
+    )
     for name, key, unit in (
         ("processor time", "processor", "s"),
         ("time", "wall", "s"),

@@ -12,7 +12,7 @@ def test_every_source_stage_reason_and_rate_has_a_row(data: Path) -> None:
         json.loads((data / f"{part}.json").read_text("utf-8")) for part in ("manifest", "report")
     )
 
-    cost = {"processor": 2.0, "wall": 4.0, "peak": 100.0}
+    cost = {"processor": 2.0, "wall": 4.0, "peak": 100.0, "load": 1.0}
     rows = {row.name: row for row in bench_funnel.rows_of(manifest, report, cost=cost)}
 
     assert len(manifest["repositories"]) == 2
