@@ -23,8 +23,8 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CON
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-run: $(VENV)/.core ## set up what serving needs, then serve nano and the playground on http://127.0.0.1:8012
-	$(BIN)/codegemma serve
+run: $(VENV)/.core ## set up what serving needs, then serve nano and the playground on http://127.0.0.1:8012 (ARGS: options of serve)
+	$(BIN)/codegemma serve $(ARGS)
 
 test: $(VENV)/.dev ## set up everything and run the tests
 	$(BIN)/python -m pytest $(TEST_ARGS)

@@ -49,6 +49,13 @@ def test_a_model_is_quantised(run, source, tmp_path):
     assert (tmp_path / "out" / "LICENSE").read_text() == "terms"
 
 
+def test_the_prompt_order_that_a_layout_has_no_place_for_is_told(run, source, tmp_path):
+    ran = run("convert", "nano", str(tmp_path / "out"), "--to", "hf")
+
+    assert ran.status == 0, ran.err
+    assert f"prompt order, spm, has no place in this layout: codegemma verify {tmp_path}" in ran.err
+
+
 def test_files_are_kept_to_the_size_asked_for(run, source, tmp_path):
     ran = run("convert", str(source), str(tmp_path / "out"), "--to", "hf", "--max-shard-mb", "1")
     assert ran.status == 0, ran.err

@@ -303,3 +303,16 @@ def test_a_repository_needs_a_commit_a_command_and_an_environment(
     assert ran.status == 2
     assert message in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(run, monkeypatch, tmp_path):
+    from codegemma.evaluate import runner
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_task", interrupt)
+
+    ran = run("evaluate", "humaneval", "--no-score", "--out", str(tmp_path))
+
+    assert (ran.status, ran.err) == (130, "stopped; the same command goes on from there\n")

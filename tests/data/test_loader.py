@@ -125,6 +125,12 @@ def test_single_records_are_read_by_file_and_number(folder: Path) -> None:
         loader.read_record(path, 3)
     with pytest.raises(DataError, match="there is no shard"):
         loader.read_record(path.with_name("x"), 0)
+    shards.write_shard(path.with_name("empty"), [])
+    with pytest.raises(DataError, match="holds no example, which is right where nothing is held"):
+        loader.read_record(path.with_name("empty"), 0)
+    path.with_name("image").write_bytes(b"\x89PNG" + bytes(5000))
+    with pytest.raises(DataError, match="is damaged, or no shard"):
+        loader.read_record(path.with_name("image"), 0)
 
 
 def encode(record: Record, tokenizer: Tokenizer, *, epoch: int = 0) -> list[int]:

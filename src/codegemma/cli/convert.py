@@ -88,3 +88,18 @@ def convert(
                 folder, target, layout=to, dtype=dtype, max_shard_bytes=max_bytes, progress=update
             )
     print(f"wrote {target}", file=sys.stderr)
+    if to == "hf":
+        _say_mode(folder, target)
+
+
+def _say_mode(folder: Path, target: Path) -> None:
+    """Say that the order a model is best at does not travel in Hugging Face's layout."""
+    from codegemma.model.metadata import read_metadata
+
+    mode = read_metadata(folder).mode
+    if mode is not None:
+        print(
+            f"its prompt order, {mode}, has no place in this layout: codegemma verify {target} "
+            "finds it again",
+            file=sys.stderr,
+        )

@@ -125,7 +125,7 @@ def evaluate(
     gates = [Gate.parse(text) for text in gate or ()]
     paths = [name.removeprefix(_REPOSITORY) for name in tasks if name.startswith(_REPOSITORY)]
     named = _named([name for name in tasks if not name.startswith(_REPOSITORY)])
-    with ExitStack() as stack:
+    with output.resumable(), ExitStack() as stack:
         opened = _open_repositories(paths, test=test, env=env, stack=stack)
         binds = [bind for repository in opened for bind in repository.binds]
         sandbox = stack.enter_context(

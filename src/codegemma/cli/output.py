@@ -7,7 +7,8 @@ the last line on a terminal.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -90,3 +91,13 @@ def visible(tokens: Sequence[int], tokenizer: TokenizerProtocol) -> str:
         else:
             run.append(token)
     return "".join([*parts, tokenizer.decode(run)])
+
+
+@contextmanager
+def resumable() -> Generator[None]:
+    """Say at Ctrl-C that what was done is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codegemma.cli import output
 from codegemma.errors import PrerequisiteError
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def prepare(
         cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
         cache=cache_folder(),
     )
-    manifest = _run(settings, out, materialize, is_quiet=as_json)
+    with output.resumable():
+        manifest = _run(settings, out, materialize, is_quiet=as_json)
     if keep_dropped:
         from codegemma.data import dropped
 

@@ -79,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}; "
-            "choose another with --port"
+            "choose another with --port, with make by make run ARGS='--port 8013'"
         ) from None
     return listener
 

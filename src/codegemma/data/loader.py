@@ -165,8 +165,10 @@ def _open_existing(path: Path) -> Any:
 def _open(path: Path) -> Any:
     """Open a shard; the binding reports damage at opening, at reading or at closing."""
     reader = shards.array_record().ArrayRecordReader(str(path), "readahead_buffer_size:0")
-    if not reader.ok() or reader.num_records() == 0:
-        raise DataError(f"shard {path} is damaged or empty; prepare the data again")
+    if not reader.ok():
+        raise DataError(f"{path} is damaged, or no shard; prepare the data again")
+    if reader.num_records() == 0:
+        raise DataError(f"{path} holds no example, which is right where nothing is held out")
     return reader
 
 
