@@ -2,6 +2,7 @@
 import dataclasses
 import gzip
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def test_an_interrupted_run_leaves_no_data_set_and_goes_on(
     out = tmp_path / "out"
 
     def interrupt(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("pack", total):
+        is_main = threading.current_thread() is threading.main_thread()  # as for a real one
+        if is_main and (stage, done) == ("pack", total):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -134,12 +136,24 @@ def test_an_interrupted_run_leaves_no_data_set_and_goes_on(
 def test_a_run_stopped_while_moving_its_files_is_made_good(make: Make, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     pipeline.prepare(make(), out=whole)
-    (out / "shards").mkdir(parents=True)
+    (out / ".partial").mkdir(parents=True)
+    (out / "shards").mkdir()
     (out / "shards" / "train-00000-of-00009.array_record").write_bytes(b"old")
 
     pipeline.prepare(make(), out=out)
 
     assert contents(out) == contents(whole)
+
+
+def test_a_folder_with_shards_of_somebody_else_is_refused(make: Make, tmp_path: Path) -> None:
+    own = tmp_path / "out" / "shards" / "own.bin"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"years of work")
+
+    with pytest.raises(ConfigError, match=r"already has shards, which no run of"):
+        pipeline.prepare(make(), out=tmp_path / "out")
+
+    assert contents(tmp_path / "out") == {"shards/own.bin": b"years of work"}
 
 
 def test_two_runs_do_not_write_into_one_folder(make: Make, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ number of workers. Everything is written in a folder beside and moved when it is
 """
 
 import dataclasses
-import errno
 import gzip
 import hashlib
 import json
@@ -18,8 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from codegemma.data import (
     audit,
     decontaminate,
@@ -28,6 +25,7 @@ from codegemma.data import (
     index_cache,
     loader,
     mixture,
+    output,
     read,
     report,
     safety,
@@ -152,7 +150,7 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         The manifest.
 
     Raises:
-        ConfigError: The folder holds a data set of other settings or sources.
+        ConfigError: The folder holds a data set of other settings or sources, or files of others.
         InputError: A source or benchmark cannot be read, or nothing is left to train on.
         CheckpointError: The tokenizer file is refused.
     """
@@ -168,31 +166,18 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         "repositories": [[at.name, at.version] for at in locations],
         "benchmarks": decontaminate.fingerprint(settings.benchmarks),
     }
-    partial = out / ".partial"
     finished = _finished(out, identity, locations, settings.recipe)
     if finished is not None:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(out / output.PARTIAL, ignore_errors=True)
         return finished
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is no folder")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock", timeout=0):
-            run = _Run(settings, partial, progress or _no_progress)
-            manifest = run.prepare(identity, locations)
-            _publish(partial, out)
-    except Timeout as error:
-        raise ConfigError(f"another run is preparing data in {out}; wait for it") from error
-    except OSError as error:
-        if not partial.is_dir():
-            raise InputError(f"cannot make the folder {partial}: {error.strerror}") from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"the disk of {out} is full; make room and run the same command again: it goes on "
-            "where it stopped"
-        ) from error
-    (out / ".lock").unlink(missing_ok=True)
+    with output.claimed(out) as partial:
+        finished = _finished(out, identity, locations, settings.recipe)
+        if finished is not None:  # by a run that ended between the two looks
+            shutil.rmtree(partial)
+            return finished
+        run = _Run(settings, partial, progress or _no_progress)
+        manifest = run.prepare(identity, locations)
+        output.publish(partial, out)
     return manifest
 
 
@@ -228,16 +213,6 @@ def _finished(
                 "choose another folder or delete it"
             )
     return manifest
-
-
-def _publish(partial: Path, out: Path) -> None:
-    """Move finished files to their place, the manifest last: without it there is no data set."""
-    if (out / "shards").exists():
-        shutil.rmtree(out / "shards")  # moved there by a run that was stopped before its end
-    for name in ("shards", *FILE_NAMES, "signals.jsonl.gz", "report.json", "manifest.json"):
-        if (partial / name).exists():
-            (partial / name).replace(out / name)
-    shutil.rmtree(partial)
 
 
 class _Run:
