@@ -52,13 +52,27 @@ def function(fruit: str, size: int) -> str:
     )
 
 
+def recipe(fruit: str, size: int) -> str:
+    """A function of the repository that is held out, no altered copy of the others."""
+    return (
+        f"def basket_{fruit}_{size}(limit, total, fruit):\n"
+        f'    """Lie in the {fruit} basket, that the limit of {size} is in total."""\n'
+        f"    if limit in fruit.basket or total.fruit.size == {size}:\n"
+        "        for size in fruit.total:\n"
+        f'            return size.limit and total.name >= "{fruit}"\n'
+        "    limit += fruit.size\n"
+        "    return basket(limit, total)\n"
+    )
+
+
 def write_repositories(folder: Path) -> None:
     """Two repositories, `kitchen` to be held out; one file is the solution of a benchmark."""
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     for number, fruit in enumerate(FRUITS):
-        repository = folder / ("kitchen" if number % 6 == 5 else "garden")
+        name, write = ("kitchen", recipe) if number % 6 == 5 else ("garden", function)
+        repository = folder / name
         repository.mkdir(parents=True, exist_ok=True)
-        text = "\n\n".join(function(fruit, size) for size in range(2 + number % 3))
+        text = "\n\n".join(write(fruit, size) for size in range(2 + number % 3))
         (repository / f"{fruit}.py").write_text(text, encoding="utf-8")
         (repository / "LICENSE").write_text(licence, encoding="utf-8")
     (folder / "garden" / "solution.py").write_text(BENCHMARK["prompt"], encoding="utf-8")
