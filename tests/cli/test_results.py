@@ -94,7 +94,7 @@ def test_sandbox_is_opened_only_where_it_is_wanted(monkeypatch, tmp_path):
         assert nothing is None
     with results.sandbox("landlock", is_wanted=True) as opened:
         assert opened is not None
-        assert (opened._num_workers, opened._isolation) == (3, "landlock")
+        assert (opened._num_workers, opened.isolation) == (3, "landlock")
         assert opened._prepared == tmp_path / "compilers"
 
 

@@ -73,7 +73,14 @@ def test_session_says_what_draws():
 
 
 def test_versions_are_those_of_what_runs_the_programs(sandbox):
-    found = program_versions(TASK)
+    found = program_versions(TASK, sandbox.isolation)
 
     assert list(found) == ["python", "bubblewrap"]
     assert re.match(r"\d+\.\d+", found["bubblewrap"])
+
+
+def test_a_weaker_sandbox_is_not_called_by_the_name_of_the_strict_one():
+    found = program_versions(TASK, "landlock")
+
+    assert list(found) == ["python", "landlock"]
+    assert re.fullmatch(r"\d+", found["landlock"])

@@ -4,7 +4,7 @@
 Arguments: a home folder and a project to look for, and the kind of box.
 
 For `test_attacks.py`, which starts it as nobody with the system's Python and a copy of the sandbox,
-since the project's own files may lie where no other user can read them. Standard library alone.
+since the project's own files may lie where no other user can read them.
 """
 
 import json
@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 import tempfile
+from pathlib import Path
 
-from attacks import ATTACKS, FORGERIES, fill
+from attacks import ATTACKS, FORGERIES, fill, processes_of
 
 from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 from codegemma.sandbox.run import Sandbox
@@ -22,8 +23,8 @@ LIMITS = Limits(wall_s=1.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512
 CHECK = "def check(candidate):\n    assert candidate() == 42\ncheck(answer)"
 
 
-def passed(sandbox: Sandbox, bait: dict[str, str]) -> list[str]:
-    """Names of the attacks and forgeries that came through, and of the honest that did not."""
+def attack(sandbox: Sandbox, bait: dict[str, str]) -> dict[str, list[str]]:
+    """Names of what came through, of the honest that did not, and of what left something behind."""
     programs = {
         name: Program(language="python", source=fill(source, bait))
         for name, source in ATTACKS.items()
@@ -35,12 +36,33 @@ def passed(sandbox: Sandbox, bait: dict[str, str]) -> list[str]:
     honest = Program(
         language="python", source="def answer(): return 42", tests=CHECK, entry_point="answer"
     )
-    found = []
+    sandbox.run(honest, LIMITS)
+    before = what_there_is()
+    passed: list[str] = []
+    left: list[str] = []
     for name, program in programs.items():
         if sandbox.run(program, LIMITS).is_pass:
-            found.append(name)
+            passed.append(name)
+        if more := what_there_is() - before:
+            left.append(f"{name}: {sorted(more)}")
         if not sandbox.run(honest, LIMITS).is_pass:
-            found.append(f"honest after {name}")
+            passed.append(f"honest after {name}")
+    return {"passed": passed, "left": left}
+
+
+def what_there_is() -> set[str]:
+    """Processes, files, and parts of shared memory of this user, who is alone in being it."""
+    user = os.getuid()
+    found = {f"process {number}" for number in processes_of(user)}
+    found |= {
+        entry.path
+        for entry in os.scandir(tempfile.gettempdir())
+        if entry.stat(follow_symlinks=False).st_uid == user
+    }
+    for kind in ("shm", "msg", "sem"):
+        lines = Path("/proc/sysvipc", kind).read_text().splitlines()
+        column = lines[0].split().index("uid")
+        found |= {f"{kind} {each}" for each in lines[1:] if each.split()[column] == str(user)}
     return found
 
 
@@ -48,12 +70,15 @@ if __name__ == "__main__":
     os.environ["CODEGEMMA_TOKEN"] = "TOKEN"
     with (
         tempfile.NamedTemporaryFile("w") as secret,
+        tempfile.TemporaryDirectory() as own,
         socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(f"{own}/listener", family=socket.AF_UNIX),
         Sandbox(isolation=sys.argv[3]) as boxes,
     ):
         secret.write("secret")
         secret.flush()
         lures = {
+            "listener": f"{own}/listener",
             "port": str(server.getsockname()[1]),
             "home": sys.argv[1],
             "project": sys.argv[2],
@@ -61,4 +86,4 @@ if __name__ == "__main__":
         }
         report: dict[str, object] = {"user": os.getuid(), "count": len(ATTACKS) + len(FORGERIES)}
         report["backend"] = boxes.run(Program(language="python", source="")).backend
-        json.dump(report | {"passed": passed(boxes, lures)}, sys.stdout)
+        json.dump(report | attack(boxes, lures), sys.stdout)

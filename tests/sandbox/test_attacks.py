@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +22,20 @@ from codegemma.sandbox.run import Sandbox
 pytestmark = pytest.mark.slow
 
 _HERE = runpy.run_path(str(Path(__file__).with_name("attacks.py")))
+processes_below = _HERE["processes_below"]
 ATTACKS: dict[str, str] = _HERE["ATTACKS"]
 FORGERIES: dict[str, str] = _HERE["FORGERIES"]
 fill = _HERE["fill"]
 
 _LIMITS = Limits(wall_s=1.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
-_NOBODY = 65534
+_SOMEBODY = 50_000 + os.getpid() % 10_000  # of whom there is no other process
 _PYTHON = Path("/usr/bin/python3")
-_CHECK = "def check(candidate):\n    assert candidate() == {}\ncheck(answer)"
+_CHECKS = (
+    "assert {} == 42",
+    "assert {} == [42]",
+    "assert abs({} - 42) < 1e-6",
+    "for _ in range(2): assert math.isclose({}, 42)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,13 @@ def bait(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     secret = tmp_path_factory.mktemp("bait") / "secret"
     secret.write_text("secret")
     os.environ["CODEGEMMA_TOKEN"] = "TOKEN"
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    listener = str(tmp_path_factory.mktemp("listener") / "socket")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(listener, family=socket.AF_UNIX),
+    ):
         yield {
+            "listener": listener,
             "port": str(server.getsockname()[1]),
             "home": str(Path.home()),
             "project": str(Path(__file__).parents[2]),
@@ -56,39 +66,52 @@ def test_there_are_sixty_attacks_or_more():
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_fails_and_harms_nothing(name: str, sandbox: Sandbox, bait: dict[str, str]):
     sandbox.run(Program(language="python", source=""))
-    num_threads = threading.active_count()
+    (boxes,) = sandbox._idle.values()
+    before = [processes_below(box._process.pid) for box in boxes]
+    assert all(before)
 
     result = sandbox.run(Program(language="python", source=fill(ATTACKS[name], bait)), _LIMITS)
 
     assert not result.is_pass, result
     assert Path(bait["secret"]).read_text() == "secret"
     assert not Path("/written").exists()
-    assert threading.active_count() == num_threads
+    assert [processes_below(box._process.pid) for box in boxes] == before
     assert sandbox.run(Program(language="python", source="print('sound')")).stdout == "sound\n"
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-@pytest.mark.parametrize("expected", ["42", "[42]"])
-def test_forged_answer_is_no_pass(name: str, expected: str, sandbox: Sandbox):
-    program = Program(
-        language="python",
-        source=FORGERIES[name],
-        tests=_CHECK.format(expected),
-        entry_point="answer",
-    )
+def test_forged_answer_is_no_pass(name: str, sandbox: Sandbox):
+    for check in _CHECKS:
+        program = _answer(FORGERIES[name], check)
 
-    assert not sandbox.run(program, _LIMITS).is_pass
+        assert not sandbox.run(program, _LIMITS).is_pass, check
+
+
+@pytest.mark.parametrize("wrap", ["(x for x in [{}])", "map(lambda x: {}, [0])"])
+def test_forged_item_of_an_iterator_is_no_pass(wrap: str, sandbox: Sandbox):
+    source = FORGERIES["an object equal to all"] + f"\nplain = answer\ndef answer(): return {wrap}"
+    check = "assert list({}) == [42]"
+
+    assert not sandbox.run(_answer(source.format("plain()"), check), _LIMITS).is_pass
+    assert sandbox.run(_answer(source.format("42"), check), _LIMITS).is_pass
+
+
+def _answer(source: str, check: str) -> Program:
+    tests = f"import math\ndef check(candidate):\n    {check.format('candidate()')}\ncheck(answer)"
+    return Program(language="python", source=source, tests=tests, entry_point="answer")
 
 
 def test_honest_answer_passes_beside_the_forged_ones(sandbox: Sandbox):
-    program = Program(
-        language="python",
-        source="def answer(): return 42",
-        tests=_CHECK.format("42"),
-        entry_point="answer",
-    )
-
-    assert sandbox.run(program, _LIMITS).is_pass
+    for source, check in zip(
+        [
+            "def answer(): return 42",
+            "def answer(): return [42]",
+            *["def answer(): return 42.0"] * 2,
+        ],
+        _CHECKS,
+        strict=True,
+    ):
+        assert sandbox.run(_answer(source, check), _LIMITS).is_pass, check
 
 
 @pytest.fixture
@@ -118,6 +141,7 @@ def _fill(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.timeout(900)  # two programs for each attack, one of them up to its limit
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests here show it already")
 # Linux answers kill(-1) with success when it was let signal nobody.
 @pytest.mark.parametrize(
@@ -128,7 +152,7 @@ def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless
         pytest.skip(f"no {_PYTHON}, the Python that every user may run")
     if isolation == "landlock" and landlock_version() < 6:
         pytest.skip("this kernel has no Landlock of version 6")
-    identity = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+    identity = ("setpriv", f"--reuid={_SOMEBODY}", f"--regid={_SOMEBODY}", "--clear-groups")
     script = (str(_PYTHON), str(copy / "as_normal_user.py"))
 
     run = subprocess.run(
@@ -142,6 +166,7 @@ def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless
 
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
-    assert (report["user"], report["backend"]) == (_NOBODY, isolation)
+    assert (report["user"], report["backend"]) == (_SOMEBODY, isolation)
     assert report["count"] >= 60
     assert report["passed"] == harmless
+    assert report["left"] == []

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pwd
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,3 +57,22 @@ def test_program_sees_what_was_bound_and_cannot_write_there(sandbox):
 def test_path_under_the_boxs_own_tmp_cannot_be_bound():
     with pytest.raises(ConfigError, match="may not lie under /tmp"):
         box_command(interpreter_folder=Path("/usr"), binds=[Path("/tmp/environment")])
+
+
+@pytest.mark.parametrize("path", ["/", "/home", "~", "~/..", "~/link"])
+def test_home_folders_cannot_be_bound(path, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "link").symlink_to(home)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [SimpleNamespace(pw_dir="/home/other")])
+    path = Path(path.replace("~", str(home)))
+    if path.is_relative_to("/tmp"):
+        monkeypatch.setattr(Path, "is_relative_to", _outside_tmp)
+
+    with pytest.raises(ConfigError, match="is a home folder or has one in it"):
+        box_command(interpreter_folder=Path("/usr"), binds=[path])
+
+
+def _outside_tmp(path: Path, other: str | Path) -> bool:
+    return str(other) != "/tmp" and path.parts[: len(Path(other).parts)] == Path(other).parts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.errors import PrerequisiteError
+from codegemma.errors import ConfigError, PrerequisiteError
 from codegemma.sandbox import landlock
 from codegemma.sandbox.program import Program
 from codegemma.sandbox.run import Sandbox
@@ -29,6 +29,13 @@ def test_root_needs_a_python_that_everyone_may_read(monkeypatch, tmp_path):
         landlock.open_box()
 
 
+def test_a_home_folder_may_not_be_read(monkeypatch):
+    monkeypatch.setattr(landlock, "landlock_version", lambda: 7)
+
+    with pytest.raises(ConfigError, match="is a home folder or has one in it"):
+        landlock.open_box([Path.home()])
+
+
 def test_the_strict_box_is_never_replaced_by_the_weaker(monkeypatch):
     from codegemma.sandbox import bubblewrap
 
@@ -39,7 +46,9 @@ def test_the_strict_box_is_never_replaced_by_the_weaker(monkeypatch):
 
 def test_a_program_in_it_runs_and_leaves_nothing():
     if landlock.landlock_version() < 6 or os.getuid() == 0:
-        pytest.skip("no Landlock of version 6, or root, whom test_attacks.py shows as nobody")
+        pytest.skip(
+            "no Landlock of version 6, or root, for whom test_attacks.py shows it as another"
+        )
     with Sandbox(isolation="landlock") as sandbox:
         result = sandbox.run(Program(language="python", source="import os\nprint(os.getcwd())"))
     assert (result.outcome, result.backend) == ("pass", "landlock")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+import tempfile
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,68 @@ def test_packages_that_are_wanting_are_listed(monkeypatch):
     ]
 
 
+@pytest.fixture
+def machine(monkeypatch):
+    """A home folder outside /tmp, where boxes are shown nothing, and the means to put a tool."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        home = Path(name).resolve() / "home"
+        home.mkdir()
+        monkeypatch.setenv("HOME", str(home))
+
+        def put(folder: str, name: str, target: str = "") -> Path:
+            path = home / folder / name
+            path.parent.mkdir(parents=True)
+            if target:
+                path.symlink_to(target)
+            else:
+                path.write_text("#!/bin/sh\necho 1\n")
+                path.chmod(0o755)
+            monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+            return path
+
+        find_toolchain.cache_clear()
+        yield put
+        find_toolchain.cache_clear()
+
+
+@pytest.mark.parametrize("folder", ["bin", ".local/bin", ".cargo/bin"])
+def test_tool_among_what_users_keep_is_refused(machine, folder):
+    tool = machine(folder, "g++")
+
+    with pytest.raises(PrerequisiteError, match=rf"g\+\+ lies in {tool.parent}, and programs must"):
+        find_toolchain("cpp")
+
+
+def test_tool_in_a_folder_of_its_own_is_shown_with_it(machine):
+    tool = machine(".sdk/compiler-13/bin", "g++")
+
+    found = find_toolchain("cpp")
+
+    assert found.compiler is not None
+    assert found.compiler[0] == str(tool)
+    assert found.binds == (tool.parent.parent,)
+
+
+def test_link_to_a_tool_is_followed(machine):
+    tool = machine(".sdk/compiler-13/bin", "g++")
+    machine("bin", "g++", str(tool))
+
+    assert find_toolchain("cpp").binds == (tool.parent.parent,)
+
+
+def test_bin_is_usr_bin(monkeypatch):
+    if not Path("/bin").is_symlink() or not Path("/usr/bin/g++").exists():
+        pytest.skip("/bin is a folder of its own here, or g++ is not installed")
+    monkeypatch.setenv("PATH", "/bin")
+    find_toolchain.cache_clear()
+
+    found = find_toolchain("cpp")
+
+    find_toolchain.cache_clear()
+    assert found.compiler is not None
+    assert (found.compiler[0], found.binds) == ("/usr/bin/g++", ())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("language", TOOLCHAINS)
 def test_right_wrong_and_broken_programs_are_told_apart(language, sandbox):
@@ -62,6 +126,36 @@ def test_right_wrong_and_broken_programs_are_told_apart(language, sandbox):
     assert outcome(_HELLO[language].replace("LINE", "TEST-...PASSED")) == "fail"
     if TOOLCHAINS[language].compiler:
         assert outcome(right + "\n}{") == "compile_error"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        (
+            "cpp",
+            '#include <cstdio>\n// LINE\nint main() { FILE* f = fopen("main.cpp", "r");'
+            " char line[99]; while (fgets(line, 99, f)) puts(line + 3); }",
+        ),
+        (
+            "java",
+            "import java.nio.file.*;\nclass Main { /*\nLINE\n*/\n"
+            "public static void main(String[] a) throws Exception {"
+            ' System.out.println(Files.readString(Path.of("Main.java"))); } }',
+        ),
+    ],
+)
+def test_source_is_gone_when_the_program_runs(language, source, sandbox):
+    try:
+        find_toolchain(language)
+    except PrerequisiteError as error:
+        pytest.skip(str(error))
+    line = "TEST-7f3a...PASSED"
+    program = Program(
+        language=language, source=source.replace("LINE", line), expected_lines=(line,)
+    )
+
+    assert sandbox.run(program, Limits(wall_s=30.0)).outcome == "fail"
 
 
 @pytest.mark.slow

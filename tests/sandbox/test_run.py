@@ -100,6 +100,27 @@ def test_one_program_leaves_nothing_to_the_next(sandbox):
     assert result.stdout == "3.141592653589793 [] []\n"
 
 
+def test_input_is_read_once_and_may_be_long(sandbox):
+    twice = "import os, sys\nprint(len(sys.stdin.read()))\nos.lseek(0, 0, 0)"
+
+    result = sandbox.run(_python(twice, stdin="x" * 65536))
+    assert (result.stdout, "Illegal seek" in result.stderr) == ("65536\n", True)
+    assert sandbox.run(_python(twice, stdin="x" * 300_000)).stdout == "300000\n"
+    assert sandbox.run(_python("print(repr(open(0).read()))")).stdout == "''\n"
+
+
+def test_both_folders_share_one_bound(sandbox):
+    source = (
+        "import os\nfor folder in ('/tmp', '/dev/shm'):\n"
+        "    room = os.statvfs(folder)\n    print(room.f_blocks * room.f_frsize, room.f_bfree)\n"
+        "    open(folder + '/file', 'wb').write(bytes(1 << 20))\n"
+    )
+    lines = sandbox.run(_python(source), Limits(file_bytes=4 << 20)).stdout.split("\n")
+
+    assert lines[0].split()[0] == lines[1].split()[0] == str(4 << 20)
+    assert int(lines[0].split()[1]) - int(lines[1].split()[1]) == 256
+
+
 def test_results_of_many_programs_stand_in_their_order(sandbox):
     programs = [_python(f"import time\ntime.sleep({(5 - n) / 50})\nprint({n})") for n in range(6)]
 

@@ -13,7 +13,9 @@ from typing import Any, Final
 from codegemma.completion import CompleterInfo
 from codegemma.evaluate.drawing import DrawSettings
 from codegemma.evaluate.task import Task
+from codegemma.sandbox.landlock import landlock_version
 from codegemma.sandbox.languages import find_toolchain
+from codegemma.sandbox.run import Isolation
 
 _PACKAGES: Final = ("codegemma", "jax", "numpy")
 _FREE: Final = ("n", "seed", "budget_ms", "logprobs")
@@ -71,8 +73,12 @@ def session(draw: DrawSettings, *, model: str, device: str) -> dict[str, Any]:
     }
 
 
-def program_versions(task: Task) -> dict[str, str]:
+def program_versions(task: Task, isolation: Isolation) -> dict[str, str]:
     """Give the versions of what runs and isolates a task's programs.
+
+    Args:
+        task: The task.
+        isolation: Kind of the sandbox that they ran in.
 
     Raises:
         PrerequisiteError: The tools of the task's language are not installed.
@@ -82,7 +88,9 @@ def program_versions(task: Task) -> dict[str, str]:
     if task.language is None:
         return found
     bwrap = shutil.which("bwrap")
-    if bwrap is not None:
+    if isolation == "landlock":
+        found["landlock"] = str(landlock_version())
+    elif bwrap is not None:
         found["bubblewrap"] = _words([bwrap, "--version"]).removeprefix("bubblewrap ")
     if task.language != "python":
         found[task.language] = find_toolchain(task.language).version

@@ -106,7 +106,7 @@ def run_task(
         scorer = None
         if sandbox is not None:
             known = folder.scores()
-            folder.record_scoring(program_versions(task))
+            folder.record_scoring(program_versions(task, sandbox.isolation))
             scorer = Scorer(task, problems, sandbox=sandbox, scores=known, lines=scores_file)
             scorer.score(list(samples.values()), listener=listener)
         if len(samples) < total or model not in folder.models():
@@ -117,7 +117,7 @@ def run_task(
             about = session(settings.draw, model=model, device=completer.info.device)
             folder.record(fixed, session=about)
             if sandbox is not None:
-                folder.record_scoring(program_versions(task))
+                folder.record_scoring(program_versions(task, sandbox.isolation))
             drawn = draw_samples(
                 task, problems, completer=completer, settings=settings.draw, done=set(samples)
             )

@@ -160,7 +160,7 @@ def score_samples(
     result |= {"file": str(file.absolute()), "scores_file": kept}
     hashes = {each.name: each.sha256(data) for each in task.files}
     settings = {"task": task.name, "data": hashes}
-    return result | {"settings": settings, "scoring": program_versions(task)}
+    return result | {"settings": settings, "scoring": program_versions(task, sandbox.isolation)}
 
 
 def task_samples(task: Task, problems: Sequence[Problem], file: Path) -> list[Sample]:

@@ -7,15 +7,16 @@ How a box isolates is the work of `bubblewrap.py` and `landlock.py`, which give 
 import base64
 import itertools
 import os
+import pwd
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from codegemma.errors import SandboxError
+from codegemma.errors import ConfigError, SandboxError
 from codegemma.sandbox import inside
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -41,6 +42,29 @@ def python_command(interpreter_folder: Path, server: str) -> list[str]:
     """Give the command that runs the server with the Python of an installation prefix."""
     python = interpreter_folder / "bin" / f"python3.{sys.version_info.minor}"
     return [str(python), "-S", "-s", "-P", "-B", server]
+
+
+def holds_home(path: Path) -> bool:
+    """Whether a folder is a home folder of this machine or has one in it; /usr counts as none."""
+    folder = path.resolve()
+    homes = {Path(os.environ.get("HOME", "/")), *(Path(user.pw_dir) for user in pwd.getpwall())}
+    return not folder.is_relative_to("/usr") and any(
+        home.resolve().is_relative_to(folder) for home in homes if home != Path("/")
+    )
+
+
+def check_readable(paths: Iterable[Path]) -> None:
+    """Refuse to show programs what their limits promise to hide.
+
+    Raises:
+        ConfigError: A path is a home folder or has one in it.
+    """
+    for path in paths:
+        if holds_home(path):
+            raise ConfigError(
+                f"programs may not read {path}: it is a home folder or has one in it; "
+                "what they need has to lie in a folder of its own"
+            )
 
 
 class Box:

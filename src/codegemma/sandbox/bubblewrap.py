@@ -15,7 +15,13 @@ from pathlib import Path
 
 from codegemma.errors import ConfigError, PrerequisiteError
 from codegemma.sandbox import inside
-from codegemma.sandbox.box import ENVIRONMENT, FIRST_IDENTITY, Box, python_command
+from codegemma.sandbox.box import (
+    ENVIRONMENT,
+    FIRST_IDENTITY,
+    Box,
+    check_readable,
+    python_command,
+)
 from codegemma.sandbox.seccomp import build_filter
 
 NAME = "bubblewrap"
@@ -30,12 +36,13 @@ def box_command(*, interpreter_folder: Path, binds: Sequence[Path] = ()) -> list
         binds: Further paths to show, read-only, where they are.
 
     Raises:
-        ConfigError: A bind lies under /tmp, which is the program's own.
+        ConfigError: A bind lies under /tmp, which is the program's own, or holds a home folder.
         PrerequisiteError: bubblewrap is not installed.
     """
     for path in binds:
         if path.is_relative_to("/tmp"):
             raise ConfigError(f"a path that programs may read may not lie under /tmp: {path}")
+    check_readable([interpreter_folder, *binds])
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise PrerequisiteError("the sandbox needs bubblewrap: apt-get install bubblewrap")
@@ -46,25 +53,33 @@ def box_command(*, interpreter_folder: Path, binds: Sequence[Path] = ()) -> list
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         command += ["--unshare-user", "--uid", str(FIRST_IDENTITY), "--gid", str(FIRST_IDENTITY)]
-    command += ["--ro-bind", "/usr", "/usr"]
+    command += _shown(interpreter_folder, *binds)
+    # Memory that is shared by mapping /dev/zero would escape the limit.
+    command += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]
+    command += ["--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp", "--dir", "/sandbox"]
+    for path in (server := Path(inside.__file__).resolve(), server.with_name("verdict.py")):
+        command += ["--ro-bind", str(path), f"/sandbox/{path.name}"]
+    command += ["--remount-ro", "/", "--remount-ro", "/dev"]
+    for name, value in ENVIRONMENT.items():
+        command += ["--setenv", name, value]
+    return [*command, "--", *python_command(interpreter_folder, _SERVER)]
+
+
+def _shown(*paths: Path) -> list[str]:
+    """Give the words that show the system's programs and further paths, read-only."""
+    command = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64", "lib32", "sbin"):
         path = Path("/", name)
         if path.is_symlink():
             command += ["--symlink", str(path.readlink()), str(path)]
         elif path.exists():
             command += ["--ro-bind", str(path), str(path)]
-    for path in (Path("/etc/ld.so.cache"), Path("/etc/alternatives"), interpreter_folder, *binds):
+    for path in (Path("/etc/ld.so.cache"), Path("/etc/alternatives"), *paths):
         if path.exists() and not path.is_relative_to("/usr"):
             for parent in reversed(path.parents[:-1]):  # bubblewrap's own would be closed to others
                 command += ["--dir", str(parent)]
             command += ["--ro-bind", str(path), str(path)]
-    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]
-    command += ["--chdir", "/tmp", "--dir", "/sandbox"]
-    command += ["--ro-bind", str(Path(inside.__file__).resolve()), _SERVER]
-    command += ["--remount-ro", "/", "--remount-ro", "/dev"]
-    for name, value in ENVIRONMENT.items():
-        command += ["--setenv", name, value]
-    return [*command, "--", *python_command(interpreter_folder, _SERVER)]
+    return command
 
 
 def open_box(binds: Sequence[Path] = ()) -> Box:

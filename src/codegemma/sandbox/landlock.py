@@ -2,10 +2,10 @@
 """A weaker box for machines that grant no namespaces: a Landlock domain for each program.
 
 A program may write in a folder of its own, read the system's programs and the names of processes,
-use no network, and signal nothing but itself. Unlike in a bubblewrap box it sees other processes
-and how many there are, the bound on its files holds for each file and not for all together, and a
-program that wants what lies elsewhere under its own user's eyes is held by Landlock alone. It is
-never chosen by itself.
+make no socket but pairs of its own, and signal nothing but itself. Unlike in a bubblewrap box it
+sees other processes and how many there are, the bound on its files holds for each file and not for
+all together, and a program that wants what lies elsewhere under its own user's eyes is held by
+Landlock alone. It is never chosen by itself.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from codegemma.errors import PrerequisiteError
 from codegemma.sandbox import inside
-from codegemma.sandbox.box import ENVIRONMENT, Box, python_command
+from codegemma.sandbox.box import ENVIRONMENT, Box, check_readable, python_command
 from codegemma.sandbox.seccomp import build_filter
 
 NAME = "landlock"
@@ -25,7 +25,7 @@ _FIRST_VERSION = 6  # the first that keeps signals inside
 # fmt: off
 _READABLE = (
     "/usr", "/bin", "/lib", "/lib64", "/lib32", "/sbin", "/etc/ld.so.cache", "/etc/alternatives",
-    "/proc", "/dev/zero", "/dev/urandom",
+    "/proc", "/dev/urandom",
 )
 # fmt: on
 
@@ -43,6 +43,7 @@ def open_box(binds: Sequence[Path] = ()) -> Box:
         binds: Further paths that programs may read.
 
     Raises:
+        ConfigError: A bind holds a home folder.
         PrerequisiteError: The kernel's Landlock is too old, or libseccomp is missing.
         SandboxError: The box did not come up.
     """
@@ -52,6 +53,7 @@ def open_box(binds: Sequence[Path] = ()) -> Box:
             f"this kernel's is {landlock_version()}"
         )
     prefix = Path(sys.base_prefix)
+    check_readable([prefix, *binds])
     if os.getuid() == 0 and not _is_open_to_all(prefix):
         raise PrerequisiteError(
             "started by root, the weaker sandbox gives up that identity and then cannot read "
@@ -61,7 +63,7 @@ def open_box(binds: Sequence[Path] = ()) -> Box:
     return Box(
         NAME,
         python_command(prefix, str(Path(inside.__file__).resolve())),
-        seccomp_filter=build_filter(has_network=False),
+        seccomp_filter=build_filter(is_alone=False),
         readable=[*readable, prefix, *binds],
         environment=ENVIRONMENT,
     )

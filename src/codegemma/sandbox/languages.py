@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from codegemma.errors import PrerequisiteError
+from codegemma.sandbox.box import holds_home
 from codegemma.sandbox.program import Language
 
 WHOLE_LIBRARY: Final = re.compile(
@@ -242,7 +243,29 @@ def _locate(command: tuple[str, ...], tools: Toolchain) -> tuple[str, ...]:
             check=False,
         )
         found = str(Path(output.stdout.strip(), "bin", "rustc"))
-    return (found, *arguments)
+    return (str(_placed(Path(found), name)), *arguments)
+
+
+def _placed(tool: Path, name: str) -> Path:
+    """Give the path of a tool where the box can show it, without what else lies beside it.
+
+    Raises:
+        PrerequisiteError: Its folder holds more than the tool: a home folder, or what users keep.
+    """
+    inside = tool.parent.resolve() / tool.name  # /bin is /usr/bin
+    if inside.is_relative_to("/usr") or inside.is_relative_to("/tmp"):
+        return inside
+    real = tool.resolve()
+    if real.name == name:  # a link to where it is installed
+        inside = real
+    prefix = inside.parent.parent
+    is_kept_by_user = prefix.name.startswith(".") and holds_home(prefix.parent)
+    if not inside.is_relative_to("/usr") and (holds_home(prefix) or is_kept_by_user):
+        raise PrerequisiteError(
+            f"{name} lies in {tool.parent}, and programs must not read all of {prefix}: install it "
+            "under /usr, or in a folder of its own"
+        )
+    return inside
 
 
 def _outside_usr(tool: Path) -> Path | None:

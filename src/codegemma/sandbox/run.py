@@ -60,7 +60,7 @@ class Sandbox:
         isolation: Isolation = "bubblewrap",
         prepared: Path | None = None,
     ) -> None:
-        self._isolation: Isolation = isolation
+        self.isolation: Isolation = isolation
         self._binds = tuple(binds)
         self._prepared = prepared
         self._installed: dict[Language, Installed] = {}
@@ -87,7 +87,7 @@ class Sandbox:
         """
         with self._test_lock:
             if not self._is_tested:
-                self_test(self._run, self._isolation)
+                self_test(self._run, self.isolation)
                 self._is_tested = True
         return self._run(program, limits or Limits())
 
@@ -103,7 +103,7 @@ class Sandbox:
             except SandboxError:
                 answer = self._ask(request, binds)
         result = _judge(program, answer, num_steps=len(request["steps"]))
-        return replace(result, backend=self._isolation)
+        return replace(result, backend=self.isolation)
 
     def _find(self, language: Language) -> Installed:
         with self._prepare_lock:
@@ -143,7 +143,7 @@ class Sandbox:
         with self._lock:
             idle = self._idle.setdefault(binds, [])
             box = idle.pop() if idle else None
-        box = box or self._starter.submit(_OPENERS[self._isolation], binds).result()
+        box = box or self._starter.submit(_OPENERS[self.isolation], binds).result()
         answer = box.request(request)  # a box that breaks closes itself and is not kept
         with self._lock:
             self._idle.setdefault(binds, []).append(box)

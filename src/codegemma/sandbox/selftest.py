@@ -51,6 +51,23 @@ CANARIES: Final = (
         words="unreachable",
     ),
     Canary(
+        name="sockets that are files are out of reach",
+        source="import socket\nsocket.socket(socket.AF_UNIX).connect('/var/tmp/listener')",
+        outcome="fail",
+        words="No such file",
+    ),
+    Canary(
+        name="no memory is held out of sight",
+        source=(
+            "import mmap, os\nways = (lambda: os.memfd_create('x'), lambda: mmap.mmap(-1, 4096))\n"
+            "for hold in ways:\n"
+            "    try:\n        hold()\n        break\n    except PermissionError as error:\n"
+            "        print(error)\nelse:\n    raise SystemExit\n"
+        ),
+        outcome="fail",
+        words="Operation not permitted",
+    ),
+    Canary(
         name="nothing outside the box can be written",
         source="open('/usr/written', 'w')",
         outcome="fail",
@@ -109,6 +126,7 @@ _IN_A_DOMAIN: Final = {
     canary.name: canary
     for canary in (
         _restated("the network is out of reach", _DENIED),
+        _restated("sockets that are files are out of reach", _DENIED),
         _restated("nothing outside the box can be written", "Permission denied"),
         _restated(
             "other processes cannot be seen or ended",

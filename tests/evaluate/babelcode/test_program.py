@@ -97,6 +97,15 @@ def test_word_for_a_pass_carries_the_nonce_and_every_test_is_expected():
     assert "validateSolution(halfOf(x),expected)" in program.source
 
 
+@pytest.mark.parametrize("key", ["javascript", "kotlin"])
+def test_scripts_do_not_hold_the_nonce(key):
+    program = build_program(HALF, LANGUAGES[key], "", nonce="c0ffee")
+
+    assert "c0ffee" not in program.source
+    assert program.stdin == "c0ffee"
+    assert program.expected_lines == ("TEST-0...PASSED-c0ffee", "TEST-1...PASSED-c0ffee")
+
+
 def test_java_gets_the_class_that_is_started_and_keeps_no_public_class():
     code = "public class Solution {\n    public float halfOf(Integer x) {}\n}"
 
@@ -142,6 +151,19 @@ PRINTED = "TEST-0...PASSED\\nTEST-1...PASSED\\n"
 JAVASCRIPT_FORGERIES = {
     "prints the lines": f"process.stdout.write('{PRINTED}'); const halfOf = (x) => 0;",
     "prints and leaves": f"require('fs').writeSync(1, '{PRINTED}'); process.exit(0);",
+    "reads its own file": (
+        "const text = require('fs').readFileSync(process.argv[1], 'utf8');\n"
+        "for (const word of text.match(/PASSED[-\\w]*/g))\n"
+        "  console.log(`TEST-0...${word}\\nTEST-1...${word}`);"
+    ),
+    "reads its own text": (
+        "for (const word of arguments.callee.toString().match(/PASSED[-\\w]*/g))\n"
+        "  console.log(`TEST-0...${word}\\nTEST-1...${word}`);"
+    ),
+    "reads the input again": (
+        "const word = require('fs').readFileSync('/dev/stdin', 'utf8');\n"
+        "console.log(`TEST-0...PASSED-${word}\\nTEST-1...PASSED-${word}`);"
+    ),
     "throws a pass": "const halfOf = (x) => { throw {name: 'PASSED'}; };",
     "answers before it is asked": "function halfOf(x) { process.exitCode = 0; process.exit(); }",
     "rewrites what is logged": (

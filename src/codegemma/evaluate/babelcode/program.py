@@ -8,6 +8,7 @@ no program can print by chance, and in what the sandbox asks for:
 - Java gets a class Main, which the sandbox starts, and loses `public` before its classes, which
   only the file's own class may carry there.
 - JavaScript is kept from changing how values are turned into text.
+- JavaScript and Kotlin, which are run from their source, read the nonce from their input instead.
 - Python is judged by assertions instead of lines.
 
 A program shares its process with the tests, so one written against this very harness could forge
@@ -34,6 +35,10 @@ _JAVASCRIPT_GUARD = (
     " Object.defineProperty(each.prototype, 'toJSON', {value: undefined});\n"
     "[JSON, Math, console].forEach(Object.freeze);"
 )
+_READ_NONCE = {
+    "javascript": "const nonce_of_tests = require('fs').readFileSync(0, 'utf8');\n",
+    "kotlin": "val nonceOfTests = readLine()\n",
+}
 _JAVA_START = "\nclass Main {\n    public static void main(String[] args) {\n"
 _LENIENT = """\
 def plain(value):
@@ -60,7 +65,11 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
         code: A whole solution, with the signature of the prompt.
         nonce: Letters and digits that the code cannot know.
     """
-    passed = f"PASSED-{nonce}"
+    passed, stdin = f"PASSED-{nonce}", ""
+    lines = tuple(f"TEST-{number}...{passed}" for number in range(len(question.cases)))
+    if language.key in _READ_NONCE:
+        name = _READ_NONCE[language.key].split()[1]
+        passed, stdin = f'PASSED-" + {name} + "', nonce
     if language.key == "java":
         code = re.sub(
             r"(?m)^public (?=(?:abstract |final )*(?:class|interface|enum|record)\b)", "", code
@@ -76,9 +85,11 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
     if language.key == "java":
         source += f"{_JAVA_START}        QuestionEvaluator.main(args);\n    }}\n}}\n"
     if language.key == "javascript":
-        source = _JAVASCRIPT_GUARD + source
-    lines = tuple(f"TEST-{number}...{passed}" for number in range(len(question.cases)))
-    return Program(language=language.key, source=source, expected_lines=lines)
+        source = _READ_NONCE["javascript"] + _JAVASCRIPT_GUARD + source
+    if language.key == "kotlin":
+        header = language.section("header", {})
+        source = source.replace(header, f"{header}\n{_READ_NONCE['kotlin']}", 1)
+    return Program(language=language.key, source=source, expected_lines=lines, stdin=stdin)
 
 
 def build_python(question: Question, language: Language, code: str, *, is_lenient: bool) -> Program:
