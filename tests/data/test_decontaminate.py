@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import ast
 import gzip
 import json
+import os
 import pickle
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from codegemma.data import decontaminate, shingles
 from codegemma.data.decontaminate import BenchmarkIndex, BenchmarkText, Hit
@@ -72,13 +76,84 @@ def test_loops_over_single_letters_and_the_alphabet_tell_nothing() -> None:
     assert find(index, f"x = 1\ndef crossed(n, m):\n{loops}")
 
 
-def test_runs_found_in_many_repositories_are_named_common() -> None:
-    hits = find(index(), SOLUTION)
-    by_repository = [hits, hits, hits[:1]]
+def test_runs_that_stand_alone_in_many_repositories_are_named_common() -> None:
+    stray = [Hit(item="set#1", words="a b", ngram=number) for number in (1, 2)]
+    copy = Hit(item="set#1", words="a b", ngram=3, is_copy=True)
+    by_repository = [[*stray, copy], [*stray, copy], [stray[0], copy]]
 
-    common = decontaminate.common_ngrams(by_repository, max_repositories=2)
+    assert decontaminate.common_ngrams(by_repository, max_repositories=2) == {1}
 
-    assert common == {hits[0].ngram}
+
+LONG = " ".join(f"word{number} and{number} then" for number in range(20))  # 60 words, 51 runs
+
+
+def test_most_of_a_text_is_a_copy_and_a_few_of_its_runs_are_none() -> None:
+    words = LONG.split()
+    texts = [BenchmarkText(item="set#1", text=LONG), BenchmarkText(item="set#2", text=OTHER)]
+    found = decontaminate.build_index(texts)
+
+    assert {hit.is_copy for hit in find(found, "before " + " ".join(words[:50]))} == {True}
+    assert {hit.is_copy for hit in find(found, " ".join(words[:44]))} == {False}  # 35 of 51
+    assert any(hit.is_copy for hit in find(found, OTHER))  # a short program, whole
+
+
+def test_a_solution_without_its_tests_is_a_copy() -> None:
+    tests = " ".join(f"assert close_pairs(case{n}) == result{n}" for n in range(60))
+    row = {"prompt": SOLUTION, "canonical_solution": LONG, "test": tests}
+    texts = [BenchmarkText(item="set#1", text=text) for text in ["".join(row.values()), LONG]]
+
+    assert all(hit.is_copy for hit in find(decontaminate.build_index(texts), LONG))
+
+
+@pytest.mark.parametrize(
+    "solution",
+    [
+        "def triangle_area(a, h):\n    return a * h / 2.0\n",
+        "def add(x: int, y: int):\n    return x + y\n",
+        "function addTwo(left, right) {\n  return left + right;\n}\n",
+    ],
+)
+def test_a_program_shorter_than_a_run_is_found_by_its_words(solution: str) -> None:
+    found = index(solution)
+
+    assert [hit.item for hit in find(found, "x = 1\n" + solution.replace("    ", "\t") + "y")] == [
+        "he.jsonl#2"
+    ]
+    assert not any(hit.is_copy for hit in find(found, solution))  # it may be an idiom
+    assert find(found, solution.replace("return", "yield")) == []
+
+
+def test_a_line_of_a_program_is_too_short_to_tell() -> None:
+    assert find(index("    return sorted(list(set(l)))\n"), "return sorted(list(set(l)))") == []
+
+
+@pytest.mark.skipif(
+    "CODEGEMMA_BENCHMARKS" not in os.environ, reason="CODEGEMMA_BENCHMARKS names no folder"
+)
+def test_every_humaneval_solution_is_found_without_its_docstring_and_comments() -> None:
+    path = Path(os.environ["CODEGEMMA_BENCHMARKS"]) / "human-eval"
+    found = decontaminate.build_index(decontaminate.read_benchmarks([path]))
+    (file,) = path.glob("*.jsonl.gz")
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    programs = [row["prompt"] + row["canonical_solution"] for row in rows]
+    hits = [find(found, bare(text)) for text in programs]
+
+    assert [number for number, of_one in enumerate(hits) if not of_one] == []
+    assert sum(any(hit.is_copy for hit in of_one) for of_one in hits) >= 150
+    verbatim = [find(found, text) for text in programs]
+    assert [n for n, of_one in enumerate(verbatim) if not any(h.is_copy for h in of_one)] == []
+
+
+def bare(program: str) -> str:
+    """Take the lines of docstrings and what follows a number sign out of a program."""
+    lines = program.split("\n")
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            assert first.end_lineno
+            for number in range(first.lineno - 1, first.end_lineno):
+                lines[number] = ""
+    return "\n".join(line.partition("#")[0] for line in lines if line)
 
 
 def test_an_empty_index_hits_nothing() -> None:
@@ -122,6 +197,43 @@ def test_a_program_is_found_without_its_docstring_and_comments(tmp_path: Path) -
     found = decontaminate.build_index(decontaminate.read_benchmarks([path]))
 
     assert {hit.item for hit in find(found, signature + body)} == {"x.jsonl#0"}
+
+
+def test_a_text_file_and_a_parquet_file_that_are_named_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text(SOLUTION, encoding="utf-8")
+    table = pyarrow.table({"prompt": [SOLUTION, OTHER], "number": [1, 2]})
+    parquet.write_table(table, tmp_path / "y.parquet")
+
+    for name, items in (("x.txt", ["x.txt#0"]), ("y.parquet", ["y.parquet#0", "y.parquet#1"])):
+        texts = list(decontaminate.read_benchmarks([tmp_path / name]))
+        assert list(dict.fromkeys(text.item for text in texts)) == items
+        assert find(decontaminate.build_index(texts), SOLUTION)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", "a,b\n", r"x.csv is no benchmark file: expected \.json, .*\.txt"),
+        ("x.json", "[1, 2]", "there is no text in .*x.json, so nothing would be kept out"),
+        ("x.txt", " \n", "there is no text in .*x.txt, so nothing would be kept out"),
+    ],
+)
+def test_a_path_that_gives_no_text_is_refused(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=message):
+        list(decontaminate.read_benchmarks([tmp_path / name]))
+
+
+def test_a_folder_without_benchmark_files_is_refused_before_anything_is_done(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "README.md").write_text("Nothing here.", encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"has no benchmark file: expected \.json"):
+        decontaminate.fingerprint([tmp_path])
 
 
 def test_a_missing_path_and_a_damaged_file_are_refused(tmp_path: Path) -> None:
@@ -223,9 +335,11 @@ def test_a_run_that_crosses_from_one_benchmark_text_into_the_next_is_no_hit() ->
     assert {hit.item for hit in find(index, left + " " + right)} == {"l", "r"}
 
 
-def test_a_run_that_two_benchmark_items_share_is_the_first_ones() -> None:
-    index = decontaminate.build_index(
-        [BenchmarkText(item="one", text=SOLUTION), BenchmarkText(item="two", text=SOLUTION + "x")]
-    )
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_that_two_benchmark_texts_share_is_the_smaller_ones(order: int) -> None:
+    texts = [
+        BenchmarkText(item="one", text=LONG),
+        BenchmarkText(item="two", text=LONG + " more and more"),
+    ]
 
-    assert {hit.item for hit in find(index, SOLUTION)} == {"one"}
+    assert {hit.item for hit in find(decontaminate.build_index(texts[::order]), LONG)} == {"one"}

@@ -106,13 +106,33 @@ def test_contaminated_files_are_named_with_the_benchmark_item(tmp_path: Path) ->
     assert (path, hit.item) == ("b.py", "set/x.jsonl#7")
 
 
-def test_what_stands_in_many_repositories_is_no_contamination(tmp_path: Path) -> None:
+IDIOM = "parser.add_argument('--seed', type=int, default=0, help='seed of all random draws')\n"
+
+
+def test_an_idiom_that_stands_in_many_repositories_is_no_contamination(tmp_path: Path) -> None:
+    benchmark = IDIOM + "".join(f"train_{i}(epochs_{i}, rate_{i}, seed)\n" for i in range(30))
     found = [
-        inspect(tmp_path / str(i), {"a.py": BODY + SOLUTION}, benchmark=SOLUTION) for i in range(4)
+        inspect(tmp_path / str(i), {"a.py": BODY + IDIOM}, benchmark=benchmark) for i in range(4)
     ]
 
     assert stages.contaminated(found, max_repositories=3) == [{}, {}, {}, {}]
     assert all(stages.contaminated(found[:3], max_repositories=3))
+
+
+HUMANEVAL_4 = '''def mean_absolute_deviation(numbers: List[float]) -> float:
+    """ For a given list of input numbers, calculate Mean Absolute Deviation
+    around the mean of this dataset.
+    """
+    mean = sum(numbers) / len(numbers)
+    return sum(abs(x - mean) for x in numbers) / len(numbers)
+'''
+
+
+def test_a_solution_that_many_repositories_copied_is_dropped_from_all(tmp_path: Path) -> None:
+    files = {"a.py": BODY + HUMANEVAL_4}
+    found = [inspect(tmp_path / str(i), files, benchmark=HUMANEVAL_4) for i in range(12)]
+
+    assert [set(hits) for hits in stages.contaminated(found, max_repositories=3)] == [{"a.py"}] * 12
 
 
 def test_the_recipe_names_the_repositories_held_out() -> None:

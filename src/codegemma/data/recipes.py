@@ -40,7 +40,8 @@ class DataRecipe:
         max_repository_bytes: Most bytes taken from one repository, so that a few large ones do not
             make up the set; None for no limit.
         near_copy_threshold: Least Jaccard similarity of a near copy.
-        max_common_repositories: A word run found in more repositories is no contamination.
+        max_common_repositories: A word run that stands alone, not in a copy of a benchmark item,
+            in more repositories is no contamination.
         permissive_only: Whether files without a known permissive licence are left out.
         keep_unlicensed: Whether, of those, the ones without any known licence are kept.
         redact: Whether secrets and personal data are replaced.

@@ -414,7 +414,8 @@ def contaminated(
 ) -> list[dict[str, Hit]]:
     """Find files that contain benchmark text.
 
-    Runs of words that stand in more than `max_repositories` repositories do not count.
+    Runs of words that stand alone, not in a copy, in more than `max_repositories` repositories do
+    not count. Copies always do: benchmarks are copied widely.
 
     Returns:
         For each repository, the first telling hit by path.
@@ -429,7 +430,7 @@ def contaminated(
     for inspected in repositories:
         first: dict[str, Hit] = {}
         for file in inspected.files:
-            telling = next((hit for hit in file.hits if hit.ngram not in common), None)
+            telling = next((h for h in file.hits if h.is_copy or h.ngram not in common), None)
             if telling:
                 first[file.path] = telling
         found.append(first)

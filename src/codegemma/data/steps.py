@@ -175,7 +175,8 @@ def read_inspected(folder: Path, name: str) -> Inspected:
             digest=bytes.fromhex(row["digest"]),
             signature=next(signatures) if row["is_signed"] else None,
             hits=tuple(
-                Hit(item=item, words=words, ngram=ngram) for item, words, ngram in row["hits"]
+                Hit(item=item, words=words, ngram=ngram, is_copy=is_copy)
+                for item, words, ngram, is_copy in row["hits"]
             ),
         )
         for row in head["files"]
@@ -280,7 +281,7 @@ def _head_of(inspected: Inspected) -> dict[str, Any]:
                 "language": file.language,
                 "digest": file.digest.hex(),
                 "is_signed": file.signature is not None,
-                "hits": [[hit.item, hit.words, hit.ngram] for hit in file.hits],
+                "hits": [[hit.item, hit.words, hit.ngram, hit.is_copy] for hit in file.hits],
             }
             for file in inspected.files
         ],
