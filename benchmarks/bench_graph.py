@@ -6,8 +6,12 @@ repositories are installed packages, taken whole, each named with its version, a
 thousand files made here, in which every file imports four and which is one large cycle. The peer
 orders the same graph by path alone, without distances.
 
+With --packing: how many imports, and how many tests and what they test, share a record when the
+repository is packed by the recipe codegemma-2b and the vocabulary of nano.
+
 Example:
     python benchmarks/bench_graph.py torch transformers sympy networkx
+    python benchmarks/bench_graph.py --packing networkx
 """
 
 import argparse
@@ -21,14 +25,17 @@ from typing import TypeVar
 
 import networkx
 
-from codegemma.data import graph
-from codegemma.data.document import File
+from codegemma.data import graph, pack, recipes
+from codegemma.data.document import File, Repository
+from codegemma.data.pairing import pair_tests
 from codegemma.data.resolve import Resolver
 from codegemma.text.imports import Import
+from codegemma.text.tokenizer import Tokenizer
 from results import Row, cpu_name, write_rows
 
 T = TypeVar("T")
 
+TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
 _LARGE = 50_000
 
@@ -37,8 +44,17 @@ def main() -> None:
     """Measure, write the rows and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", nargs="+", help="names of installed distributions")
+    parser.add_argument("--packing", action="store_true", help="measure records, not times")
+    options = parser.parse_args()
+    if options.packing:
+        found = [_packing(name) for name in options.packages]
+        rows = [row for rows in found for row in rows]
+        print(write_rows("packing", rows, device=cpu_name()))
+        for row in rows:
+            print(f"{row.name:50} {row.value:10.3f} {row.unit}  {row.note}")
+        return
     rows: list[Row] = []
-    for name in parser.parse_args().packages:
+    for name in options.packages:
         rows += _repository(f"{name} {importlib.metadata.version(name)}", _files(name))
     rows += _ordering(f"made, {_LARGE} files", _made(_LARGE), repeats=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -113,6 +129,43 @@ def _ordering(name: str, imports: Mapping[str, tuple[Import, ...]], *, repeats: 
             n=len(imports),
         ),
     ]
+
+
+def _packing(package: str) -> list[Row]:
+    files = _files(package)
+    name = f"{package} {importlib.metadata.version(package)}"
+    tokenizer = Tokenizer.from_file(TOKENIZER)
+    records, num_tokens, _ = pack.pack_repository(
+        Repository(name=package, files=tuple(files)),
+        tokenizer=tokenizer,
+        recipe=recipes.codegemma_2b(),
+    )
+    together = [{file.path for file in record.files} for record in records]
+    imports = {file.path: graph.imports_of(file) for file in files}
+    edges = [
+        (user, dependency)
+        for user, found in _build(imports).dependencies.items()
+        for dependency in found
+    ]
+    pairs = {
+        "imports whose files share a record": edges,
+        "tests that share a record with what they test": list(pair_tests(imports).items()),
+    }
+    room = len(records) * recipes.codegemma_2b().context_tokens
+    used = num_tokens + pack.RESERVED_TOKENS * sum(len(record.files) for record in records)
+    note = f"{len(files)} files, {len(records)} records of 8,192 tokens"
+    rows = [
+        Row(
+            name=f"{name}: {what}",
+            value=sum(any({*pair} <= paths for paths in together) for pair in all_) / len(all_),
+            unit="fraction",
+            n=len(all_),
+            note=note,
+        )
+        for what, all_ in pairs.items()
+    ]
+    free = Row(name=f"{name}: room left", value=1 - used / room, unit="fraction", n=1, note=note)
+    return [*rows, free]
 
 
 def _build(imports: Mapping[str, tuple[Import, ...]]) -> graph.Graph:

@@ -40,17 +40,40 @@ def test_what_is_imported_stands_before_what_imports_it(tokenizer: Tokenizer) ->
     ]
 
 
-def test_an_item_goes_whole_into_the_fullest_record_that_has_room(tokenizer: Tokenizer) -> None:
-    texts = {name: "x = 1\n" * lines for name, lines in zip("abcd", (30, 20, 5, 10), strict=True)}
+def test_short_runs_go_whole_into_the_fullest_record_that_has_room(tokenizer: Tokenizer) -> None:
+    texts = {name: "x = 1\n" * lines for name, lines in zip("abcd", (20, 40, 5, 32), strict=True)}
     tokens = {name: len(tokenizer.encode(text)) for name, text in texts.items()}
-    assert tokens == {"a": 150, "b": 100, "c": 25, "d": 50}  # of 256, and some 20 more a file
+    assert tokens == {"a": 100, "b": 200, "c": 25, "d": 160}  # of 256, and some 20 more a file
 
     records = pack_texts(tokenizer, **texts)
 
     assert [[path for path, _ in files] for files in records] == [
-        ["a.py", "c.py"],
-        ["b.py", "d.py"],
+        ["a.py"],
+        ["b.py"],
+        ["c.py", "d.py"],
     ]
+
+
+def test_files_that_follow_one_another_share_a_record_and_runs_stay_in_order(
+    tokenizer: Tokenizer,
+) -> None:
+    imports = {"b": "a", "d": "c", "f": "e", "h": "g", "j": "i", "n": "m", "p": "o"}
+    texts = dict.fromkeys([*imports, *imports.values()], "x = 1\n" * 15)
+    for user, dependency in imports.items():
+        texts[user] = f"import {dependency}\n" + texts[user]
+
+    records = [[path[0] for path, _ in files] for files in pack_texts(tokenizer, **texts)]
+
+    assert [imports.get(user) == dependency for dependency, user in records] == [True] * 7
+
+
+def test_what_is_put_together_keeps_the_order_of_the_repository(tokenizer: Tokenizer) -> None:
+    sizes = {"a": 10, "b": 45, "c": 10, "d": 45, "e": 10}
+    texts = {name: "x = 1\n" * lines for name, lines in sizes.items()}
+
+    records = [[path[0] for path, _ in files] for files in pack_texts(tokenizer, **texts)]
+
+    assert records == [["b"], ["d"], ["a", "c", "e"]]
 
 
 def test_every_file_of_a_record_names_repository_commit_path_and_line(tokenizer: Tokenizer) -> None:

@@ -5,7 +5,9 @@ Documents that are no code are records of their own, long texts in windows and c
 
 A file that fits the context is never cut. A longer one is cut at the least indented statement
 border within reach. Files come in the order of `graph.arrange`, what is imported before what
-imports it; a window goes whole into the fullest record that has room. Nothing is cut afterwards.
+imports it, and fill records in that order, so that those that have to do with one another share
+one; short records, what is left between files that are longer, are put together by best fit.
+Nothing is cut afterwards.
 
 Source: CodeGemma, arXiv 2406.11409, 'Multi-file packing'.
 Unstated: how the ordered files are divided into examples; best fit is Ding et al.'s, arXiv
@@ -29,7 +31,7 @@ from codegemma.text.tokenizer import Tokenizer
 RESERVED_TOKENS = 16
 """Kept free for each file: sentinels, the separator, and tokens that a cut splits in two."""
 _SEGMENT_TOKENS = 2
-_OPEN_RECORDS = 16
+_SHORT_FRACTION = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,25 +205,41 @@ def _statement_indents(lines: Sequence[str], starts: frozenset[int]) -> dict[int
 
 
 def _pack(items: Sequence[_Item], context_tokens: int) -> list[Record]:
-    """Pack items into records, each into the fullest of the few open records that has room."""
-    opened: list[tuple[int, list[_Item]]] = []
-    done: list[list[_Item]] = []
+    """Fill records with runs of items in their order, then put short runs into others' room.
+
+    A run ends where the next item does not fit. One of at most `_SHORT_FRACTION` of the context
+    goes whole into the fullest record that has room for it, the longest first; inside a record,
+    runs stand in their order.
+    """
+    room = context_tokens - _SEGMENT_TOKENS
+    runs: list[list[_Item]] = []
+    sizes: list[int] = []
     for item in items:
-        fitting = [
-            (used, place)
-            for place, (used, _) in enumerate(opened)
-            if used + item.num_tokens <= context_tokens
-        ]
-        if fitting:
-            used, place = max(fitting)
-            opened[place] = (used + item.num_tokens, [*opened[place][1], item])
+        if runs and sizes[-1] + item.num_tokens <= room:
+            runs[-1].append(item)
+            sizes[-1] += item.num_tokens
         else:
-            if len(opened) == _OPEN_RECORDS:
-                fullest = max(range(len(opened)), key=lambda place: (opened[place][0], -place))
-                done.append(opened.pop(fullest)[1])
-            opened.append((_SEGMENT_TOKENS + item.num_tokens, [item]))
-    done.extend(packed for _, packed in opened)
+            runs.append([item])
+            sizes.append(item.num_tokens)
+    packed = [[place] for place in range(len(runs))]
+    short = [place for place, size in enumerate(sizes) if size <= _SHORT_FRACTION * room]
+    spaces = sorted((room - size, place) for place, size in enumerate(sizes))
+    for place in sorted(short, key=lambda place: (-sizes[place], place)):
+        space = (room - sizes[place], place)
+        spaces.remove(space)
+        fitting = bisect.bisect_left(spaces, (sizes[place], -1))
+        if fitting < len(spaces):
+            left, into = spaces.pop(fitting)
+            packed[into] += packed[place]
+            packed[place] = []
+            sizes[into] += sizes[place]
+            space = (left - sizes[place], into)
+        bisect.insort(spaces, space)
     return [
-        Record(files=tuple(item.file for item in packed), max_tokens=context_tokens)
-        for packed in done
+        Record(
+            files=tuple(item.file for place in sorted(places) for item in runs[place]),
+            max_tokens=context_tokens,
+        )
+        for places in packed
+        if places
     ]
