@@ -41,7 +41,9 @@ NOT_DEFLATE = gzip.compress(b"")[:10] + b"\xff" * 20
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b'{"a": 3}\n')[:-9], b"not gzip", gzip.compress(b"[1]"), NOT_DEFLATE]
+    "content",
+    [gzip.compress(b'{"a": 3}\n')[:-9], b"not gzip", gzip.compress(b"[1]"), NOT_DEFLATE],
+    ids=["cut short", "not gzip", "no object", "not deflate"],
 )
 def test_damaged_file_is_refused_by_name(tmp_path, content):
     (tmp_path / "set").mkdir()

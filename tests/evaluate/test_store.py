@@ -159,7 +159,11 @@ def test_missing_file_has_no_lines(tmp_path):
     assert store.read_samples(tmp_path / "gone.jsonl") == []
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"")[:10] + b"\xff" * 20])
+@pytest.mark.parametrize(
+    "data",
+    [b"no gzip", gzip.compress(b"")[:10] + b"\xff" * 20],
+    ids=["no gzip", "not deflate"],
+)
 def test_damaged_archive_is_refused(tmp_path, data):
     (tmp_path / "s.jsonl.gz").write_bytes(data)
 
