@@ -234,3 +234,31 @@ def test_texts_of_what_was_left_out_are_kept_when_asked_for(run, source, tmp_pat
         "path": "short.py",
         "text": "x = 1\n",
     }
+
+
+def test_removal_entries_that_cover_nothing_are_told(run, source, tmp_path) -> None:
+    listed = tmp_path / "asked.txt"
+    listed.write_text("MINE/short.py\ngone/repository\n*/elsewhere.py\n", encoding="utf-8")
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+
+    ran = run(*words, "--remove", str(listed))
+
+    assert ran.status == 0
+    assert (
+        "removal entries that cover nothing of these sources: asked.txt:3, asked.txt:2" in ran.err
+    )
+    assert "asked.txt:1" not in ran.err
+
+
+def test_a_removed_repository_is_not_read_and_its_entry_is_used(run, source, tmp_path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "damaged.py").write_bytes(b"\xff")
+    listed = tmp_path / "asked.txt"
+    listed.write_text("Other\n", encoding="utf-8")
+    words = ["prepare", str(source), str(other), "--out", str(tmp_path / "out"), "--json"]
+
+    ran = run(*words, "--model", TOKENIZER, "--remove", str(listed))
+
+    assert "removal entries" not in ran.err
+    assert sum(row["files"] for row in json.loads(ran.out)["dropped"]["read"].values()) == 0

@@ -4,7 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from codegemma.sandbox import inside
+import pytest
+
+from codegemma.sandbox import inside, verdict
 
 
 def test_frames_come_back_as_they_went():
@@ -18,8 +20,9 @@ def test_frames_come_back_as_they_went():
     os.close(reader)
 
 
-def test_only_the_standard_library_is_imported():
-    tree = ast.parse(Path(inside.__file__).read_text())
+@pytest.mark.parametrize("module", [inside, verdict], ids=["inside", "verdict"])
+def test_only_the_standard_library_is_imported(module):
+    tree = ast.parse(Path(module.__file__).read_text())
     names = {
         alias.name.split(".")[0]
         for node in ast.walk(tree)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from codegemma.data.document import Genre
     from codegemma.data.pipeline import Settings
     from codegemma.data.recipes import DataRecipe
+
+_MAX_SHOWN: Final = 5
 
 Sources = Annotated[
     list[str],
@@ -138,7 +140,7 @@ def prepare(
         print(json.dumps({key: manifest[key] for key in ("totals", "dropped", "mixture")}))
     else:
         _print_summary(manifest, out)
-    for line in _warnings(manifest, settings):
+    for line in _warnings(manifest, settings, out):
         print(f"codegemma: {line}", file=sys.stderr)
 
 
@@ -201,7 +203,7 @@ def _chosen(
     return dataclasses.replace(recipes.by_name(name), **changes)
 
 
-def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
+def _warnings(manifest: dict[str, Any], settings: "Settings", out: Path) -> Iterator[str]:
     """Say what a user should know of a data set that is good but lacks something."""
     held = manifest["totals"]["heldout"]["repositories"]
     total = held + manifest["totals"]["train"]["repositories"]
@@ -225,6 +227,12 @@ def _warnings(manifest: dict[str, Any], settings: "Settings") -> Iterator[str]:
         yield (
             "nothing is decontaminated: name evaluation data with --decontaminate or in "
             "$CODEGEMMA_BENCHMARKS, or do not judge the model by public benchmarks"
+        )
+    unused = _read_report(out).get("unused_removals")
+    if unused:
+        yield (
+            f"removal entries that cover nothing of these sources: {', '.join(unused[:_MAX_SHOWN])}"
+            + (f" and {len(unused) - _MAX_SHOWN} more" if len(unused) > _MAX_SHOWN else "")
         )
 
 
@@ -286,12 +294,15 @@ def _run(settings: "Settings", out: Path, epochs: int, *, is_quiet: bool) -> dic
         return manifest
 
 
+def _read_report(out: Path) -> dict[str, Any]:
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
 def _write_page(manifest: dict[str, Any], out: Path) -> None:
     """Write the report as a page beside its JSON, unless it is there."""
     from codegemma.evaluate.report.dataset import render_dataset
 
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    page = render_dataset(manifest, report, name=out.resolve().name)
+    page = render_dataset(manifest, _read_report(out), name=out.resolve().name)
     path = out / "report.html"
     if path.exists() and path.read_text(encoding="utf-8") == page:
         return

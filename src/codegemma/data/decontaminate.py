@@ -14,7 +14,6 @@ Source: 10-gram filtering as DeepSeek-Coder, arXiv 2401.14196, section 2.4.
 
 import gzip
 import hashlib
-import importlib
 import json
 import keyword
 import re
@@ -27,9 +26,9 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import shingles
+from codegemma.data import shingles, table
 from codegemma.data.shingles import Words
-from codegemma.errors import InputError, PrerequisiteError
+from codegemma.errors import InputError
 
 NGRAM: Final = 10
 _MIN_DISTINCT_WORDS: Final = 5
@@ -215,13 +214,7 @@ def _rows(file: Path) -> Iterable[Any]:
 
 def _parquet_rows(file: Path) -> Iterator[Any]:
     try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise PrerequisiteError(
-            "Parquet files need the package pyarrow: pip install 'codegemma[data]'"
-        ) from error
-    try:
-        for batch in parquet.ParquetFile(file).iter_batches():
+        for batch in table.open_parquet(file).iter_batches():
             yield from batch.to_pylist()
     except (ValueError, OSError) as error:  # pyarrow's own errors are of these kinds
         raise InputError(f"benchmark file {file} cannot be read: {error}") from error

@@ -26,7 +26,7 @@ def keep(out: Path, settings: Settings) -> int:
         settings: What it was made with.
 
     Returns:
-        How many there are now, 0 where they were there.
+        How many were written, 0 where there were some already.
     """
     if (out / NAME).exists():
         return 0

@@ -40,6 +40,7 @@ from codegemma.data.document import GENRES, TURN_END, Genre, Ledger, Location
 from codegemma.data.engine import Cluster, Progress
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
+from codegemma.data.safety import Removals
 from codegemma.data.stages import Inspected, Measured
 from codegemma.data.steps import InspectJob, Packed, PackJob
 from codegemma.errors import ConfigError, InputError
@@ -159,7 +160,7 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
     removals = safety.read_removals(settings.removals)
     found = read.find_repositories(settings.sources, each=settings.each)
     found += texts.find_texts(settings.texts)
-    locations = [at for at in found if not removals.covers(at.name)]
+    locations, asked = removals.apply(found)
     if not locations:
         raise InputError("nothing is left to train on: the removal list covers every repository")
     identity = settings.as_json() | {
@@ -175,8 +176,8 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         if finished is not None:  # by a run that ended between the two looks
             shutil.rmtree(partial)
             return finished
-        run = _Run(settings, partial, progress or _no_progress)
-        manifest = run.prepare(identity, locations)
+        run = _Run(settings, removals, partial, progress or _no_progress)
+        manifest = run.prepare(identity, locations, asked)
         output.publish(partial, out)
     return manifest
 
@@ -220,18 +221,30 @@ class _Run:
 
     Args:
         settings: What to make.
+        removals: Files whose owners asked to be left out.
         folder: Where everything is kept until it is whole.
         progress: Told how far the work is.
     """
 
-    def __init__(self, settings: Settings, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, settings: Settings, removals: Removals, folder: Path, progress: Progress
+    ) -> None:
         self._settings = settings
+        self._removals = removals
         self._folder = folder
         self._progress = progress
         self._ledgers = {name: Ledger() for name in STAGES}
 
-    def prepare(self, identity: dict[str, Any], locations: Sequence[Location]) -> dict[str, Any]:
-        """Run the stages; everything but the move to the output folder."""
+    def prepare(
+        self, identity: dict[str, Any], locations: Sequence[Location], asked: set[str]
+    ) -> dict[str, Any]:
+        """Run the stages; everything but the move to the output folder.
+
+        Args:
+            identity: What the data set is made of, and how.
+            locations: The repositories.
+            asked: Entries of the removal lists that left out whole ones.
+        """
         everything = self._inspect(locations, identity["benchmarks"])
         barred = [found for found in everything if found.is_barred]
         inspected = [found for found in everything if not found.is_barred]
@@ -289,6 +302,9 @@ class _Run:
             ],
             "redacted": report.total_counts(found.redacted for found in inspected),
             "unsafe": report.unsafe(identity["unsafe_lists"]),
+            "unused_removals": self._removals.unused(
+                asked.union(*(steps.read_asked(self._folder, at.name) for at in locations))
+            ),
             "funnel": report.funnel([found.input for found in everything], self._ledgers),
             "samples": {
                 stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
@@ -321,7 +337,7 @@ class _Run:
             ),
             benchmarks_hash=benchmarks_hash,
             locations=tuple(locations),
-            removals=safety.read_removals(settings.removals),
+            removals=self._removals,
             scanner=safety.read_unsafe_lists(settings.unsafe_lists),
             lists_hash=json.dumps(
                 [settings.as_json()[key] for key in ("removals", "unsafe_lists")]

@@ -249,8 +249,8 @@ def _keys(text: str) -> Iterator[Finding]:
             end = text.find("-----END", match.end(), match.end() + _MAX_PEM)
             for part in _BASE64.finditer(text, match.end(), max(end, match.end())):
                 yield Finding("key", *part.span())
-    yield from _keys_in_context(text)
     lowered = text.lower()
+    yield from _keys_in_context(text, lowered)
     if any(mark in lowered for mark in _ASSIGNED_MARKS):
         if len(lowered) != len(text):  # a letter whose small form is longer
             lowered = "".join(c.lower() if c.isascii() else c for c in text)
@@ -258,7 +258,7 @@ def _keys(text: str) -> Iterator[Finding]:
         yield from _by_detect_secrets(text, lowered)
 
 
-def _keys_in_context(text: str) -> Iterator[Finding]:
+def _keys_in_context(text: str, lowered: str) -> Iterator[Finding]:
     """Find values without a form of their own by what stands beside them."""
     if "AKIA" in text or "ASIA" in text:
         yield from _aws_keys(text)
@@ -268,7 +268,7 @@ def _keys_in_context(text: str) -> Iterator[Finding]:
     for match in _BASIC.finditer(text) if "Basic" in text else ():
         if _is_login(match["v"]):
             yield Finding("key", *match.span("v"))
-    has_any = ";" in text and any(mark in text.lower() for mark in ("password=", "pwd="))
+    has_any = ";" in text and any(mark in lowered for mark in ("password=", "pwd="))
     for match in _CONNECTION.finditer(text) if has_any else ():
         if _is_of_connection(text, match):
             yield Finding("key", *match.span("v"))

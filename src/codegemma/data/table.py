@@ -120,7 +120,7 @@ def _license(row: dict[str, Any]) -> str:
 def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the place of every row and what it tells of its repository."""
     if path.suffix == ".parquet":
-        file = _parquet(path)
+        file = open_parquet(path)
         names = [name for name in file.schema_arrow.names if name in _KEYS]
         place = 0
         for batch in file.iter_batches(columns=names):
@@ -135,7 +135,7 @@ def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def row_places(path: Path) -> Iterator[int]:
     """Give the place of every row of a table: its number, or its byte offset in JSONL."""
     if path.suffix == ".parquet":
-        yield from range(_parquet(path).metadata.num_rows)
+        yield from range(open_parquet(path).metadata.num_rows)
         return
     for place, _ in _lines(path):
         yield place
@@ -248,7 +248,7 @@ class _Cursor:
     """Reads rows of a Parquet file, cheaply where each lies behind the one before."""
 
     def __init__(self, path: Path) -> None:
-        self._file = _parquet(path)
+        self._file = open_parquet(path)
         self._batches: Iterator[Any] = iter(())
         self._batch: Any = None
         self._begin = self._end = self._group_end = 0
@@ -277,7 +277,13 @@ class _Cursor:
         raise InputError(f"there is no row {place} in a table that was changed while it was read")
 
 
-def _parquet(path: Path) -> Any:
+def open_parquet(path: Path) -> Any:
+    """Open a Parquet file.
+
+    Raises:
+        InputError: It is none.
+        PrerequisiteError: pyarrow, which reads it, is not there.
+    """
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
