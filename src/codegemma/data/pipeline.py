@@ -238,13 +238,7 @@ class _Run:
     def prepare(
         self, identity: dict[str, Any], locations: Sequence[Location], asked: set[str]
     ) -> dict[str, Any]:
-        """Run the stages; everything but the move to the output folder.
-
-        Args:
-            identity: What the data set is made of, and how.
-            locations: The repositories.
-            asked: Entries of the removal lists that left out whole ones.
-        """
+        """Run the stages; `asked` are the removal entries that left out whole repositories."""
         everything = self._inspect(locations, identity["benchmarks"])
         barred = [found for found in everything if found.is_barred]
         inspected = [found for found in everything if not found.is_barred]
@@ -302,9 +296,7 @@ class _Run:
             ],
             "redacted": report.total_counts(found.redacted for found in inspected),
             "unsafe": report.unsafe(identity["unsafe_lists"]),
-            "unused_removals": self._removals.unused(
-                asked.union(*(steps.read_asked(self._folder, at.name) for at in locations))
-            ),
+            "unused_removals": self._unused_removals(locations, asked),
             "funnel": report.funnel([found.input for found in everything], self._ledgers),
             "samples": {
                 stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
@@ -316,6 +308,11 @@ class _Run:
         report.write_json(self._folder / "report.json", findings)
         report.write_json(self._folder / "manifest.json", manifest)
         return manifest
+
+    def _unused_removals(self, locations: Sequence[Location], asked: set[str]) -> list[str]:
+        """Give the places of the removal entries that left out neither a file nor a repository."""
+        of_files = (steps.read_asked(self._folder, at.name) for at in locations)
+        return self._removals.unused(asked.union(*of_files))
 
     def _choose_heldout(self, genres: Mapping[str, Genre]) -> frozenset[str]:
         """Choose by genre, so that something of each is left to train on; the list is of code."""
