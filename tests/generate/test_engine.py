@@ -7,6 +7,7 @@ import pytest
 
 from codegemma.completion import Completer, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError, InputError
+from codegemma.generate import programs
 from codegemma.generate.engine import Engine
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.text.fim import render_prompt
@@ -243,6 +244,29 @@ def test_a_greedy_continuation_is_known_for_one(engine):
     other = [*greedy[:-1], 300 if greedy[-1] != 300 else 301]
     assert engine.score([(prompt, greedy)])[0].is_greedy
     assert not engine.score([(prompt, other)])[0].is_greedy
+
+
+def test_answers_of_one_token_to_a_question_are_scored_in_one_row(engine, monkeypatch):
+    rows: list[int] = []
+    read = programs.score
+
+    def count(params, tokens, cache, **settings):
+        rows.append(int((settings["num_tokens"] > 0).sum()))
+        return read(params, tokens, cache, **settings)
+
+    monkeypatch.setattr(programs, "score", count)
+    question, other = [2, 300, 301, 302], [2, 303]
+    pairs = [(question, [token]) for token in (310, 311, 312)]
+    pairs += [(question[:2], [301, 302, 313]), (other, [304]), (question, []), (question, [311])]
+    together = engine.score(pairs)
+    assert rows == [2]  # the question, and the other one
+    apart = [engine.score([pair])[0] for pair in pairs]
+    found, expected = ([one.logprob for one in scored] for scored in (together, apart))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert len({round(one.logprob, 4) for one in together[:3]}) == 3
+    assert together[1] == together[6]
+    assert [one.num_tokens for one in together] == [1, 1, 1, 3, 1, 0, 1]
+    assert [one.is_greedy for one in together] == [one.is_greedy for one in apart]
 
 
 def test_loglikelihood_of_text_starts_at_bos_and_moves_spaces_to_the_continuation(engine):

@@ -11,7 +11,7 @@ rounding, which may flip an exact tie.
 
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
@@ -197,16 +197,19 @@ class Engine:
             if not context:
                 raise InputError("a scored context needs at least one token, such as <bos>")
             self._check_length(len(context) + len(continuation), "context and continuation have")
-        results: list[Loglikelihood | None] = [None] * len(pairs)
-        lengths = [len(context) + len(continuation) for context, continuation in pairs]
-        order = sorted(range(len(pairs)), key=lambda index: lengths[index])
-        max_rows = self._max_rows(max(lengths, default=0))
+        # What is read before the last token, and the pairs that end it: the answers to a question
+        # of one token each share one row.
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for index, (context, continuation) in enumerate(pairs):
+            tokens = (*context, *continuation)
+            rows.setdefault(tokens[:-1] if continuation else tokens, []).append(index)
+        order = sorted(rows, key=len)
+        max_rows = self._max_rows(max(map(len, rows), default=0))
+        found: dict[int, Loglikelihood] = {}
         for start in range(0, len(order), max_rows):
             group = order[start : start + max_rows]
-            scored = self._score_rows([pairs[index] for index in group])
-            for index, result in zip(group, scored, strict=True):
-                results[index] = result
-        return [result for result in results if result is not None]
+            found |= self._score_rows({row: rows[row] for row in group}, pairs)
+        return [found[index] for index in range(len(pairs))]
 
     def logits(self, tokens: Sequence[int]) -> np.ndarray:
         """Give the logits after each of the given ids, float32 [T, V].
@@ -303,25 +306,35 @@ class Engine:
         return max(1, min(MAX_ROWS, _CACHE_BYTES // size))
 
     def _score_rows(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-    ) -> list[Loglikelihood]:
-        rows = [[*context, *continuation] for context, continuation in pairs]
+        self,
+        sharing: Mapping[tuple[int, ...], Sequence[int]],
+        pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    ) -> dict[int, Loglikelihood]:
+        """Score the pairs whose indices stand behind what is read for them."""
+        rows = list(sharing)
         num_rows = row_bucket(len(rows))
-        longest = max(len(row) for row in rows)
-        cache = empty_cache(self._weights, num_rows=num_rows, num_tokens=longest)
-        targets = [[*row[1:], 0] for row in rows]
+        num_ends = row_bucket(max(map(len, sharing.values())))
+        cache = empty_cache(self._weights, num_rows=num_rows, num_tokens=max(map(len, rows)))
+        # The token at position t is predicted at position t - 1; the last one differs by pair.
+        ends = [
+            [[*row[1:], pairs[index][1][-1] if pairs[index][1] else 0] for index in sharing[row]]
+            for row in rows
+        ]
         logprobs: list[np.ndarray] = []
         is_best: list[np.ndarray] = []
-        pieces = _pieces(rows, num_rows=num_rows)
-        for (piece, counts), (target, _) in zip(
-            pieces, _pieces(targets, num_rows=num_rows), strict=True
+        pieces = [
+            _pieces([each[min(end, len(each) - 1)] for each in ends], num_rows=num_rows)
+            for end in range(num_ends)
+        ]
+        for (piece, counts), *targets in zip(
+            _pieces(rows, num_rows=num_rows), *pieces, strict=True
         ):
             with self._weights.lock:
                 logprob, best, cache = programs.score(
                     self._weights.params,
                     piece,
                     cache,
-                    targets=target,
+                    targets=np.stack([target for target, _ in targets], axis=-1),
                     num_tokens=counts,
                     config=self._weights.config,
                     dtype=self._weights.dtype,
@@ -329,17 +342,16 @@ class Engine:
                 logprobs.append(np.asarray(logprob))
                 is_best.append(np.asarray(best))
         all_logprobs, all_best = np.concatenate(logprobs, 1), np.concatenate(is_best, 1)
-        results: list[Loglikelihood] = []
-        for index, (context, continuation) in enumerate(pairs):
-            # The token at position t is predicted at position t - 1.
-            span = slice(len(context) - 1, len(context) - 1 + len(continuation))
-            results.append(
-                Loglikelihood(
-                    logprob=float(all_logprobs[index, span].sum(dtype=np.float64)),
-                    is_greedy=bool(all_best[index, span].all()),
+        results: dict[int, Loglikelihood] = {}
+        for number, row in enumerate(rows):
+            for end, index in enumerate(sharing[row]):
+                context, continuation = pairs[index]
+                span = slice(len(context) - 1, len(context) - 1 + len(continuation))
+                results[index] = Loglikelihood(
+                    logprob=float(all_logprobs[number, span, end].sum(dtype=np.float64)),
+                    is_greedy=bool(all_best[number, span, end].all()),
                     num_tokens=len(continuation),
                 )
-            )
         return results
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int], bool]:

@@ -264,18 +264,18 @@ def score(
     tokens: Int[Array, "B T"],
     cache: KVCache,
     *,
-    targets: Int[Array, "B T"],
+    targets: Int[Array, "B T N"],
     num_tokens: Int[Array, " B"],
     config: ModelConfig,
     dtype: Any,
-) -> tuple[Float[Array, "B T"], Bool[Array, "B T"], KVCache]:
-    """Read a piece of each row and give the log probability of the token after each position.
+) -> tuple[Float[Array, "B T N"], Bool[Array, "B T N"], KVCache]:
+    """Read a piece of each row and give the log probability of tokens after each position.
 
     Args:
         params: Weights.
         tokens: Pieces, padded on the right.
         cache: What was read before; its arrays are used up.
-        targets: The id that follows at each position.
+        targets: Ids that may follow at each position.
         num_tokens: Length of each piece.
         config: Sizes.
         dtype: Activation dtype.
@@ -296,10 +296,10 @@ def score(
         hidden, targets = part
         logits = unembed(params, hidden)
         logprobs = jax.nn.log_softmax(logits, axis=-1)
-        chosen = jnp.take_along_axis(logprobs, targets[:, None], axis=-1)[:, 0]
-        return chosen, jnp.argmax(logits, axis=-1) == targets
+        best = jnp.argmax(logits, axis=-1)
+        return jnp.take_along_axis(logprobs, targets, axis=-1), best[:, None] == targets
 
-    parts = hidden.reshape(-1, block, width), targets.reshape(-1, block)
+    parts = hidden.reshape(-1, block, width), targets.reshape(-1, block, targets.shape[-1])
     logprobs, is_best = jax.lax.map(score_block, parts)
     return logprobs.reshape(targets.shape), is_best.reshape(targets.shape), cache
 
