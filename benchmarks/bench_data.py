@@ -9,12 +9,11 @@ Parts, each by its name and with a file of its own:
 - secrets: secrets and personal data beside detect-secrets with its default plugins, the same way;
 - growth: peak memory of one worker at two sizes of input, made of the same files with identifiers
   changed, so that no copy is one;
-- copies: share of near-copies found by their similarity, planted in real files;
 - inputs: one repository as each kind of source, and whether the same text is read of all;
 - identity: bytes of a data set made by one, two and eight processes, and by runs that are killed.
 
 Example:
-    python benchmarks/bench_data.py pipeline signatures secrets copies
+    python benchmarks/bench_data.py pipeline signatures secrets
     python benchmarks/bench_data.py growth --megabytes 50 500
 """
 
@@ -42,7 +41,7 @@ from results import Row, cpu_name, write_rows
 
 TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
-_PARTS = ("pipeline", "signatures", "secrets", "growth", "copies", "inputs", "identity")
+_PARTS = ("pipeline", "signatures", "secrets", "growth", "inputs", "identity")
 
 
 def main() -> None:
@@ -223,7 +222,7 @@ def _signatures(_options: argparse.Namespace, folder: Path) -> list[Row]:
         theirs = _rate(lambda text, step=step: step.get_signature(step.get_shingles(text)), texts)
         rows.append(
             _beside(
-                f"signatures of 250, datatrove's of {buckets * hashes}",
+                f"signatures of {dedup.SIGNATURE_SIZE}, datatrove's of {buckets * hashes}",
                 ours,
                 "datatrove MinhashDedupSignature",
                 theirs[0],
@@ -267,49 +266,6 @@ def _growth(options: argparse.Namespace, folder: Path) -> list[Row]:
             Row(name=f"peak memory {name}", value=run["peak_mb"], unit="MiB", n=1, note=note),
             Row(name=f"throughput {name}", value=size / run["cpu_s"], unit="MB/s", n=1, note=note),
         ]
-    return rows
-
-
-def edited(rng: random.Random, words: list[str], similarity: float) -> tuple[str, float]:
-    """Change words one by one until runs of five are no more alike than asked; give both."""
-    before = set(zip(*(words[i:] for i in range(5)), strict=False))
-    changed = list(words)
-    places = list(range(len(words)))
-    rng.shuffle(places)
-    alike = 1.0
-    for place in places:
-        if alike <= similarity:
-            break
-        changed[place] = f"edit{rng.randrange(10**9)}"
-        after = set(zip(*(changed[i:] for i in range(5)), strict=False))
-        alike = len(before & after) / len(before | after)
-    return " ".join(changed), alike
-
-
-def _copies(_options: argparse.Namespace, _folder: Path) -> list[Row]:
-    rng = random.Random(0)
-    texts = [text for _, text in python_files(20.0)]
-    documents = [words for text in texts if 200 <= len(words := shingles.words(text)) <= 600]
-    documents = documents[:100]
-    rows: list[Row] = []
-    for similarity in (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9):
-        found, alike = 0, []
-        for words in documents:
-            other, exact = edited(rng, words, similarity)
-            index = dedup.CopyIndex(threshold=0.7)
-            pair = [dedup.signature(shingles.hash_words(t)) for t in (" ".join(words), other)]
-            index.add("first", b"1", pair[0])
-            found += index.add("second", b"2", pair[1]) is not None
-            alike.append(exact)
-        rows.append(
-            Row(
-                name=f"near-copies found at similarity {similarity}",
-                value=found / len(documents),
-                unit="fraction",
-                n=len(documents),
-                note=f"threshold 0.7; mean similarity {statistics.mean(alike):.3f} of runs of five",
-            )
-        )
     return rows
 
 
@@ -440,7 +396,6 @@ _MEASURES: dict[str, Callable[[argparse.Namespace, Path], Any]] = {
     "signatures": _signatures,
     "secrets": _secrets,
     "growth": _growth,
-    "copies": _copies,
     "inputs": _inputs,
     "identity": _identity,
 }

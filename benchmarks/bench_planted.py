@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_data import python_files
-from codegemma.data import decontaminate, dedup, redact, stages
+from codegemma.data import compare, decontaminate, dedup, redact, stages
 from codegemma.data import license as licenses
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.evaluate.statistics import wilson
@@ -135,7 +135,7 @@ def dropped(texts: Sequence[str], index: decontaminate.BenchmarkIndex) -> list[s
                 repository=repository, files=(measured,), input_hash="", input=Ledger(), ledgers={}
             )
         )
-    hits = stages.contaminated(found, max_repositories=_COMMON)
+    hits = compare.contaminated(found, max_repositories=_COMMON)
     return [hit["a.py"].words if hit else "" for hit in hits]
 
 

@@ -63,20 +63,28 @@ def test_texts_under_ten_words_have_no_signature() -> None:
     assert sign("a b c d e f g h i j") is not None
 
 
-def add(index: dedup.CopyIndex, key: str, words: list[str]) -> tuple[str, str] | None:
-    text = " ".join(words)
-    return index.add(key, dedup.content_hash(text), sign(text))
+def runs(words: list[str]) -> NDArray[np.uint64]:
+    return dedup.runs(shingles.hash_words(" ".join(words)))
+
+
+def copies(documents: list[list[str]], threshold: float = 0.7) -> list[dedup.Copy | None]:
+    texts = [" ".join(words) for words in documents]
+    return dedup.find_copies(
+        [dedup.content_hash(text) for text in texts],
+        [sign(text) for text in texts],
+        threshold=threshold,
+        similarity=lambda left, right: dedup.jaccard(runs(documents[left]), runs(documents[right])),
+    )
 
 
 def test_the_first_of_two_copies_stays() -> None:
     rng = random.Random(1)
     words = document(rng)
-    index = dedup.CopyIndex(threshold=0.7)
 
-    assert add(index, "first", words) is None
-    assert add(index, "second", words) == ("exact_copy", "first")
-    assert add(index, "third", edited(rng, words, 4)) == ("near_copy", "first")
-    assert add(index, "fourth", document(rng)) is None
+    found = copies([words, words, edited(rng, words, 4), document(rng), ["a"], ["a"]])
+
+    expected = [None, ("exact_copy", 0), ("near_copy", 0), None, None, ("exact_copy", 4)]
+    assert found == expected
 
 
 def test_copies_do_not_chain() -> None:
@@ -87,24 +95,76 @@ def test_copies_do_not_chain() -> None:
     assert jaccard(first, second) > 0.75
     assert jaccard(second, third) > 0.55
     assert jaccard(first, third) < 0.6
-    index = dedup.CopyIndex(threshold=0.7)
-    add(index, "first", first)
 
-    assert add(index, "second", second) == ("near_copy", "first")
-    assert add(index, "third", third) is None
+    assert copies([first, second, third]) == [None, ("near_copy", 0), None]
 
 
-def test_planted_near_copies_are_found_and_none_is_invented() -> None:
+def test_near_copies_are_those_at_the_threshold_and_above_and_no_others() -> None:
     rng = random.Random(3)
-    index = dedup.CopyIndex(threshold=0.7)
-    originals = [document(rng) for _ in range(60)]
-    assert [add(index, str(i), words) for i, words in enumerate(originals)] == [None] * 60
+    originals = [document(rng, 300) for _ in range(120)]
+    others = [edited(rng, words, 8 + i % 10) for i, words in enumerate(originals)]
+    alike = [jaccard(*pair) for pair in zip(originals, others, strict=True)]
+    assert sum(0.65 < one < 0.7 for one in alike) > 10
+    assert sum(0.7 <= one < 0.75 for one in alike) > 10
 
-    near = [add(index, f"near{i}", edited(rng, words, 4)) for i, words in enumerate(originals)]
-    far = [add(index, f"far{i}", edited(rng, words, 120)) for i, words in enumerate(originals)]
+    found = copies([*originals, *others])
 
-    assert near == [("near_copy", str(i)) for i in range(60)]
-    assert far == [None] * 60
+    assert found[:120] == [None] * 120
+    assert all(copy is None or copy == ("near_copy", i) for i, copy in enumerate(found[120:]))
+    told = {alike[i] for i, copy in enumerate(found[120:]) if copy}
+    assert min(told) >= 0.7
+    missed = [one for one in alike if one >= 0.7 and one not in told]
+    assert len(missed) <= 1  # 99.5 % of those at the threshold share a band
+
+
+def test_files_are_compared_run_by_run_only_where_their_signatures_leave_it_open() -> None:
+    rng = random.Random(4)
+    words = document(rng)
+    texts = [" ".join(w) for w in (words, edited(rng, words, 2), edited(rng, words, 60))]
+
+    def similarity(left: int, right: int) -> float:
+        raise AssertionError((left, right))
+
+    found = dedup.find_copies(
+        [dedup.content_hash(text) for text in texts],
+        [sign(text) for text in texts],
+        threshold=0.7,
+        similarity=similarity,
+    )
+
+    assert found == [None, ("near_copy", 0), None]
+
+
+def test_what_many_files_share_costs_no_more_than_a_bound_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = random.Random(5)
+    frame = document(rng, 150)
+    asked: list[tuple[int, int]] = []
+
+    def similarity(left: int, right: int) -> float:
+        asked.append((left, right))
+        return 0.0
+
+    monkeypatch.setattr(dedup, "_MAX_SHARING", 5)
+    monkeypatch.setattr(dedup, "_MAX_COMPARED", 3)
+    texts = [" ".join(frame + document(rng, 23)) for _ in range(60)]
+    found = dedup.find_copies(
+        [dedup.content_hash(text) for text in texts],
+        [sign(text) for text in texts],
+        threshold=0.8,
+        similarity=similarity,
+    )
+
+    assert found == [None] * 60
+    assert 60 < len(asked) <= 3 * 60
+
+
+def test_similarity_is_the_share_of_runs_that_two_texts_have() -> None:
+    words = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]
+    assert dedup.jaccard(runs(words), runs(words)) == 1.0
+    assert dedup.jaccard(runs(words), runs([*words[:-1], "x"])) == 7 / 9
+    assert dedup.jaccard(runs(words), runs(words[:9])) == 5 / 8
 
 
 def test_signatures_are_the_same_on_every_machine() -> None:
@@ -112,26 +172,22 @@ def test_signatures_are_the_same_on_every_machine() -> None:
     assert signature is not None
 
     assert signature.dtype == np.uint32
-    assert signature.shape == (250,)
+    assert signature.shape == (252,)
     assert signature[:2].tolist() == [960967462, 2035057121]
 
 
-def test_bands_that_nobody_shares_change_no_answer_and_are_not_remembered() -> None:
-    rng = random.Random(3)
-    originals = [document(rng) for _ in range(30)]
-    texts = [*originals, *(edited(rng, words, 4) for words in originals[:10])]
-    signatures = [sign(" ".join(words)) for words in texts]
-    signed = [signature for signature in signatures if signature is not None]
-    shared = dedup.shared_bands(signed)
-    plain, thrifty = dedup.CopyIndex(threshold=0.7), dedup.CopyIndex(threshold=0.7)
+def test_bands_are_numbered_where_two_files_share_them() -> None:
+    one, two, three = (np.arange(start, start + 252, dtype=np.uint32) for start in (0, 500, 900))
+    two[6:12] = one[6:12]
+    three[6:12] = one[6:12]
+    three[18:24] = two[18:24]
+    three[24:29] = two[24:29]  # five of the six of a band
 
-    for number, signature in enumerate(signed):
-        digest = str(number).encode()
-        expected = plain.add(f"{number}", digest, signature)
-        assert thrifty.add(f"{number}", digest, signature, shared=shared[number]) == expected
-        assert expected == (None if number < 30 else ("near_copy", f"{number - 30}"))
-    assert len(thrifty._signatures) == 10
-    assert dedup.shared_bands([]).shape == (0, 25)
+    shared = dedup.shared_bands([one, two, three])
+
+    assert shared[:, [1, 3]].tolist() == [[0, -1], [0, 1], [0, 1]]
+    assert np.count_nonzero(shared >= 0) == 5
+    assert dedup.shared_bands([]).shape == (0, 42)
 
 
 def test_relatives_are_found_down_to_a_quarter_of_the_runs_and_none_is_invented() -> None:

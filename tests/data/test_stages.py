@@ -10,7 +10,7 @@ from codegemma.data import dedup, read, recipes, stages
 from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import File, Repository
 from codegemma.data.safety import Removals
-from codegemma.data.stages import Inspected, Measured
+from codegemma.data.stages import Inspected
 
 NANO = recipes.nano()
 BODY = "".join(f"def step_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i in range(12))
@@ -65,76 +65,6 @@ def test_the_input_hash_changes_with_any_path_or_text(tmp_path: Path) -> None:
     assert inspect(tmp_path / "4", {"a.py": BODY, "c.py": "x = 1\n"}).input_hash != first
 
 
-def test_a_shared_licence_header_makes_no_copies_and_no_contamination(tmp_path: Path) -> None:
-    header = "".join(
-        f"# licence sentence number {i} of a long grant of rights\n" for i in range(60)
-    )
-    other = "".join(f"class Other{i}:\n    field_{i} = 'text {i}'\n\n" for i in range(12))
-
-    found = inspect(tmp_path, {"a.py": header + BODY, "b.py": header + other}, benchmark=header)
-
-    assert stages.copies([found], threshold=0.7) == [{}]
-    assert [file.hits for file in found.files] == [(), ()]
-
-
-def test_of_two_copies_the_earlier_repository_keeps_its_own(tmp_path: Path) -> None:
-    first = inspect(tmp_path / "first", {"a.py": BODY})
-    second = inspect(
-        tmp_path / "second", {"x/b.py": "# moved\n" + BODY.replace("  ", "\t"), "c.py": BODY}
-    )
-
-    assert stages.copies([first, second], threshold=0.7) == [
-        {},
-        {"c.py": "exact_copy", "x/b.py": "near_copy"},
-    ]
-    assert stages.copies([second, first], threshold=0.7) == [
-        {"x/b.py": "near_copy"},
-        {"a.py": "exact_copy"},
-    ]
-
-
-SOLUTION = (
-    "def largest_common_divisor(first, second):\n    while second: first, second = second, first\n"
-)
-
-
-def test_contaminated_files_are_named_with_the_benchmark_item(tmp_path: Path) -> None:
-    found = inspect(tmp_path, {"a.py": BODY, "b.py": BODY + SOLUTION}, benchmark=SOLUTION)
-
-    ((path, hit),) = stages.contaminated([found], max_repositories=3)[0].items()
-
-    assert (path, hit.item) == ("b.py", "set/x.jsonl#7")
-
-
-IDIOM = "parser.add_argument('--seed', type=int, default=0, help='seed of all random draws')\n"
-
-
-def test_an_idiom_that_stands_in_many_repositories_is_no_contamination(tmp_path: Path) -> None:
-    benchmark = IDIOM + "".join(f"train_{i}(epochs_{i}, rate_{i}, seed)\n" for i in range(30))
-    found = [
-        inspect(tmp_path / str(i), {"a.py": BODY + IDIOM}, benchmark=benchmark) for i in range(4)
-    ]
-
-    assert stages.contaminated(found, max_repositories=3) == [{}, {}, {}, {}]
-    assert all(stages.contaminated(found[:3], max_repositories=3))
-
-
-HUMANEVAL_4 = '''def mean_absolute_deviation(numbers: List[float]) -> float:
-    """ For a given list of input numbers, calculate Mean Absolute Deviation
-    around the mean of this dataset.
-    """
-    mean = sum(numbers) / len(numbers)
-    return sum(abs(x - mean) for x in numbers) / len(numbers)
-'''
-
-
-def test_a_solution_that_many_repositories_copied_is_dropped_from_all(tmp_path: Path) -> None:
-    files = {"a.py": BODY + HUMANEVAL_4}
-    found = [inspect(tmp_path / str(i), files, benchmark=HUMANEVAL_4) for i in range(12)]
-
-    assert [set(hits) for hits in stages.contaminated(found, max_repositories=3)] == [{"a.py"}] * 12
-
-
 def test_the_recipe_names_the_repositories_held_out() -> None:
     names = {"networkx", "numpy", *(f"r{i}" for i in range(500))}
 
@@ -167,36 +97,6 @@ MIT = (
     "Permission is hereby granted, free of charge, to any person obtaining a copy of this work, "
     "to deal in the Software without restriction"
 )
-
-
-def measured(sizes: dict[str, int]) -> list[Measured]:
-    files = [File(path=path, text=f"{path} ".ljust(n, path[-4])) for path, n in sizes.items()]
-    return [
-        stages.measure(
-            file,
-            digest=dedup.content_hash(file.text),
-            benchmarks=build_index([]),
-            language="python",
-        )
-        for file in files
-    ]
-
-
-def test_tests_are_cut_to_their_share_of_the_other_code() -> None:
-    mine = measured({"a.py": 1000, **{f"test_{i}.py": 100 for i in range(10)}})
-
-    dropped = stages.excess_tests(mine, max_fraction=0.25)
-
-    assert len(dropped) == 8
-    assert "a.py" not in dropped
-
-
-def test_a_repository_is_cut_to_its_share() -> None:
-    mine = measured({f"{i}.py": 100 for i in range(10)})
-
-    assert len(stages.excess_share(mine, max_bytes=350)) == 7
-    assert stages.excess_share(mine, max_bytes=1000) == set()
-    assert stages.excess_share(mine, max_bytes=None) == set()
 
 
 def test_each_file_is_taken_or_left_by_its_own_licence(tmp_path: Path) -> None:
@@ -296,68 +196,6 @@ def test_files_whose_owners_asked_for_it_are_left_out(tmp_path: Path) -> None:
 
     assert paths(found) == ["a.py"]
     assert found.ledgers["removed"].rows == {"asked for": [1, len(BODY)]}
-
-
-def modules(count: int, word: str) -> dict[str, str]:
-    """Files that have nothing in common but their form."""
-    return {
-        f"{word}{i}.py": "".join(
-            f"def {word}_{i}_{j}(value_{i}_{j}):\n    return {word}{i * j} + value_{i}_{j}\n\n"
-            for j in range(9)
-        )
-        for i in range(count)
-    }
-
-
-def test_of_a_repository_and_its_fork_the_one_with_more_files_stays(tmp_path: Path) -> None:
-    own = modules(10, "own")
-    fork = dict(list(own.items())[:9]) | modules(1, "more")
-    old = inspect(tmp_path / "old", fork)
-    new = inspect(tmp_path / "new", own | modules(3, "late"))
-    other = inspect(tmp_path / "other", modules(8, "other"))
-
-    rules = stages.copies([old, other, new], threshold=0.7)
-    protected = stages.copies([old, other, new], threshold=0.7, heldout={"old"})
-
-    assert [set(found.values()) for found in rules] == [{"repository_copy"}, set(), set()]
-    assert [len(found) for found in rules] == [10, 0, 0]
-    assert [len(found) for found in protected] == [0, 0, 13]  # it has become the other
-
-
-def rewritten(text: str) -> str:
-    """Change every third function, as one who goes on with another's code."""
-    lines = text.split("\n")
-    for i in range(0, len(lines) - 1, 9):
-        lines[i] = f"def renamed_{'abcdefghi'[i // 9 % 9] * 3}_{lines[i][4:9]}(it):"
-    return "\n".join(lines)
-
-
-def test_altered_copies_of_what_is_held_out_are_not_trained_on(tmp_path: Path) -> None:
-    own = modules(8, "own")
-    kept_apart = inspect(tmp_path / "click", {f"click/{path}": own[path] for path in own})
-    taken_over = {f"typer/_click/{path}": rewritten(own[path]) for path in sorted(own)[1:6]}
-    taken_over |= {f"typer/_click/{path}": text for path, text in modules(2, "new").items()}
-    single = {"lib/own.py": rewritten(own["own7.py"])}
-    mine = {f"typer/{path}": text for path, text in modules(3, "mine").items()}
-    other = inspect(tmp_path / "typer", taken_over | single | mine)
-
-    rules = stages.copies([kept_apart, other], threshold=0.7, heldout={"click"})
-    free = stages.copies([kept_apart, other], threshold=0.7)
-
-    assert rules[0] == {}
-    assert rules[1] == dict.fromkeys([*taken_over, *single], "heldout_relative")
-    assert free == [{}, {}]  # among themselves they are no copies
-
-
-def test_two_relatives_leave_the_rest_of_their_folder(tmp_path: Path) -> None:
-    own = modules(4, "own")
-    kept_apart = inspect(tmp_path / "click", own)
-    few = {f"x/{path}": rewritten(own[path]) for path in sorted(own)[1:3]}
-    other = inspect(tmp_path / "other", few | {"x/mine.py": modules(1, "mine")["mine0.py"]})
-
-    rules = stages.copies([kept_apart, other], threshold=0.7, heldout={"click"})
-
-    assert rules[1] == dict.fromkeys(few, "heldout_relative")
 
 
 def test_a_benchmark_repository_is_left_out_whole(tmp_path: Path) -> None:

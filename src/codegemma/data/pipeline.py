@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from codegemma.data import (
     audit,
+    compare,
     decontaminate,
     engine,
     filters,
@@ -249,12 +250,18 @@ class _Run:
         # Held-out repositories first: of two copies the held-out one stays, training loses its own.
         inspected.sort(key=lambda found: found.repository.name not in heldout)
         self._progress("copies", 0, 1)
-        dropped, hits = self._select(inspected, heldout)
+        names = [found.repository.name for found in inspected]
+        dropped, hits = compare.select(
+            inspected,
+            recipe=self._settings.recipe,
+            heldout=heldout,
+            read_text=steps.StoredTexts(self._folder, names).read,
+            ledgers=self._ledgers,
+        )
         kept = [
             [file for file in found.files if file.path not in paths]
             for found, paths in zip(inspected, dropped, strict=True)
         ]
-        names = [found.repository.name for found in inspected]
         if not any(files and name not in heldout for files, name in zip(kept, names, strict=True)):
             raise InputError("nothing is left to train on: " + _reason(barred))
         self._progress("vocabulary", 0, 1)
@@ -381,40 +388,6 @@ class _Run:
             folder=self._folder / "run",
             progress=self._progress,
         )
-
-    def _select(
-        self, inspected: Sequence[Inspected], heldout: Collection[str]
-    ) -> tuple[list[set[str]], list[dict[str, str]]]:
-        """Apply the stages that compare repositories: give the paths to drop of each, and hits."""
-        recipe, ledgers = self._settings.recipe, self._ledgers
-        copied = stages.copies(inspected, threshold=recipe.near_copy_threshold, heldout=heldout)
-        hits = stages.contaminated(inspected, max_repositories=recipe.max_common_repositories)
-        dropped: list[set[str]] = []
-        found_hits: list[dict[str, str]] = []
-        for found, copy_rules, hit_by_path in zip(inspected, copied, hits, strict=True):
-            rules: dict[str, tuple[str, str]] = {}
-            for file in found.files:
-                if file.path in copy_rules:
-                    rules[file.path] = ("copies", copy_rules[file.path])
-                elif file.path in hit_by_path:
-                    hit = hit_by_path[file.path]
-                    rules[file.path] = ("contamination", hit.item.split("/")[0])
-                    where = f"{found.repository.origin}/{file.path}"
-                    found_hits.append({"file": where, "item": hit.item, "words": hit.words})
-            is_code = found.repository.genre == "code"
-            rest = [file for file in found.files if is_code and file.path not in rules]
-            excess = stages.excess_tests(rest, max_fraction=recipe.max_test_fraction)
-            rules |= dict.fromkeys(excess, ("share", "tests"))
-            rest = [file for file in rest if file.path not in excess]
-            excess = stages.excess_share(rest, max_bytes=recipe.max_repository_bytes)
-            rules |= dict.fromkeys(excess, ("share", "repository"))
-            for file in found.files:
-                if file.path in rules:
-                    stage, rule = rules[file.path]
-                    where = f"{found.repository.name}/{file.path}"
-                    ledgers[stage].add(rule, file.size_bytes, language=file.language, sample=where)
-            dropped.append(set(rules))
-        return dropped, found_hits
 
     def _write_tokenizer(
         self,

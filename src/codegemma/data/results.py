@@ -64,7 +64,19 @@ def offsets(path: Path) -> list[tuple[int, int]]:
 
 def read_section(path: Path, index: int) -> bytes:
     """Read one section of a result that is there."""
-    begin, size = offsets(path)[index]
+    return read_bytes(path, *offsets(path)[index])
+
+
+def read_sections(path: Path) -> list[bytes]:
+    """Read all sections of a result that is there."""
+    places = offsets(path)
+    with path.open("rb") as file:
+        file.seek(places[0][0] if places else 0)
+        return [file.read(size) for _, size in places]
+
+
+def read_bytes(path: Path, begin: int, size: int) -> bytes:
+    """Read a part of a result that is there, by its place and size."""
     with path.open("rb") as file:
         file.seek(begin)
         return file.read(size)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages between reading and packing, each a pure function of repositories and a recipe.
+"""The stages that look at one repository alone, each a pure function of it and a recipe.
 
-A stage gives what stays and a ledger of what does not. `pipeline` runs them, in processes where a
-stage looks at one repository alone.
+A stage gives what stays and a ledger of what does not. `pipeline` runs them in processes; those
+that compare repositories are `compare`'s.
 """
 
 import hashlib
@@ -19,20 +19,12 @@ from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Genre, Ledger, Repository
 from codegemma.data.filters import Signals
-from codegemma.data.pairing import is_test
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
 _STAGES: Final = ("removed", "license", "filter", "unsafe", "contamination")
-_MIN_REPOSITORY_FILES: Final = 5
-_COPY_FRACTION: Final = 0.8
-_MIN_RELATIVES: Final = 3
 _MAX_REPLACEMENT: Final = filters.DEFAULT.max_replacement
-_MAX_OWNERS: Final = 50
-"""A file in more repositories than this says nothing about which is whose copy."""
-
 _NO_REMOVALS: Final = Removals()
-SIGNATURE_SIZE: Final = dedup.NUM_BANDS * dedup.NUM_ROWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,7 +242,7 @@ def measure(
         language: As `language_of` tells.
         genre: What it is.
     """
-    body = filters.without_header(file.text) if genre == "code" else file.text
+    body = compared(file.text, genre=genre)
     words = shingles.hash_words(body)
     return Measured(
         path=file.path,
@@ -260,6 +252,11 @@ def measure(
         signature=dedup.signature(words) if genre in ("code", "text") else None,
         hits=tuple(benchmarks.hits(body, words)),
     )
+
+
+def compared(text: str, *, genre: Genre) -> str:
+    """Give what of a text is compared with others: of code, what follows its first comment."""
+    return filters.without_header(text) if genre == "code" else text
 
 
 def refused_license(file: File, repository: Repository, *, recipe: DataRecipe) -> str | None:
@@ -299,166 +296,3 @@ def choose_heldout(names: Collection[str], *, recipe: DataRecipe, seed: int) -> 
     if drawn and len(drawn) == len(ranks):
         drawn.remove(max(ranks, key=lambda name: ranks[name]))
     return frozenset(drawn)
-
-
-def repository_copies(repositories: Sequence[Inspected], *, heldout: Collection[str]) -> set[int]:
-    """Find repositories most of whose files are another's, such as forks and older releases.
-
-    The one with more files stays, of two alike the earlier; one held out always does.
-
-    Returns:
-        Numbers of those to drop.
-    """
-    owners: dict[bytes, list[int]] = {}
-    for number, inspected in enumerate(repositories):
-        for digest in {file.digest for file in inspected.files}:
-            owners.setdefault(digest, []).append(number)
-    common: Counter[tuple[int, int]] = Counter()
-    for found in owners.values():
-        if len(found) <= _MAX_OWNERS:
-            common.update((a, b) for a in found for b in found if a < b)
-    sizes = [len({file.digest for file in inspected.files}) for inspected in repositories]
-    dropped: set[int] = set()
-    for (a, b), count in sorted(common.items()):
-        small, large = (a, b) if sizes[a] < sizes[b] else (b, a)
-        if repositories[small].repository.name in heldout:
-            small, large = large, small
-        enough = sizes[small] >= _MIN_REPOSITORY_FILES and count >= _COPY_FRACTION * sizes[small]
-        is_free = repositories[small].repository.name not in heldout
-        if enough and is_free and not dropped & {small, large}:
-            dropped.add(small)
-    return dropped
-
-
-def copies(
-    repositories: Sequence[Inspected], *, threshold: float, heldout: Collection[str] = ()
-) -> list[dict[str, str]]:
-    """Find copies among all files; an earlier repository's files stay, a copied one's do not.
-
-    Of code that is held out altered copies go, too, and whole folders of them.
-
-    Returns:
-        For each repository, the rule by path of the files to drop.
-    """
-    whole = repository_copies(repositories, heldout=heldout)
-    signed = [
-        file.signature
-        for inspected in repositories
-        for file in inspected.files
-        if file.signature is not None
-    ]
-    shared = iter(dedup.shared_bands(signed))
-    index = dedup.CopyIndex(threshold=threshold)
-    relatives = _heldout_relatives(repositories, heldout=heldout)
-    dropped: list[dict[str, str]] = []
-    for number, inspected in enumerate(repositories):
-        rules: dict[str, str] = {}
-        for file in inspected.files:
-            bands = next(shared) if file.signature is not None else None
-            if number in whole:
-                rules[file.path] = "repository_copy"
-                continue
-            name = f"{inspected.repository.name}/{file.path}"
-            found = index.add(name, file.digest, file.signature, shared=bands)
-            if found:
-                rules[file.path] = found[0]
-            elif file.path in relatives[number]:
-                rules[file.path] = "heldout_relative"
-        dropped.append(rules)
-    return dropped
-
-
-def _heldout_relatives(
-    repositories: Sequence[Inspected], *, heldout: Collection[str]
-) -> list[set[str]]:
-    """Find, in each repository, altered copies of held-out code and the folders they fill.
-
-    A package that took over another one and went on with it, in a folder of its own, is no copy of
-    it file by file. A folder in which most files, and at least three, are relatives goes whole.
-    """
-    apart = [
-        found
-        for found in repositories
-        if found.repository.genre == "code" and found.repository.name in heldout
-    ]
-    index = dedup.RelativeIndex(
-        [file.signature for r in apart for file in r.files if file.signature is not None]
-    )
-    relatives: list[set[str]] = []
-    for inspected in repositories:
-        repository = inspected.repository
-        if not apart or repository.genre != "code" or repository.name in heldout:
-            relatives.append(set())
-            continue
-        near: Counter[str] = Counter()
-        all_of: Counter[str] = Counter()
-        paths: set[str] = set()
-        for file in inspected.files:
-            folder = file.path.rpartition("/")[0]
-            all_of[folder] += 1
-            if file.signature is not None and index.has_relative(file.signature):
-                near[folder] += 1
-                paths.add(file.path)
-        full = {
-            folder
-            for folder, count in near.items()
-            if count >= _MIN_RELATIVES and 2 * count >= all_of[folder]
-        }
-        paths |= {f.path for f in inspected.files if f.path.rpartition("/")[0] in full}
-        relatives.append(paths)
-    return relatives
-
-
-def contaminated(
-    repositories: Sequence[Inspected], *, max_repositories: int
-) -> list[dict[str, Hit]]:
-    """Find files that contain benchmark text.
-
-    Runs of words that stand alone, not in a copy, in more than `max_repositories` repositories do
-    not count. Copies always do: benchmarks are copied widely.
-
-    Returns:
-        For each repository, the first telling hit by path.
-    """
-    by_source: dict[str, list[Hit]] = {}
-    for inspected in repositories:  # parts of one source are one
-        name, genre = inspected.repository.name, inspected.repository.genre
-        hits = by_source.setdefault(name if genre == "code" else name.rpartition("#")[0], [])
-        hits += (hit for file in inspected.files for hit in file.hits)
-    common = decontaminate.common_ngrams(by_source.values(), max_repositories=max_repositories)
-    found: list[dict[str, Hit]] = []
-    for inspected in repositories:
-        first: dict[str, Hit] = {}
-        for file in inspected.files:
-            telling = next((h for h in file.hits if h.is_copy or h.ngram not in common), None)
-            if telling:
-                first[file.path] = telling
-        found.append(first)
-    return found
-
-
-def excess_tests(files: Sequence[Measured], *, max_fraction: float) -> set[str]:
-    """Choose the tests to drop so that the rest is at most a fraction of the other code's bytes.
-
-    Which tests stay is decided by their content hash, not by their names.
-    """
-    tests = [file for file in files if is_test(file.path)]
-    other = sum(file.size_bytes for file in files) - sum(file.size_bytes for file in tests)
-    return _over(tests, room=float(other * max_fraction))
-
-
-def excess_share(files: Sequence[Measured], *, max_bytes: int | None) -> set[str]:
-    """Choose the files to drop, by their content hash, so that at most `max_bytes` stay."""
-    if max_bytes is None or sum(file.size_bytes for file in files) <= max_bytes:
-        return set()
-    return _over(files, room=float(max_bytes))
-
-
-def _over(files: Sequence[Measured], *, room: float) -> set[str]:
-    dropped: set[str] = set()
-    for file in sorted(files, key=lambda file: file.digest):
-        if file.size_bytes <= room:
-            room -= file.size_bytes
-        else:
-            dropped.add(file.path)
-    return dropped

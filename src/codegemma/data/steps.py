@@ -13,11 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from codegemma.data import pack, read, results, shards, stages
+from codegemma.data import dedup, pack, read, results, shards, stages
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Location, Repository
 from codegemma.data.filters import Signals
@@ -26,6 +27,9 @@ from codegemma.data.rules import rules_version
 from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
 from codegemma.text.tokenizer import Tokenizer
+
+_NUM_SECTIONS: Final = 2
+"""Before the texts of an inspected repository, a section each: signatures and signals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,13 +127,13 @@ def inspect(job: InspectJob, index: int) -> None:
         removals=removals,
         scanner=job.scanner,
     )
-    texts = json.dumps([file.text for file in inspected.repository.files]).encode()
+    texts = [zlib.compress(file.text.encode(), 1) for file in inspected.repository.files]
     signed = [file.signature for file in inspected.files if file.signature is not None]
     signatures = np.array(signed, np.uint32).tobytes()
     head = _head_of(inspected) | {"asked": _asked(inspected, repository, removals)}
     rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
-    sections = [signatures, zlib.compress(texts, 1), zlib.compress(rows, 1)]
-    results.write(path, head, sections, key=key)
+    sections = [signatures, zlib.compress(rows, 1)]
+    results.write(path, head, [*sections, *texts], key=key)
 
 
 def _asked(inspected: Inspected, repository: Repository, removals: Removals) -> list[str]:
@@ -157,7 +161,7 @@ def _signal_row(name: str, row: tuple[str, str, str, Signals]) -> bytes:
 
 def read_signals(folder: Path, name: str) -> bytes:
     """Read what was measured of a repository's files, a line of JSON a file."""
-    return zlib.decompress(results.read_section(_place(folder, "inspect", name), 2))
+    return zlib.decompress(results.read_section(_place(folder, "inspect", name), 1))
 
 
 def read_inspected(folder: Path, name: str) -> Inspected:
@@ -165,7 +169,7 @@ def read_inspected(folder: Path, name: str) -> Inspected:
     path = _place(folder, "inspect", name)
     head = results.read_head(path)
     signatures = iter(
-        np.frombuffer(results.read_section(path, 0), np.uint32).reshape(-1, stages.SIGNATURE_SIZE)
+        np.frombuffer(results.read_section(path, 0), np.uint32).reshape(-1, dedup.SIGNATURE_SIZE)
     )
     files = tuple(
         Measured(
@@ -196,13 +200,34 @@ def read_files(folder: Path, name: str, *, without: Collection[str] = ()) -> Rep
     """Read an inspected repository with its texts, some files left out."""
     path = _place(folder, "inspect", name)
     head = results.read_head(path)
-    texts: list[str] = json.loads(zlib.decompress(results.read_section(path, 1)))
+    texts = results.read_sections(path)[_NUM_SECTIONS:]
     files = tuple(
-        File(path=row["path"], text=text)
+        File(path=row["path"], text=zlib.decompress(text).decode())
         for row, text in zip(head["files"], texts, strict=True)
         if row["path"] not in without
     )
     return dataclasses.replace(Repository(**head["repository"]), files=files)
+
+
+class StoredTexts:
+    """The texts of inspected repositories, read from disk one by one.
+
+    Args:
+        folder: Where the results are.
+        names: The repositories.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._paths: list[Path] = [_place(folder, "inspect", name) for name in names]
+        self._places: dict[int, NDArray[np.int64]] = {}
+
+    def read(self, number: int, place: int) -> str:
+        """Read a file of a repository, by the number of each."""
+        path = self._paths[number]
+        if number not in self._places:
+            self._places[number] = np.array(results.offsets(path)[_NUM_SECTIONS:], np.int64)
+        begin, size = self._places[number][place].tolist()
+        return zlib.decompress(results.read_bytes(path, begin, size)).decode()
 
 
 def pack_one(job: PackJob, index: int) -> None:
@@ -260,10 +285,7 @@ class StoredRecords(Sequence[bytes]):
     def __getitem__(self, index: Any) -> Any:
         """Read a record; slices are not given."""
         which, begin, size = (int(value) for value in self._places[index])
-        path = self._paths[which]
-        with path.open("rb") as file:
-            file.seek(begin)
-            return file.read(size)
+        return results.read_bytes(self._paths[which], begin, size)
 
 
 def _head_of(inspected: Inspected) -> dict[str, Any]:
