@@ -62,6 +62,9 @@ void MultiplyBlock(const Rows& rows, int64_t row, const Weight& weight, int64_t 
   __m512 total[kCount];
   for (int r = 0; r < kCount; ++r) total[r] = _mm512_setzero_ps();
   for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t at = 0; at < kGroupBytes; at += 64) {
+      __builtin_prefetch(q + group * kGroupBytes + at + kFetchedAhead);
+    }
     __m512i w[8];
     Unpack<kBits>(q + group * kGroupBytes, w);
     const __m512 w_scale = _mm512_cvtph_ps(

@@ -21,6 +21,9 @@ namespace codegemma {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kGroup = 32;
 
+// How far ahead of its use a weight is fetched: left to itself, the processor stops at each page.
+constexpr int64_t kFetchedAhead = 2048;
+
 struct Weight {
   const uint8_t* q;
   const uint16_t* scale;
