@@ -7,8 +7,8 @@ to be completed, greedily. Three ways: as the prefix stands; healed; and cut at 
 where what is drawn may be anything and counts if it begins with what was typed. The same is done at
 places where a token ends, which healing should leave as they are.
 
-Then spans within a line that begin and end inside tokens: healed at the cursor; and with the suffix
-shown from the next border on, too, where a completion counts if it ends with what was left out.
+Then spans within a line that begin inside a token, and end inside one or between two: healed at
+the cursor alone; and at the suffix, too, as commands and server do.
 
 Intervals are Wilson's at 95 %; two ways are compared by McNemar's exact test on the same cursors.
 
@@ -31,7 +31,8 @@ from codegemma.data.loader import ShardReader
 from codegemma.data.manifest import read_manifest
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import load_engine
-from codegemma.text.healing import heal
+from codegemma.text.budget import fit_prompt
+from codegemma.text.healing import heal_prefix
 from codegemma.text.tokenizer import Tokenizer
 from heldout_lines import Line, draw_lines, read_records
 from results import Row, cpu_name, write_rows
@@ -66,12 +67,10 @@ class Span:
     Args:
         prompt: The text around it, as much as is shown.
         middle: The part.
-        head: The suffix up to the end of the token that the part ends in.
     """
 
     prompt: Prompt
     middle: str
-    head: str
 
 
 def place_cursors(
@@ -108,8 +107,10 @@ def place_cursors(
     return cursors
 
 
-def place_spans(lines: Sequence[Line], tokenizer: Tokenizer, *, num_spans: int) -> list[Span]:
-    """Draw a span of each line that begins and ends inside tokens."""
+def place_spans(
+    lines: Sequence[Line], tokenizer: Tokenizer, *, num_spans: int, ends_inside: bool
+) -> list[Span]:
+    """Draw a span of each line that begins inside a token, and ends inside one or between two."""
     rng = np.random.default_rng(0)
     spans: list[Span] = []
     for line in lines:
@@ -117,37 +118,39 @@ def place_spans(lines: Sequence[Line], tokenizer: Tokenizer, *, num_spans: int) 
         ids = tokenizer.encode(text)
         ends = np.cumsum([len(tokenizer.token_bytes(token)) for token in ids]).tolist()
         indent = len(text) - len(text.lstrip())
-        places = [at for at in range(indent + 1, len(text)) if at not in ends]
-        if not text.isascii() or len(places) < 2:
+        places = range(indent + 1, len(text))
+        starts = [at for at in places if at not in ends]
+        stops = [at for at in places if (at not in ends) == ends_inside]
+        pairs = [(start, stop) for start in starts for stop in stops if start < stop]
+        if not text.isascii() or not pairs:
             continue
-        start, stop = sorted(rng.choice(places, 2, replace=False).tolist())
-        border = next(end for end in ends if end > stop)
+        start, stop = pairs[rng.integers(len(pairs))]
         suffix = (line.middle[stop:] + line.suffix)[:_SUFFIX_CHARS]
         prompt = replace(
             line.prompt, prefix=line.prefix[-_PREFIX_CHARS:] + text[:start], suffix=suffix
         )
-        spans.append(Span(prompt=prompt, middle=text[start:stop], head=text[stop:border]))
+        spans.append(Span(prompt=prompt, middle=text[start:stop]))
         if len(spans) == num_spans:
             break
     return spans
 
 
-def measure_spans(engine: Engine, spans: Sequence[Span], *, mode: Mode, note: str) -> list[Row]:
-    """Give the rows of spans whose end is inside a token."""
+def measure_spans(
+    engine: Engine, spans: Sequence[Span], *, mode: Mode, place: str, note: str
+) -> list[Row]:
+    """Give the rows of spans that end in one kind of place."""
     sampling = Sampling(max_tokens=MAX_TOKENS, stop=("\n",), mode=mode, heal=True)
-    plain = [one.text for one in complete(engine, [span.prompt for span in spans], sampling)]
-    shown = [
-        replace(span.prompt, suffix=(span.prompt.suffix or "").removeprefix(span.head))
-        for span in spans
-    ]
-    moved = [one.text for one in complete(engine, shown, sampling)]
+    prompts = [span.prompt for span in spans]
+    ways = {
+        "healed at the cursor": [heal_cursor(engine, prompt, sampling) for prompt in prompts],
+        "healed at the suffix, too": prompts,
+    }
     hits = {
-        "healed at the cursor": [
-            text == span.middle for text, span in zip(plain, spans, strict=True)
-        ],
-        "healed at the suffix, too": [
-            text == span.middle + span.head for text, span in zip(moved, spans, strict=True)
-        ],
+        title: [
+            one.text == span.middle
+            for one, span in zip(complete(engine, shown, sampling), spans, strict=True)
+        ]
+        for title, shown in ways.items()
     }
     (peer, theirs), (name, ours) = hits.items()
     gained, lost, p = mcnemar(ours, theirs)
@@ -156,7 +159,7 @@ def measure_spans(engine: Engine, spans: Sequence[Span], *, mode: Mode, note: st
         low, high = wilson(sum(found), len(spans))
         rows.append(
             Row(
-                name=f"span inside a line, {mode}, {title}",
+                name=f"span inside a line, end {place}, {mode}, {title}",
                 value=sum(found) / len(spans),
                 unit="fraction",
                 n=len(spans),
@@ -167,6 +170,14 @@ def measure_spans(engine: Engine, spans: Sequence[Span], *, mode: Mode, note: st
             )
         )
     return rows
+
+
+def heal_cursor(engine: Engine, prompt: Prompt, sampling: Sampling) -> Prompt:
+    """Give a prompt its ids, healed at the cursor and not at the suffix."""
+    sampling = replace(sampling, heal=False)
+    prompt = fit_prompt(prompt, sampling, tokenizer=engine.tokenizer, info=engine.info)
+    tokens, typed, _ = heal_prefix(prompt.tokens, tokenizer=engine.tokenizer)
+    return replace(prompt, tokens=tokens, typed=typed)
 
 
 def complete(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
@@ -187,7 +198,7 @@ def complete_from_border(
     """Complete from the border before the cursor, unbound; "" where what was typed comes not."""
     tokenizer = engine.tokenizer
     typed = [
-        heal(tokenizer.encode(cursor.prompt.prefix), tokenizer=tokenizer).typed
+        heal_prefix(tokenizer.encode(cursor.prompt.prefix), tokenizer=tokenizer).typed
         for cursor in cursors
     ]
     prompts = [
@@ -277,8 +288,10 @@ def main() -> None:
         for place, is_inside, count in kinds:
             cursors = place_cursors(lines, engine.tokenizer, num_cursors=count, is_inside=is_inside)
             rows += measure(engine, cursors, mode=mode, place=place, note=note)
-        spans = place_spans(lines, engine.tokenizer, num_spans=options.others)
-        rows += measure_spans(engine, spans, mode=mode, note=note)
+            spans = place_spans(
+                lines, engine.tokenizer, num_spans=options.others, ends_inside=is_inside
+            )
+            rows += measure_spans(engine, spans, mode=mode, place=place, note=note)
     print(write_rows(options.name, rows, device=cpu_name()).read_text())
 
 

@@ -63,6 +63,7 @@ class Prompt:
             reads of them (see `text/budget.py`).
         cut: What `tokens` leaves out of the code, None if nothing.
         typed: The prefix's end that `tokens` leaves out to be drawn again (see `text/healing.py`).
+        seam: The suffix's start that `tokens` leaves out; drawn last, it is no part of the text.
         session: Names a cache shared by the requests of one editor buffer.
         namespace: Requests of different namespaces share no cache; a server gives each client
             token its own.
@@ -76,6 +77,7 @@ class Prompt:
     tokens: tuple[int, ...] = ()
     cut: Cut | None = None
     typed: str = ""
+    seam: str = ""
     session: str | None = None
     namespace: str | None = None
 
@@ -100,8 +102,8 @@ class Sampling:
         logprobs: Alternatives per token to report besides the drawn one; None reports nothing.
         mode: Order of the infill prompt; "auto" takes the one the model is best at.
         budget_ms: Wall-clock budget; what was drawn by then is returned with "deadline".
-        heal: Whether the last tokens before a cursor inside a token are drawn again with what
-            follows. Commands, server and `Model` ask for it; measuring leaves prompts as they are.
+        heal: Whether the tokens around a cursor inside a token are drawn again with what comes
+            between. Commands, server and `Model` ask for it; measuring leaves prompts as they are.
     """
 
     max_tokens: int = 128
@@ -175,7 +177,7 @@ class Completion:
     Args:
         text: What was drawn, without control tokens and stop strings.
         tokens: The drawn ids, the ending control token included when one was drawn. The first
-            ones stand for `typed`, too.
+            ones stand for `typed`, too, and the last ones may for the suffix's start.
         logprobs: One entry per token, None unless asked for.
         finish_reason: Why it ended.
         prompt_tokens: Length of the rendered prompt.

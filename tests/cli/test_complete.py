@@ -140,7 +140,16 @@ def test_explain_goes_into_the_json_when_both_are_asked_for(run, fakes, file, to
     assert found["mode"] == "spm"
     assert found["prompt"].startswith("<bos>app.py\n<|fim_suffix|>\nprint")
     assert found["prompt_tokens"][0] == 2
-    assert found["typed"] == "    "
+    assert (found["typed"], found["seam"]) == ("    ", "")
+
+
+def test_a_seam_is_named_and_left_out_of_what_the_model_reads(run, fakes, file, tokenizer):
+    file.write_text("x = return y\n")
+    completer = fakes.ScriptedCompleter("")
+    completer.tokenizer = tokenizer
+    ran = run("complete", "app.py:1:8", "--explain", completer=completer)
+    assert "\nseam    'urn', drawn at the end\n" in ran.err
+    assert "<|fim_suffix|> y\n<|fim_middle|>" in ran.err
 
 
 def test_a_file_longer_than_the_context_is_cut_around_the_cursor_and_said_so(

@@ -11,6 +11,7 @@ from codegemma.completion import Completion, Prompt, Sampling
 from codegemma.generate.batch import Batch
 from codegemma.generate.prefix_cache import PrefixCache
 from codegemma.generate.rows import Request
+from codegemma.text.budget import fit_prompt
 
 
 def make_batch(engine, *, max_rows=8, kept=None):
@@ -225,6 +226,37 @@ def test_a_healed_completion_goes_on_from_every_typed_byte(engines, prefix, suff
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
+    prefix=st.sampled_from(["x = ret", "def ", "import os\nimport o", ""]),
+    mode=st.sampled_from(["psm", "spm", "spm2"]),
+    temperature=st.sampled_from([0.0, 0.7]),
+    seam_length=st.integers(1, 9),
+)
+def test_a_drawn_seam_is_left_out_in_whatever_way_a_text_is_drawn(
+    engines, prefix, mode, temperature, seam_length
+):
+    plain, guessing = engines
+    sampling = Sampling(max_tokens=12, temperature=temperature, seed=5, mode=mode, heal=True)
+    prompt = Prompt(prefix=prefix, suffix="urn x\n")
+    prompt = fit_prompt(prompt, sampling, tokenizer=plain.tokenizer, info=plain.info)
+    assert prompt.seam == "urn"
+    whole = plain.complete([replace(prompt, seam="")], sampling)[0][0]
+    seam = whole.text[-seam_length:]
+    assume(seam)
+    sewn = replace(prompt, seam=seam)
+    alone = plain.complete([sewn], sampling)[0][0]
+    beside = plain.complete([Prompt(prefix="# other"), sewn], sampling)[1][0]
+    found = [alone, beside]
+    found += [guessing.complete([sewn], sampling)[0][0] for _ in range(2)]
+    for one in found:
+        assert (one.text, one.tokens) == (whole.text.removesuffix(seam), whole.tokens)
+    assert found[-1].cached_tokens or len(prompt.tokens) <= 16
+    assert "".join(delta.text for delta in guessing.stream(sewn, sampling)) == alone.text
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
     start=st.sampled_from(["def f", "x = ", "import os", "class A", "#"]), count=st.integers(1, 9)
 )
 def test_on_a_border_that_greedy_drawing_chose_healing_changes_nothing(engines, start, count):
@@ -263,8 +295,9 @@ def test_a_typed_text_of_many_tokens_is_drawn_token_by_token(engine, monkeypatch
 def test_without_healing_or_as_ids_a_prompt_stays_as_it_is(engine):
     for prompt, heal in ((Prompt(prefix="ret"), False), (Prompt(tokens=(2, 300)), True)):
         request = engine._request(prompt, Sampling(heal=heal))
-        assert (request.typed, request.max_drawn) == (b"", 128)
-    assert engine._request(Prompt(prefix="ret"), Sampling(heal=True)).typed != b""
+        assert (request.typed, request.seam, request.max_drawn) == (b"", "", 128)
+    request = engine._request(Prompt(prefix="ret", suffix="urn x"), Sampling(heal=True))
+    assert (request.typed != b"", request.seam) == (True, "urn")
 
 
 def test_typed_text_is_bounded_by_the_context(make_engine):

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegemma.generate.stop import RowText, StopStrings
+from codegemma.generate.stop import RowText, SeamText, StopStrings
 
 
 def fed(stops, pieces):
@@ -52,6 +52,32 @@ def test_any_pieces_give_the_text_before_the_first_stop_string(text, stops, cuts
     expected = text[: sum(min(ends))] if ends else text
     assert is_stopped == bool(ends)
     assert "".join(given_out) + rest == expected
+
+
+def sewn(seam, pieces):
+    holder = SeamText(seam)
+    return [*map(holder.push, pieces), holder.flush()]
+
+
+def test_the_start_of_the_suffix_is_left_out_at_the_end_of_a_text_alone():
+    assert sewn("urn", ["ret", "urn"]) == ["ret", "", ""]
+    assert sewn("urn", ["x u", "rn u", "rn"]) == ["x ", "urn ", "", ""]
+    assert sewn("urn", ["return x"]) == ["return x", ""]
+    assert sewn("urn", ["retur"]) == ["ret", "ur"]
+    assert sewn("aab", ["aaab"]) == ["a", ""]
+    assert sewn("aa", ["aaa"]) == ["a", ""]
+    assert sewn("", ["a", "b"]) == ["a", "b", ""]
+
+
+@given(
+    st.text("ab", max_size=20),
+    st.text("ab", max_size=4),
+    st.lists(st.integers(0, 20), max_size=6),
+)
+def test_any_pieces_give_the_text_without_the_seam_it_ends_with(text, seam, cuts):
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[start:end] for start, end in pairwise(bounds)]
+    assert "".join(sewn(seam, pieces)) == text.removesuffix(seam)
 
 
 def row(tokenizer, *, stops=(), stop_ids=(1, 70), max_tokens=50):
@@ -129,3 +155,23 @@ def test_a_token_that_goes_beyond_the_typed_text_counts(tokenizer):
 def test_typed_text_ends_where_there_is_no_more_room(tokenizer):
     text = RowText(tokenizer, stop_ids={1}, stops=(), max_tokens=2, typed=b"ab", max_drawn=1)
     assert (text.push(*tokenizer.encode("a")), text.text, text.finish_reason) == ("", "", "length")
+
+
+def test_the_seam_is_left_out_however_the_row_ends(tokenizer):
+    def drawn(chars, *, stops=(), max_tokens=9, reason=None):
+        text = RowText(
+            tokenizer, stop_ids={1}, stops=stops, max_tokens=max_tokens, typed=b"x", seam="ab"
+        )
+        tokens = [1 if char == "$" else tokenizer.encode(char)[0] for char in chars]
+        given_out = "".join(map(text.push, tokens))
+        given_out += text.end(reason) if reason else ""
+        assert given_out == text.text
+        return text.text, text.finish_reason
+
+    assert drawn("xcab$") == ("c", "stop")
+    assert drawn("xca$") == ("ca", "stop")
+    assert drawn("xcabE", stops=("E",)) == ("c", "stop")
+    assert drawn("xcabc$") == ("cabc", "stop")
+    assert drawn("xcab", max_tokens=3) == ("c", "length")
+    assert drawn("xcab", reason="cancelled") == ("c", "cancelled")
+    assert drawn("xab$") == ("", "stop")

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegemma.text.healing import MAX_TOKENS, Agreeing, ByteTable, cursor_place, heal
+from codegemma.text.healing import (
+    MAX_TOKENS,
+    Agreeing,
+    ByteTable,
+    cursor_place,
+    heal,
+    heal_prefix,
+    heal_suffix,
+    suffix_place,
+)
 
 PRE, MID, SUF, SEP = 67, 68, 69, 70
 #          0    1    2     3      4         5     6     7
@@ -65,6 +74,22 @@ def test_the_place_of_the_cursor_is_found_in_every_order(tokens, expected):
     assert cursor_place(tokens) == expected
 
 
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([2, 300, 301], (0, 0)),
+        ([2, 500, SEP, PRE, 300, 301, SUF, 400, 401, MID], (7, 9)),
+        ([2, 500, SEP, SUF, 400, 401, PRE, 300, 301, MID], (4, 6)),
+        ([2, 500, SEP, PRE, SUF, 400, 401, MID, 300, 301], (5, 7)),
+        ([2, PRE, SUF, MID], (3, 3)),
+        ([2, SUF, PRE, MID], (2, 2)),
+    ],
+    ids=["left to right", "psm", "spm", "spm2", "empty", "empty spm"],
+)
+def test_the_place_of_the_suffix_is_found_in_every_order(tokens, expected):
+    assert suffix_place(tokens) == expected
+
+
 def ids(tokenizer, text):
     return tokenizer.encode(text)
 
@@ -81,14 +106,51 @@ def ids(tokenizer, text):
 )
 def test_the_end_of_a_prefix_that_a_token_may_go_on_from_is_left_out(tokenizer, text, typed):
     prompt = [2, *ids(tokenizer, text)]
-    healed = heal(prompt, tokenizer=tokenizer)
+    healed = heal_prefix(prompt, tokenizer=tokenizer)
     assert tokenizer.decode(healed.tokens) + healed.typed == text
     assert healed.typed.endswith(typed)
     assert len(prompt) - len(healed.tokens) <= MAX_TOKENS
     assert (healed.typed == "") == (typed == "")
 
 
-@given(text=st.text("def ret\n\u00e9\u6f22()", max_size=12), suffix=st.text("\n x", max_size=3))
+@pytest.mark.parametrize(
+    ("suffix", "seam"),
+    [
+        ("urn x\n", "urn"),
+        ("n x\n", "n"),
+        (")\n", ")"),
+        (")", ""),
+        (" foo\n", ""),
+        ("\nfoo\n", ""),
+        ("\tfoo\n", ""),
+        ("\u6f22x\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_start_of_a_suffix_that_a_token_may_end_with_is_left_out(tokenizer, suffix, seam):
+    prompt = [2, PRE, 200, SUF, *ids(tokenizer, suffix), MID]
+    healed = heal_suffix(prompt, tokenizer=tokenizer)
+    assert healed.seam == seam
+    assert healed.tokens[:4] == (2, PRE, 200, SUF)
+    assert seam + tokenizer.decode(healed.tokens[4:]) == suffix
+    assert len(prompt) - len(healed.tokens) <= MAX_TOKENS
+
+
+@pytest.mark.parametrize("prefix", ["", "x\n", "x\n    ", "\t" * 40])
+def test_a_suffix_at_the_start_of_a_line_stays(tokenizer, prefix):
+    after = ids(tokenizer, "urn x\n")
+    for prompt in (
+        [2, PRE, *ids(tokenizer, prefix), SUF, *after, MID],
+        [2, SUF, *after, PRE, *ids(tokenizer, prefix), MID],
+        [2, PRE, SUF, *after, MID, *ids(tokenizer, prefix)],
+    ):
+        assert heal_suffix(prompt, tokenizer=tokenizer) == (tuple(prompt), "", "")
+
+
+CODE = st.text("def ret\n\u00e9\u6f22()", max_size=12)
+
+
+@given(text=CODE, suffix=CODE)
 def test_nothing_is_lost_in_any_order(tokenizer, text, suffix):
     prefix, after = ids(tokenizer, text), ids(tokenizer, suffix)
     orders = {
@@ -97,8 +159,15 @@ def test_nothing_is_lost_in_any_order(tokenizer, text, suffix):
         "spm2": ([2, PRE, SUF, *after, MID], []),
         "left to right": ([2], []),
     }
-    for before, behind in orders.values():
-        healed = heal([*before, *prefix, *behind], tokenizer=tokenizer)
+    for name, (before, behind) in orders.items():
+        whole = heal([*before, *prefix, *behind], tokenizer=tokenizer)
+        start, end = suffix_place(whole.tokens)
+        shown = whole.tokens[start:end]
+        has_suffix = name != "left to right"
+        assert whole.seam + tokenizer.decode(shown) == (suffix if has_suffix else "")
+        assert list(shown) == after[len(after) - len(shown) :]
+        healed = heal_prefix([*before, *prefix, *behind], tokenizer=tokenizer)
+        assert healed.typed == whole.typed
         kept = healed.tokens[len(before) : len(healed.tokens) - len(behind)]
         assert list(healed.tokens[: len(before)]) == before
         assert list(healed.tokens[len(healed.tokens) - len(behind) :]) == behind
@@ -108,11 +177,14 @@ def test_nothing_is_lost_in_any_order(tokenizer, text, suffix):
 
 def test_an_empty_prefix_has_nothing_to_draw_again(tokenizer):
     for prompt in ([2], [2, PRE, SUF, MID], [2, SUF, PRE, MID]):
-        assert heal(prompt, tokenizer=tokenizer) == (tuple(prompt), "")
+        assert heal(prompt, tokenizer=tokenizer) == (tuple(prompt), "", "")
 
 
 def test_the_table_of_a_vocabulary_is_made_once_and_holds_no_control_token(tokenizer):
-    table = tokenizer.byte_table
-    assert tokenizer.byte_table is table
-    assert table.rank[[0, 1, 2, 3, 67, 107]].tolist() == [-1] * 6
-    assert (table.rank[108:] >= 0).all()
+    assert tokenizer.byte_table is tokenizer.byte_table
+    assert tokenizer.ending_table is tokenizer.ending_table
+    for table in (tokenizer.byte_table, tokenizer.ending_table):
+        assert table.rank[[0, 1, 2, 3, 67, 107]].tolist() == [-1] * 6
+        assert (table.rank[108:] >= 0).all()
+    assert tokenizer.ending_table.has_longer(b"nruter"[:3])
+    assert not tokenizer.byte_table.has_longer(b"nruter"[:3])

@@ -53,7 +53,7 @@ Heal = Annotated[
     bool,
     typer.Option(
         "--heal/--no-heal",
-        help="Draw the last tokens before the cursor again where one may end behind it.",
+        help="Draw the tokens around a cursor inside a token again with what comes between.",
     ),
 ]
 Stop = Annotated[

@@ -52,6 +52,7 @@ def explain(prompt: Prompt, completer: Completer) -> dict[str, Any]:
         "prompt": visible(prompt.tokens, completer.tokenizer),
         "prompt_tokens": prompt.tokens,
         "typed": prompt.typed,
+        "seam": prompt.seam,
     }
 
 
@@ -63,6 +64,7 @@ def prompt_lines(explained: dict[str, Any]) -> list[str]:
         explained["prompt"],
         f"ids     {' '.join(map(str, tokens))}",
         *([f"typed   {explained['typed']!r}, drawn again"] if explained["typed"] else []),
+        *([f"seam    {explained['seam']!r}, drawn at the end"] if explained["seam"] else []),
     ]
 
 

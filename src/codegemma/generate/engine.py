@@ -251,6 +251,7 @@ class Engine:
             tokens=prompt.tokens,
             max_tokens=min(sampling.max_tokens, room),
             typed=typed,
+            seam=prompt.seam,
             max_drawn=min(sampling.max_tokens + len(typed), room),
             stop_ids=CHAT_STOP_IDS if self._info.is_instruction else INFILL_STOP_IDS,
             cut=prompt.cut,

@@ -25,6 +25,7 @@ class Request:
         tokens: The prompt's ids, at least one.
         max_tokens: Most tokens to draw; with the prompt at most the model's context.
         typed: Text that the drawn tokens begin with and that is no part of the completion.
+        seam: Text that is no part of the completion where the drawn tokens end with it.
         max_drawn: Most tokens with those of the typed text; None is `max_tokens`.
         stop_ids: Ids that end a completion.
         cut: What the ids leave out of the prompt.
@@ -35,6 +36,7 @@ class Request:
     max_tokens: int
     stop_ids: frozenset[int]
     typed: bytes = b""
+    seam: str = ""
     max_drawn: int | None = None
     cut: Cut | None = None
     owner: Owner = NOBODY
@@ -87,6 +89,7 @@ class Row:
             stops=sampling.stop,
             max_tokens=asked.max_tokens,
             typed=asked.typed,
+            seam=asked.seam,
             max_drawn=asked.max_drawn or asked.max_tokens,
         )
         count = asked.max_drawn or asked.max_tokens

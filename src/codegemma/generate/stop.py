@@ -2,7 +2,8 @@
 """Where a completion stops: control tokens by id, stop strings by text across token borders.
 
 Takes drawn tokens one at a time and gives the text that may be shown. Whole characters only, and
-never a piece of a stop string: what could still become one is held back until it is clear.
+never a piece of a stop string or of what the suffix begins with: what could still become one is
+held back until it is clear.
 Shortening what was drawn to what fits the code around it is `text/trim.py`.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Collection, Sequence
 
 from codegemma.completion import FinishReason
 from codegemma.text.tokenizer import StreamDecoder, Tokenizer
+from codegemma.text.trim import Overlap
 
 
 class StopStrings:
@@ -57,6 +59,38 @@ class StopStrings:
         return 0
 
 
+class SeamText:
+    """Leaves out the suffix's start where it ends a text that comes in pieces.
+
+    Example:
+        seam "urn", pieces "x u", "rn u", "rn" and the end  ->  "x ", "urn ", "", ""
+
+    Args:
+        seam: The suffix's start; "" leaves everything as it is.
+    """
+
+    def __init__(self, seam: str) -> None:
+        self._seam = seam
+        self._overlap = Overlap(seam)
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Take a piece and give what cannot be the seam."""
+        if not self._seam:
+            return text
+        for char in text:
+            self._overlap.push(char)
+        text = self._held + text
+        start = len(text) - self._overlap.length
+        self._held = text[start:]
+        return text[:start]
+
+    def flush(self) -> str:
+        """Give what was held back at the end of the text, unless it is the whole seam."""
+        held, self._held = self._held, ""
+        return "" if held == self._seam else held
+
+
 class RowText:
     """The text of one row: its tokens, what was given out, and why it ended.
 
@@ -67,6 +101,7 @@ class RowText:
         max_tokens: Tokens after which the row ends with "length".
         typed: Bytes that come first and are no part of the text; tokens that hold nothing else
             do not count for `max_tokens`.
+        seam: Text that is left out where the whole text ends with it.
         max_drawn: Tokens after which the row ends whatever they hold; None leaves it to the others.
     """
 
@@ -78,12 +113,14 @@ class RowText:
         stops: Sequence[str],
         max_tokens: int,
         typed: bytes = b"",
+        seam: str = "",
         max_drawn: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
         self._stop_ids = stop_ids
         self._stops = StopStrings(stops)
+        self._seam = SeamText(seam)
         self._max_tokens = max_tokens
         self._max_drawn = max_tokens + len(typed) if max_drawn is None else max_drawn
         self.num_typed = 0
@@ -143,5 +180,8 @@ class RowText:
         return self._give(text + self._stops.flush())
 
     def _give(self, text: str) -> str:
+        text = self._seam.push(text)
+        if self.finish_reason is not None:
+            text += self._seam.flush()
         self._pieces.append(text)
         return text

@@ -62,8 +62,9 @@ def fit_prompt(
         info: What the completer is.
 
     Returns:
-        The prompt with `tokens`, `cut` and `typed`, its texts as they came. As it came for a
-        completer that tokenizes elsewhere, whose tokenizer is no `Tokenizer`: it fits them itself.
+        The prompt with `tokens`, `cut`, `typed` and `seam`, its texts as they came. As it came for
+        a completer that tokenizes elsewhere, whose tokenizer is no `Tokenizer`: it fits them
+        itself.
 
     Raises:
         ContextLengthError: A prompt that is not infill is too long, or an infill's path.
@@ -154,8 +155,8 @@ def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
 
 
 def _heal(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
-    tokens, typed = heal(prompt.tokens, tokenizer=tokenizer)
-    return replace(prompt, tokens=tokens, typed=typed)
+    tokens, typed, seam = heal(prompt.tokens, tokenizer=tokenizer)
+    return replace(prompt, tokens=tokens, typed=typed, seam=seam)
 
 
 def _room(sampling: Sampling, info: CompleterInfo) -> int:

@@ -174,6 +174,13 @@ class Tokenizer:
         return ByteTable(table)
 
     @cached_property
+    def ending_table(self) -> ByteTable:
+        """The same tokens in the order of their bytes read backwards."""
+        table = [data[::-1] for data in self._bytes]
+        table[t.UNK_ID] = b""
+        return ByteTable(table)
+
+    @cached_property
     def max_token_bytes(self) -> int:
         """Length of the longest token's bytes: n tokens never hold more than n times as much."""
         return max(map(len, self._bytes))

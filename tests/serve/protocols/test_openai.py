@@ -268,3 +268,6 @@ def test_a_prompt_that_an_editor_laid_out_is_healed_at_its_cursor():
     assert 1 <= kept <= 4
     assert healed.tokens[-3:] == whole.tokens[-3:]  # the suffix and what is around it
     assert tokenizer.decode(healed.tokens) == "x = ret"[: -len(healed.typed)] + "\n"
+    assert (whole.seam, healed.seam) == ("", "")
+    text = text.replace("\n", "urn x\n")
+    assert to_prompts(parse(prompt=text), tokenizer)[0].seam == "urn"

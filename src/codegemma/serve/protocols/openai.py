@@ -218,10 +218,10 @@ def _to_prompt(
     if is_special is None:
         is_special = all(sentinel in prompt for sentinel in _INFILL)
     if request.suffix is None and is_special:
-        tokens, typed = encode_special(to_lf(prompt), tokenizer), ""
+        tokens, typed, seam = encode_special(to_lf(prompt), tokenizer), "", ""
         if request.sampling.heal and isinstance(tokenizer, Tokenizer):
-            tokens, typed = heal(tokens, tokenizer=tokenizer)
-        return Prompt(tokens=tokens, typed=typed, session=request.session)
+            tokens, typed, seam = heal(tokens, tokenizer=tokenizer)
+        return Prompt(tokens=tokens, typed=typed, seam=seam, session=request.session)
     suffix = None if request.suffix is None else to_lf(request.suffix)
     return Prompt(prefix=to_lf(prompt), suffix=suffix, path=request.path, session=request.session)
 
