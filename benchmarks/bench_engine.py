@@ -4,15 +4,18 @@
 Both run in processes of their own and take turns sample by sample; before and after each sample the
 read bandwidth of plain memory is probed. llama.cpp is driven through its library by the bindings of
 llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
-set. Prompts are random ids; what a model says of them is of no interest. A machine that others use
-too gives ratios at best: the load average stands in each row's note.
+set. Words in a library's name tune it: `repacked` lets it reorder its weights, `flash` and
+`unflash` settle its attention, `ubatch128` and the like its batches, `1thread` its threads. Prompts
+are random ids; what a model says of them is of no interest. A machine that others use too gives
+ratios at best: the load average stands in each row's note.
 
 Example:
     python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
     codegemma convert /tmp/2b /tmp/2b-int8 --quantize int8
     codegemma convert /tmp/2b /tmp/2b-int8.gguf --to gguf --quantize int8
     python benchmarks/bench_engine.py /tmp/2b-int8 --paths amx avx2 --gguf /tmp/2b-int8.gguf \
-        --bindings /tmp/llama_cpp_python-0.3.36/llama_cpp --library native=/tmp/llama/native/bin
+        --bindings /tmp/llama_cpp_python-0.3.36/llama_cpp \
+        --library native=/tmp/llama/native/bin "repacked ubatch256 native=/tmp/llama/native/bin"
 """
 
 import argparse
@@ -103,7 +106,7 @@ class LlamaCpp:
     """llama.cpp's library on a GGUF file; a context is read once and trimmed back after use."""
 
     def __init__(
-        self, file: str, *, context: int, bindings: str, threads: int, repack: bool
+        self, file: str, *, context: int, bindings: str, threads: int, tuning: list[str]
     ) -> None:
         package = types.ModuleType("llama_cpp")
         package.__path__ = [bindings]
@@ -113,11 +116,15 @@ class LlamaCpp:
         self._lib, self.path = library, None
         library.llama_backend_init()
         model_settings = library.llama_model_default_params()
-        model_settings.use_extra_bufts = repack
+        model_settings.use_extra_bufts = "repacked" in tuning
         model = library.llama_model_load_from_file(file.encode(), model_settings)
         settings = library.llama_context_default_params()
-        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, 4096, 512
+        sizes = [int(word.removeprefix("ubatch")) for word in tuning if word.startswith("ubatch")]
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = context, 4096, (sizes or [512])[0]
+        threads = 1 if "1thread" in tuning else threads
         settings.n_threads = settings.n_threads_batch = threads
+        attention = {"unflash": 0, "flash": 1}  # of enum llama_flash_attn_type; -1 lets it choose
+        settings.flash_attn_type = next((attention[w] for w in tuning if w in attention), -1)
         self._llama = library.llama_init_from_model(model, settings)
         self._memory = library.llama_get_memory(self._llama)
         self._held = 0
@@ -167,7 +174,7 @@ def serve(arguments: argparse.Namespace) -> None:
             context=arguments.context,
             bindings=arguments.bindings,
             threads=arguments.threads,
-            repack=arguments.repack,
+            tuning=arguments.tuning,
         )
     memory = next(
         int(line.split()[1]) * 1024
@@ -297,13 +304,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--gguf", help="the same weights for llama.cpp")
     parser.add_argument("--bindings", help="the folder llama_cpp of llama-cpp-python's source")
     parser.add_argument("--library", nargs="*", default=[], help="NAME=FOLDER of built libraries")
+    parser.add_argument("--name", help="second word of the file's name; the format otherwise")
     parser.add_argument("--contexts", nargs="*", type=int, default=[0, 500, 2000])
     parser.add_argument("--prompts", nargs="*", type=int, default=[16, 128, 512])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repack", action="store_true", help="let llama.cpp reorder its weights")
     parser.add_argument("--worker", choices=["ours", "llama"], help=argparse.SUPPRESS)
     parser.add_argument("--context", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--tuning", nargs="*", default=[], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -321,7 +329,7 @@ def main() -> int:
     for library in arguments.library:
         name, _, folder = library.partition("=")
         words = [arguments.folder, "--worker", "llama", "--gguf", arguments.gguf, *shared]
-        words += ["--bindings", arguments.bindings, *(["--repack"] if arguments.repack else [])]
+        words += ["--bindings", arguments.bindings, "--tuning", *name.split()]
         workers[f"llama.cpp {name}"] = Worker(
             words, {"LLAMA_CPP_LIB_PATH": folder, "LD_LIBRARY_PATH": folder}
         )
@@ -340,7 +348,7 @@ def main() -> int:
             label = "load" if what == "load_s" else "memory"
             rows.append(Row(name=f"{label}-{weights}-{name}", value=value, unit=unit, n=1))
         worker.close()
-    print(write_rows(f"engine-{weights}", rows, device=cpu_name()))
+    print(write_rows(f"engine-{arguments.name or weights}", rows, device=cpu_name()))
     for row in rows:
         peer = f"  {row.peer} {row.peer_value:.1f}, ratio {row.ratio:.2f}" if row.peer else ""
         print(f"{row.name:36} {row.value:14.2f} {row.unit}{peer}")
