@@ -5,9 +5,10 @@ Both run in processes of their own and take turns sample by sample; before and a
 read bandwidth of plain memory is probed. llama.cpp is driven through its library by the bindings of
 llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
 set. Words in a library's name tune it: `repacked` lets it reorder its weights, `flash` and
-`unflash` settle its attention, `ubatch128` and the like its batches, `1thread` its threads. Prompts
-are random ids; what a model says of them is of no interest. A machine that others use too gives
-ratios at best: the load average stands in each row's note.
+`unflash` settle its attention, `ubatch128` and the like its batches, `single` reads a context token
+by token, `1thread` its threads. Prompts are random ids; what a model says of them is of no
+interest. A machine that others use too gives ratios at best: the load average stands in each row's
+note.
 
 Example:
     python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
@@ -127,7 +128,7 @@ class LlamaCpp:
         settings.flash_attn_type = next((attention[w] for w in tuning if w in attention), -1)
         self._llama = library.llama_init_from_model(model, settings)
         self._memory = library.llama_get_memory(self._llama)
-        self._held = 0
+        self._held, self._is_single = 0, "single" in tuning
 
     def decode(self, length: int) -> float:
         """Seconds a token, after `length` tokens."""
@@ -141,6 +142,7 @@ class LlamaCpp:
 
     def prefill(self, length: int) -> float:
         """Seconds to read `length` tokens and give what follows."""
+        assert not self._is_single, "this worker reads no prompts"
         self._fill(0)
         start = time.perf_counter()
         self._read(length)
@@ -151,8 +153,8 @@ class LlamaCpp:
         if self._held > length:
             self._lib.llama_memory_seq_rm(self._memory, 0, length, -1)
             self._held = length
-        if self._held < length:
-            self._read(length - self._held)
+        while self._held < length:
+            self._read(1 if self._is_single else length - self._held)
 
     def _read(self, count: int) -> None:
         ids = np.random.default_rng(count).integers(200, 4000, count).astype(np.int32)
