@@ -4,11 +4,11 @@
 Both run in processes of their own and take turns sample by sample; before and after each sample the
 read bandwidth of plain memory is probed. llama.cpp is driven through its library by the bindings of
 llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
-set. Words in a library's name tune it: `repacked` lets it reorder its weights, `flash` and
-`unflash` settle its attention, `ubatch128` and the like its batches, `single` reads a context token
-by token, `1thread` its threads. Prompts are random ids; what a model says of them is of no
-interest. A machine that others use too gives ratios at best: the load average stands in each row's
-note.
+set. Words in a library's name tune it: `repacked` lets it reorder its weights, `unmapped` read them
+into memory, `flash` and `unflash` settle its attention, `ubatch128` and the like its batches,
+`single` reads a context token by token, `1thread` its threads. Prompts are random ids; what a model
+says of them is of no interest. A machine that others use too gives ratios at best: the load average
+stands in each row's note.
 
 Example:
     python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
@@ -118,6 +118,7 @@ class LlamaCpp:
         library.llama_backend_init()
         model_settings = library.llama_model_default_params()
         model_settings.use_extra_bufts = "repacked" in tuning
+        model_settings.use_mmap = "unmapped" not in tuning
         model = library.llama_model_load_from_file(file.encode(), model_settings)
         settings = library.llama_context_default_params()
         sizes = [int(word.removeprefix("ubatch")) for word in tuning if word.startswith("ubatch")]
@@ -154,7 +155,7 @@ class LlamaCpp:
             self._lib.llama_memory_seq_rm(self._memory, 0, length, -1)
             self._held = length
         while self._held < length:
-            self._read(1 if self._is_single else length - self._held)
+            self._read(1 if self._is_single else min(length - self._held, 512))
 
     def _read(self, count: int) -> None:
         ids = np.random.default_rng(count).integers(200, 4000, count).astype(np.int32)
@@ -222,6 +223,9 @@ class Worker:
     def _answer(self) -> dict[str, float]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
+        while line and not line.startswith("{"):  # a library's own words
+            print(line, end="", file=sys.stderr)
+            line = self._process.stdout.readline()
         if not line:
             self._process.wait()
             print("a worker ended:", *self._process.args, file=sys.stderr)
