@@ -46,6 +46,7 @@ const Path* FindPath(std::string_view name) {
 
 namespace {
 
+constexpr int64_t kFewRows = 8;
 constexpr int64_t kPartBytes = 1 << 17;  // of weights, for few rows
 constexpr int64_t kPartBlocks = 8;       // for many
 
@@ -116,18 +117,18 @@ ffi::Error Multiply(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
     for (int64_t row = 0; row < count; ++row) prepare(row);
   } else {
     const int64_t parts = (count + 15) / 16;
-    RunParallel(pool, parts, [&](int64_t part) {
+    RunParallel(pool, parts, false, [&](int64_t part) {
       for (int64_t row = 16 * part; row < std::min(count, 16 * part + 16); ++row) prepare(row);
     });
   }
 
   const int64_t part_blocks =
-      count > 8 ? kPartBlocks : std::max<int64_t>(1, kPartBytes / (groups * group_bytes));
+      count > kFewRows ? kPartBlocks : std::max<int64_t>(1, kPartBytes / (groups * group_bytes));
   int64_t first_part[5] = {};
   for (size_t i = 0; i < rets.size(); ++i) {
     first_part[i + 1] = first_part[i] + (num_blocks[i] + part_blocks - 1) / part_blocks;
   }
-  RunParallel(pool, first_part[rets.size()], [&](int64_t part) {
+  RunParallel(pool, first_part[rets.size()], count <= kFewRows, [&](int64_t part) {
     size_t i = 0;
     while (part >= first_part[i + 1]) ++i;
     const int64_t first = (part - first_part[i]) * part_blocks;

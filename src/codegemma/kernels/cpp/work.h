@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -59,11 +61,73 @@ inline void Pause() {
 #endif
 }
 
-inline void RunParallel(xla::ffi::ThreadPool& pool, int64_t count, std::function<void(int64_t)> part) {
+// Threads that have just helped and look out for more, since one that sleeps takes a tenth of a
+// millisecond to come, as long as a small product of a lone token.
+class Lookout {
+ public:
+  // Hand work to threads that look out, `wanted` at most; give how many will take it.
+  int64_t Offer(const std::shared_ptr<Work>& work, int64_t wanted) {
+    if (num_idle_.load(std::memory_order_relaxed) == 0) return 0;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const int64_t count = std::min<int64_t>(wanted, num_idle_);
+    offered_.insert(offered_.end(), count, work);
+    num_idle_ -= count;
+    num_offered_ += count;
+    return count;
+  }
+
+  // Look out for a while; null when nothing was offered.
+  std::shared_ptr<Work> Await() {
+    num_idle_ += 1;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    do {
+      for (int turn = 0; turn < 32 && num_offered_.load(std::memory_order_relaxed) == 0; ++turn) {
+        Pause();
+      }
+      if (num_offered_.load(std::memory_order_relaxed) > 0) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (std::shared_ptr<Work> work = Take()) return work;
+      }
+    } while (std::chrono::steady_clock::now() < end);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (std::shared_ptr<Work> work = Take()) return work;
+    num_idle_ -= 1;
+    return nullptr;
+  }
+
+ private:
+  static constexpr std::chrono::microseconds kPatience{200};
+
+  std::shared_ptr<Work> Take() {
+    if (offered_.empty()) return nullptr;
+    std::shared_ptr<Work> work = std::move(offered_.back());
+    offered_.pop_back();
+    num_offered_ -= 1;
+    return work;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<Work>> offered_;  // each to one of the threads, whichever sees it
+  std::atomic<int64_t> num_offered_{0}, num_idle_{0};  // idle: nothing offered waits for them
+};
+
+inline Lookout& TheLookout() {
+  static Lookout& lookout = *new Lookout;  // threads outlive whatever ends with the process
+  return lookout;
+}
+
+// Do `count` parts on the pool's threads. Where `more_follows` soon, they look out for it.
+inline void RunParallel(xla::ffi::ThreadPool& pool, int64_t count, bool more_follows,
+                        std::function<void(int64_t)> part) {
   const int64_t threads = std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), count));
   auto work = std::make_shared<Work>(count, threads, std::move(part));
-  for (int64_t helper = 1; helper < threads; ++helper) {
-    pool.Schedule([work] { work->Run(); });
+  for (int64_t helper = 1 + TheLookout().Offer(work, threads - 1); helper < threads; ++helper) {
+    pool.Schedule([work, more_follows]() mutable {
+      do {
+        work->Run();
+        work = more_follows ? TheLookout().Await() : nullptr;
+      } while (work != nullptr);
+    });
   }
   work->Run();
   while (!work->IsDone()) Pause();
