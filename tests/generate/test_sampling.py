@@ -11,6 +11,7 @@ from codegemma.generate.sampling import (
     draw,
     draw_uniforms,
     filter_probabilities,
+    likeliest,
     restrict,
     token_logprobs,
 )
@@ -195,3 +196,14 @@ def test_greedy_rows_beside_others_draw_the_likeliest_token():
         drawn(filtered(logits, controls), jnp.zeros((3, 1)))[:, 0] == jnp.array([1, 0, 1])
     ).all()
     assert controls_of([Sampling(), None]) is None
+
+
+@pytest.mark.parametrize("vocab_size", [1, 511, 512, 1300])
+def test_the_likeliest_token_is_the_first_of_the_largest(vocab_size):
+    rng = np.random.default_rng(vocab_size)
+    logits = rng.integers(-3, 3, (50, vocab_size)).astype(np.float32)  # full of ties
+    logits[-1] = -np.inf
+    logits[-2, -1] = 9.0
+    found = jax.jit(likeliest)(logits)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, logits.argmax(axis=-1))

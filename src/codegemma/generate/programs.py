@@ -21,6 +21,7 @@ from codegemma.generate.sampling import (
     Controls,
     draw,
     filter_probabilities,
+    likeliest,
     restrict,
     token_logprobs,
 )
@@ -348,8 +349,7 @@ def _draw(
     shape = uniforms.shape
     possible = logits if allowed is None else restrict(logits, allowed, is_on=is_first)
     if controls is None:
-        best = jnp.argmax(possible, axis=-1).astype(jnp.int32)
-        tokens = jnp.broadcast_to(best[:, None], shape)
+        tokens = jnp.broadcast_to(likeliest(possible)[:, None], shape)
     else:
         tokens = draw(filter_probabilities(possible, controls), uniforms)
     if num_top is None:

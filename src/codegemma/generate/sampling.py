@@ -155,10 +155,7 @@ def draw(
         weights: At least 0 and not all 0 in a row; they need not sum to 1.
         uniforms: In [0, 1), one for each token to draw from the row.
     """
-    num_rows, vocab_size = weights.shape
-    num_blocks = -(-vocab_size // _BLOCK)
-    padding = num_blocks * _BLOCK - vocab_size
-    blocks = jnp.pad(weights, ((0, 0), (0, padding))).reshape(num_rows, num_blocks, _BLOCK)
+    blocks = _blocks(weights, filled_with=0.0)
     sums = jnp.cumsum(jnp.sum(blocks, axis=-1), axis=-1)
     target = uniforms * sums[:, -1:]
     index = _first_above(sums[:, None], target)
@@ -166,6 +163,18 @@ def draw(
     before = jnp.where(index > 0, before, 0.0)
     block = jnp.take_along_axis(blocks, index[:, :, None], axis=1)
     return index * _BLOCK + _first_above(jnp.cumsum(block, axis=-1), target - before)
+
+
+def likeliest(logits: Float[Array, "B V"]) -> Int[Array, " B"]:
+    """Give the first of the tokens of the largest logit of each row.
+
+    As `argmax` does, a tenth of whose time it takes on a CPU, which compares values alone much
+    faster than values with their places.
+    """
+    blocks = _blocks(logits, filled_with=-jnp.inf)
+    index = jnp.argmax(jnp.max(blocks, axis=-1), axis=-1)
+    block = jnp.take_along_axis(blocks, index[:, None, None], axis=1)[:, 0]
+    return (index * _BLOCK + jnp.argmax(block, axis=-1)).astype(jnp.int32)
 
 
 def token_logprobs(
@@ -177,6 +186,13 @@ def token_logprobs(
     """
     normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     return jnp.take_along_axis(logits, tokens, axis=-1) - normaliser, normaliser
+
+
+def _blocks(values: Float[Array, "B V"], *, filled_with: float) -> Float[Array, "B blocks block"]:
+    num_rows, vocab_size = values.shape
+    padding = -vocab_size % _BLOCK
+    filled = jnp.pad(values, ((0, 0), (0, padding)), constant_values=filled_with)
+    return filled.reshape(num_rows, -1, _BLOCK)
 
 
 def _mass(probabilities: Float[Array, "B V"], kept: Bool[Array, "B V"]) -> Float[Array, " B"]:
