@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from codegemma.context import index as index_module
 from codegemma.context.index import RepositoryIndex
@@ -91,6 +93,109 @@ def test_a_change_of_one_file_reads_and_links_that_file_alone(
     assert index.refresh() == 1
     assert (read, linked) == (["shop/cart.py"], ["shop/cart.py"])
     assert both_ways(index)
+
+
+TEXTS = {
+    ".py": (
+        "import b\n", "import a.b\n", "from a import b, c\n", "from . import b\n",
+        "from .b import c\n", "from a.b.c import d\n", "from b import c\nfrom ..b import a\n", "",
+    ),
+    ".go": (
+        'package a\nimport "x.org/m/a"\n', 'package a\nimport "x.org/m/a/b"\n',
+        'package a\nimport "x.org/m"\n', 'package a\nimport "y.org/b"\n', "package a\n",
+    ),
+    ".ts": (
+        "import {c} from './b'\n", "import {c} from '../a'\n", "import {c} from '@/a/b'\n",
+        "import {c} from '@x/b/c'\n", "",
+    ),
+    ".java": ("import a.b.C;\n", "import a.b.*;\n", "import b.*;\n", "package a.b;\n"),
+    ".h": ('#include "b.h"\n', '#include "a/b.h"\n', '#include "../b.h"\n', "#include <c.h>\n"),
+}  # fmt: skip
+"""Imports that mean one file or another as files come and go."""
+NAMES = ("__init__", "a", "b", "c", "test_b", "b_test", "index")
+FOLDERS = ("", "a/", "b/", "a/b/", "a/a/", "b/a/b/", "tests/")
+PATHS = st.builds(
+    "{}{}{}".format, st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from([*TEXTS])
+)
+EDITS = st.lists(st.tuples(PATHS, st.integers(-3, 7)), min_size=1, max_size=4)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(EDITS, min_size=2, max_size=8))
+def test_files_that_come_change_and_go_leave_what_reading_all_anew_gives(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    rounds: list[list[tuple[str, int]]],
+) -> None:
+    monkeypatch.setattr(index_module, "_RELINKED_FRACTION", 1)
+    root = tmp_path_factory.mktemp("repository")
+    for number, path in enumerate(("a/b.py", "a/b.go", "b/b.ts", "a/b/C.java", "a/b.h", "c.py")):
+        texts = TEXTS[Path(path).suffix]
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(texts[number % len(texts)])
+    index = RepositoryIndex(root)
+    index.refresh()
+    for time, edits in enumerate(rounds):
+        for path, choice in edits:
+            if choice < 0:
+                (root / path).unlink(missing_ok=True)
+                continue
+            texts = TEXTS[Path(path).suffix]
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(texts[choice % len(texts)])
+            os.utime(root / path, (time, time))
+        index.refresh()
+        fresh = RepositoryIndex(root)
+        fresh.refresh()
+        assert index.edges == fresh.edges
+        assert index.tests == fresh.tests
+        assert both_ways(index)
+
+
+def test_a_file_that_comes_or_goes_links_those_alone_that_it_may_concern(
+    shop: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write({f"other/m{i}.py": "import json\nfrom shop import cart\n" for i in range(20)})
+    index = RepositoryIndex(shop)
+    index.refresh()
+    linked: list[str] = []
+    real = index_module.graph.link
+    monkeypatch.setattr(
+        index_module.graph,
+        "link",
+        lambda path, imports, resolver: (
+            linked.append(path) or real(path, imports, resolver=resolver)
+        ),
+    )
+    write({"shop/json.py": "", "other/new.py": "import shop.far\n"})
+
+    assert index.refresh() == 2
+    assert sorted(linked) == ["other/new.py", "shop/json.py"]
+    linked.clear()
+    (shop / "shop" / "money.py").unlink()
+
+    assert index.refresh() == 1
+    assert sorted(linked) == ["shop/cart.py", "shop/customer.py"]
+    assert index.edges["shop/cart.py"] == {"shop/customer.py": Weight(1, True)}
+
+
+def test_the_cache_is_written_after_many_changes_not_after_each(
+    shop: Path, write: Write, tmp_path: Path
+) -> None:
+    write({f"other/m{i}.py": "import shop.cart\n" for i in range(100)})
+    cache = tmp_path / "index.json"
+    index = RepositoryIndex(shop, cache=cache)
+    index.refresh()
+    write({"shop/cart.py": "", "other/new.py": ""})
+    index.refresh()
+
+    assert "other/new.py" not in cache.read_text()
+    write({"other/newer.py": "import shop.far\n"})
+    index.refresh()
+
+    assert {"other/new.py", "other/newer.py"} < json.loads(cache.read_text())["files"].keys()
 
 
 def test_a_file_of_the_same_size_with_a_new_time_is_read_again(shop: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from codegemma.data.pairing import beside_tested, is_test, pair_tests
+from codegemma.data.pairing import Pairs, beside_tested, is_test, pair_tests
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,17 @@ def test_tests_go_behind_what_they_test_unless_placed_already() -> None:
     tests = {"t2": "a", "t1": "a", "t3": "b", "t4": "missing"}
 
     assert beside_tested(["b", "t3", "a"], tests) == ["b", "t3", "a", "t1", "t2"]
+
+
+def test_pairs_follow_paths_that_come_and_go() -> None:
+    pairs = Pairs(["z/shape.py", "tests/test_shape.py", "tests/test_size.py"])
+
+    assert pairs.tests == {"tests/test_shape.py": "z/shape.py"}
+    pairs.update(["shape.py", "size.py", "b/size_test.py"], is_there=True)
+    assert pairs.tests == {
+        "tests/test_shape.py": "shape.py",
+        "tests/test_size.py": "size.py",
+        "b/size_test.py": "size.py",
+    }
+    pairs.update(["shape.py", "tests/test_size.py", "never/was.py"], is_there=False)
+    assert pairs.tests == {"tests/test_shape.py": "z/shape.py", "b/size_test.py": "size.py"}

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from codegemma.completion import CompleterInfo, Cut, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError
-from codegemma.text.budget import cut_around_cursor, fit_prompt, keep_tail, spare_tokens
+from codegemma.text.budget import (
+    count_each,
+    count_tokens,
+    cut_around_cursor,
+    fit_prompt,
+    keep_tail,
+    spare_tokens,
+)
 from codegemma.text.fim import render_prompt
 from codegemma.text.tokenizer import Tokenizer
 
@@ -246,3 +253,12 @@ def test_what_a_short_file_leaves_of_the_context_is_for_others():
     assert spare == 256 - 100 - 4 - 2 - 1 - 2  # three bytes a token, each part rounded up
     long = replace(prompt, prefix=LINES)
     assert spare_tokens(long, Sampling(max_tokens=100), tokenizer=MODEL, info=SMALL) == 0
+
+
+def test_the_tokens_of_lines_are_counted_each_on_its_own():
+    lines = ["x = 1\n", "", "def f():\n", "<|fim_prefix|>\n", "\u2581\n"]
+
+    assert count_each(lines, tokenizer=MODEL) == [
+        count_tokens(line, tokenizer=MODEL) for line in lines
+    ]
+    assert count_each(lines, tokenizer=None) == [2, 0, 3, 5, 2]

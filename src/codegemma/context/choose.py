@@ -20,7 +20,7 @@ from codegemma.context.index import RepositoryIndex
 from codegemma.data import graph, pack
 from codegemma.data.resolve import family_of
 from codegemma.text import syntax
-from codegemma.text.budget import count_tokens
+from codegemma.text.budget import count_each, count_tokens
 
 Reason = Literal["tested by it", "imported", "tests it", "beside it", "imports it", "near"]
 """Why a file is shown: the one under the cursor tests it or imports it, or is tested by it, lies in
@@ -34,6 +34,7 @@ _MAX_READ_BYTES_PER_TOKEN: Final = 12
 _SEPARATOR_TOKENS: Final = 1
 _ROOM_TOKENS: Final = 24
 """Kept free in a window for its path and for tokens that a cut splits."""
+_LINES_AT_A_TIME: Final = 64
 _FOLDER_PACKAGES: Final = frozenset({"go", "java", "kotlin", "csharp"})
 _DEFINING: Final = (
     r"^[ \t]*(?:[a-z]+[ \t]+)*(?:def|class|func|fn|function|struct|enum|union|trait|interface|type|"
@@ -140,18 +141,20 @@ def _order(index: RepositoryIndex, paths: list[str]) -> list[str]:
     )
 
 
-def _candidates(index: RepositoryIndex, path: str) -> list[_Candidate]:
-    """List the files that have to do with a file, the nearest first."""
+def _candidates(index: RepositoryIndex, path: str) -> Iterator[_Candidate]:
+    """Give the files that have to do with a file, the nearest first, as far as they are asked."""
     users = index.graph.users
     folder = path.rpartition("/")[0]
-    found: dict[str, _Candidate] = {}
+    found = {path}
     for rank, reason, others in _related(index, path):
+        kind: list[_Candidate] = []
         for other, names in others.items():
-            if other != path and other in index.edges and other not in found:
+            if other not in found and other in index.edges:
                 is_far = other.rpartition("/")[0] != folder
                 num_users = len(users.get(other, ()))
-                found[other] = _Candidate(rank, -names, is_far, num_users, other, reason)
-    return sorted(found.values())
+                kind.append(_Candidate(rank, -names, is_far, num_users, other, reason))
+        found.update(others)
+        yield from sorted(kind)
 
 
 def _related(index: RepositoryIndex, path: str) -> Iterator[tuple[int, Reason, Mapping[str, int]]]:
@@ -182,7 +185,11 @@ def _window(
         start = match.start() if match else 0
     lines = text[start : start + max(0, max_tokens) * _BYTES_PER_TOKEN].split("\n")
     lines = [*(line + "\n" for line in lines[:-1]), lines[-1]]
-    sizes = [count_tokens(line, tokenizer=tokenizer) for line in lines]
+    sizes: list[int] = []
+    while len(sizes) < len(lines) and sum(sizes) <= max(0, max_tokens):
+        chunk = lines[len(sizes) : len(sizes) + _LINES_AT_A_TIME]
+        sizes += count_each(chunk, tokenizer=tokenizer)
+    lines = lines[: len(sizes)]
     if sizes[0] > max_tokens:
         return ""
     language = syntax.language_of(path)

@@ -14,14 +14,15 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from stat import S_ISREG
+from typing import Any, Final
 
 from codegemma.data import graph
 from codegemma.data.document import File
 from codegemma.data.graph import Graph, Weight
-from codegemma.data.pairing import pair_tests
+from codegemma.data.pairing import Pairs
 from codegemma.data.read import decode
-from codegemma.data.resolve import Resolver
+from codegemma.data.resolve import Key, Resolver
 from codegemma.text import syntax
 from codegemma.text.imports import Import
 
@@ -33,13 +34,15 @@ _SKIPPED_FOLDERS: Final = frozenset(
     {"__pycache__", "node_modules", "site-packages", "venv", "build", "dist", "target", "vendor"}
 )
 _FORMAT: Final = 1
+_KEPT_FRACTION: Final = 50
+"""The cache, written whole, is written after changes of more than 1/50 of the files: fewer are
+soon read again."""
+_RELINKED_FRACTION: Final = 8
+"""After changes of more than 1/8 of the files all are linked anew, which is faster then."""
 
 
-class _Stamp(NamedTuple):
-    """What tells whether a file changed."""
-
-    modified_ns: int
-    size_bytes: int
+_Stamp = tuple[int, int]
+"""Time of change in nanoseconds and size: what tells whether a file changed."""
 
 
 @dataclass(slots=True)
@@ -65,13 +68,20 @@ class RepositoryIndex:
     def __init__(self, root: Path, *, cache: Path | None = None) -> None:
         self.root = root
         self.edges: dict[str, dict[str, Weight]] = {}
-        self.tests: dict[str, str] = {}
         self.is_whole = True
         self._users: dict[str, set[str]] = {}
         self._cache = cache
+        self._num_unkept = 0
         self._entries: dict[str, _Entry] = _load(cache, root) if cache else {}
-        self._resolver = Resolver({})
         self._is_linked = False
+        self._pairs = Pairs(())
+        self._resolver = Resolver({})
+        self._wanting: dict[Key, set[str]] = {}
+
+    @property
+    def tests(self) -> Mapping[str, str]:
+        """What each test tests."""
+        return self._pairs.tests
 
     @property
     def graph(self) -> Graph:
@@ -80,34 +90,32 @@ class RepositoryIndex:
 
     def size_bytes(self, path: str) -> int:
         """Give a file's size when it was last looked at."""
-        return self._entries[path].stamp.size_bytes
+        return self._entries[path].stamp[1]
 
     def refresh(self) -> int:
         """Look for new, changed and vanished files; give how many there were."""
         stamps, self.is_whole = _scan(self.root)
-        changed = [
+        entries = self._entries
+        fresh = [
             path
             for path, stamp in stamps.items()
-            if path not in self._entries or self._entries[path].stamp != stamp
+            if (entry := entries.get(path)) is None or entry.stamp != stamp
         ]
-        gone = self._entries.keys() - stamps.keys()
-        are_others = bool(gone) or any(path not in self._entries for path in changed)
-        relinked: list[str] = []
-        for path in changed:
+        gone = entries.keys() - stamps.keys()
+        changed: dict[str, tuple[Import, ...] | None] = dict.fromkeys(gone)
+        for path in fresh:
             imports = _read_imports(self.root, path)
-            if path in self._entries and self._entries[path].imports != imports:
-                relinked.append(path)
-            self._entries[path] = _Entry(stamps[path], imports)
-        for path in gone:
-            del self._entries[path]
-        if are_others or not self._is_linked:
-            self._link_all()
-        else:
-            for path in relinked:
-                self._link(path)
-        if (changed or gone) and self._cache:
-            _store(self._cache, self.root, self._entries)
-        return len(changed) + len(gone)
+            if path in entries and entries[path].imports == imports:
+                entries[path].stamp = stamps[path]
+            else:
+                changed[path] = imports
+        is_large = len(changed) > len(entries) // _RELINKED_FRACTION
+        self._update(changed, stamps, is_linked=self._is_linked and not is_large)
+        self._num_unkept += len(fresh) + len(gone)
+        if self._cache and self._num_unkept > len(entries) // _KEPT_FRACTION:
+            _store(self._cache, self.root, entries)
+            self._num_unkept = 0
+        return len(fresh) + len(gone)
 
     def imported_names(self, path: str, target: str) -> list[str]:
         """List the names that a file imports of another one."""
@@ -122,19 +130,60 @@ class RepositoryIndex:
         """Read a file's text as it is now, "" where it cannot be read."""
         return _read_text(self.root, path)
 
+    def _update(
+        self,
+        changed: Mapping[str, tuple[Import, ...] | None],
+        stamps: Mapping[str, _Stamp],
+        *,
+        is_linked: bool,
+    ) -> None:
+        """Take in what files import now, None for one that is gone, and link what that moves."""
+        keys: set[Key] = set()
+        for path, imports in changed.items():
+            if path in self._entries and is_linked:
+                self._want(path, self._entries[path].imports, is_there=False)
+            if imports is None:
+                del self._entries[path]
+            else:
+                self._entries[path] = _Entry(stamps[path], imports)
+            if is_linked:
+                keys |= self._resolver.update(path, imports)
+                self._want(path, imports or ())
+        if not is_linked:
+            self._link_all()
+            return
+        self._pairs.update((path for path in changed if path not in self._entries), is_there=False)
+        self._pairs.update((path for path in changed if path in self._entries), is_there=True)
+        for path in {user for key in keys for user in self._wanting.get(key, ())}.union(changed):
+            self._link(path)
+
     def _link_all(self) -> None:
-        imports = {path: self._entries[path].imports for path in sorted(self._entries)}
+        imports = {path: entry.imports for path, entry in self._entries.items()}
+        self._pairs = Pairs(imports)
         self._resolver = Resolver(imports)
-        self.tests = pair_tests(imports)
-        self.edges = {}
-        self._users = {}
+        self._wanting, self.edges, self._users = {}, {}, {}
         for path in imports:
+            self._want(path, imports[path])
             self._link(path)
         self._is_linked = True
 
+    def _want(self, path: str, imports: Sequence[Import], *, is_there: bool = True) -> None:
+        """Remember, or forget, what would change the edges of a file."""
+        keys = {key for one in imports for key in self._resolver.lookups(path, one)}
+        for key in keys:
+            if is_there:
+                self._wanting.setdefault(key, set()).add(path)
+            elif len(self._wanting[key]) > 1:
+                self._wanting[key].remove(path)
+            else:
+                del self._wanting[key]
+
     def _link(self, path: str) -> None:
-        for target in self.edges.get(path, ()):
+        """Put the edges of a file in place of those it had; of one that is gone, none."""
+        for target in self.edges.pop(path, ()):
             self._users[target].discard(path)
+        if path not in self._entries:
+            return
         self.edges[path] = graph.link(path, self._entries[path].imports, resolver=self._resolver)
         for target in self.edges[path]:
             self._users.setdefault(target, set()).add(path)
@@ -150,21 +199,21 @@ def _scan(root: Path) -> tuple[dict[str, _Stamp], bool]:
         below: list[str] = []
         for entry in _entries(f"{root}/{inside}"):
             name = entry.name
-            if name.startswith(".") or name in _SKIPPED_FOLDERS:
+            if name[0] == "." or name in _SKIPPED_FOLDERS:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 below.append(f"{inside}{name}/")
-            elif _is_source(name.rpartition(".")[2]) and entry.is_file(follow_symlinks=False):
+            elif _is_source(name.rpartition(".")[2]):
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue  # gone since its folder was read
-                if found.st_size <= MAX_FILE_BYTES:
-                    files[inside + name] = _Stamp(found.st_mtime_ns, found.st_size)
+                if S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
+                    files[inside + name] = found.st_mtime_ns, found.st_size
         if len(stamps) + len(files) > MAX_FILES:
             kept = sorted(files)[: MAX_FILES - len(stamps)]
             return stamps | {path: files[path] for path in kept}, False
-        stamps |= files
+        stamps.update(files)
         folders.extend(sorted(below))
     return stamps, True
 
@@ -202,7 +251,7 @@ def _load(cache: Path, root: Path) -> dict[str, _Entry]:
         if kept["format"] != _FORMAT or kept["root"] != str(root):
             return {}
         return {
-            path: _Entry(_Stamp(*stamp), tuple(_import(row) for row in rows))
+            path: _Entry(_stamp(*stamp), tuple(_import(row) for row in rows))
             for path, (stamp, rows) in kept["files"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -224,6 +273,10 @@ def _store(cache: Path, root: Path, entries: Mapping[str, _Entry]) -> None:
     except OSError:
         with suppress(OSError):
             partial.unlink()
+
+
+def _stamp(modified_ns: int, size_bytes: int) -> _Stamp:
+    return modified_ns, size_bytes
 
 
 def _import(row: Sequence[Any]) -> Import:

@@ -51,25 +51,54 @@ def pair_tests(paths: Iterable[str]) -> dict[str, str]:
 
     Example: `{"pkg/tests/test_shape.py": "pkg/shape.py"}`.
     """
-    sources: dict[tuple[str, str], list[tuple[str, Parts]]] = {}
-    tests: list[str] = []
-    for path in sorted(paths):
-        if is_test(path):
-            tests.append(path)
-            continue
-        pure = PurePosixPath(path)
-        if pure.stem not in _NAMELESS:
-            key = (_plain(pure.stem), pure.suffix)
-            sources.setdefault(key, []).append((path, _plain_folder(pure)))
-    pairs: dict[str, str] = {}
-    for test in tests:
-        pure = PurePosixPath(test)
-        candidates = sources.get((_plain(_DECORATION.sub("", pure.stem)), pure.suffix))
-        if candidates:
-            own = _plain_folder(pure)
-            best = min(candidates, key=lambda one, own=own: (-_likeness(own, one[1]), one[0]))
-            pairs[test] = best[0]
-    return pairs
+    return Pairs(paths).tests
+
+
+class Pairs:
+    """The tests among paths that come and go, and what they test.
+
+    Args:
+        paths: Those that are there at first.
+
+    Attributes:
+        tests: As `pair_tests` gives them.
+    """
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self.tests: dict[str, str] = {}
+        self._sources: dict[tuple[str, str], dict[str, Parts]] = {}
+        self._tests: dict[tuple[str, str], set[str]] = {}
+        self.update(paths, is_there=True)
+
+    def update(self, paths: Iterable[str], *, is_there: bool) -> None:
+        """Take paths in, or out."""
+        changed: set[tuple[str, str]] = set()
+        for path in paths:
+            pure = PurePosixPath(path)
+            if is_test(path):
+                key = (_plain(_DECORATION.sub("", pure.stem)), pure.suffix)
+                tests = self._tests.setdefault(key, set())
+                (tests.add if is_there else tests.discard)(path)
+                self.tests.pop(path, None)
+            elif pure.stem in _NAMELESS:
+                continue
+            else:
+                key = (_plain(pure.stem), pure.suffix)
+                sources = self._sources.setdefault(key, {})
+                if is_there:
+                    sources[path] = _plain_folder(pure)
+                else:
+                    sources.pop(path, None)
+            changed.add(key)
+        for key in changed:
+            for test in self._tests.get(key, ()):
+                self._pair(test, self._sources.get(key, {}))
+
+    def _pair(self, test: str, sources: Mapping[str, Parts]) -> None:
+        self.tests.pop(test, None)
+        if sources:
+            own = _plain_folder(PurePosixPath(test))
+            self.tests[test] = min(sources, key=lambda one: (-_likeness(own, sources[one]), one))
 
 
 def beside_tested(order: Iterable[str], tests: Mapping[str, str]) -> list[str]:

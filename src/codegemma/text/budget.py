@@ -12,7 +12,7 @@ user types a little, so that a cache of the prompt's tokens stays good.
 Unstated: the shares of prefix and suffix in the released models' own tools.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -152,6 +152,17 @@ def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
     if isinstance(tokenizer, Tokenizer):
         return len(tokenizer.encode(text))
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+
+
+def count_each(texts: Sequence[str], *, tokenizer: TokenizerProtocol | None) -> list[int]:
+    """Count the tokens of each of several texts, such as lines.
+
+    Raises:
+        InputError: A text holds a lone surrogate.
+    """
+    if isinstance(tokenizer, Tokenizer):
+        return list(map(len, tokenizer.encode_batch(texts)))
+    return [count_tokens(text, tokenizer=tokenizer) for text in texts]
 
 
 def _heal(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
