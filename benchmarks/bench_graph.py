@@ -6,8 +6,9 @@ repositories are installed packages, taken whole, each named with its version, a
 thousand files made here, in which every file imports four and which is one large cycle. The peer
 orders the same graph by path alone, without distances.
 
-With --packing: how many imports, and how many tests and what they test, share a record when the
-repository is packed by the recipe codegemma-2b and the vocabulary of nano.
+With --packing: how many imports, how many tests and what they test, and how many files that stand
+behind one another in the order share a record when the repository is packed by the recipe
+codegemma-2b and the vocabulary of nano; and the room that records leave.
 
 Example:
     python benchmarks/bench_graph.py torch transformers sympy networkx
@@ -16,6 +17,7 @@ Example:
 
 import argparse
 import importlib.metadata
+import itertools
 import resource
 import statistics
 import time
@@ -151,6 +153,9 @@ def _packing(package: str) -> list[Row]:
         "imports whose files share a record": edges,
         "tests that share a record with what they test": list(pair_tests(imports).items()),
     }
+    places = {path: number for number, paths in enumerate(together) for path in paths}
+    order = [path for path in graph.arrange(imports) if path in places]
+    pairs["files behind one another that share a record"] = list(itertools.pairwise(order))
     room = len(records) * recipes.codegemma_2b().context_tokens
     used = num_tokens + pack.RESERVED_TOKENS * sum(len(record.files) for record in records)
     note = f"{len(files)} files, {len(records)} records of 8,192 tokens"

@@ -2,10 +2,10 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codegemma.data import pack, recipes
+from codegemma.data import graph, pack, recipes
 from codegemma.data.document import File, Repository
 from codegemma.text.tokenizer import Tokenizer
 
@@ -73,7 +73,43 @@ def test_what_is_put_together_keeps_the_order_of_the_repository(tokenizer: Token
 
     records = [[path[0] for path, _ in files] for files in pack_texts(tokenizer, **texts)]
 
-    assert records == [["b"], ["d"], ["a", "c", "e"]]
+    assert records == [["a", "c", "e"], ["b"], ["d"]]
+
+
+def test_what_imports_or_tests_its_neighbour_is_not_torn_from_it_for_a_better_fit(
+    tokenizer: Tokenizer,
+) -> None:
+    texts = {
+        "a": "x = 1\n" * 20,
+        "b": "x = 1\n" * 20,
+        "test_b": "x = 1\n" * 3,
+        "y": "x = 1\n" * 20,
+        "z": "import y\n" + "x = 1\n" * 3,
+    }
+    tokens = {name: len(tokenizer.encode(text)) for name, text in texts.items()}
+    assert tokens == {"a": 100, "b": 100, "test_b": 15, "y": 100, "z": 20}  # of 256, and the paths
+
+    records = [[path for path, _ in files] for files in pack_texts(tokenizer, **texts)]
+
+    assert records == [["y.py", "z.py"], ["a.py"], ["b.py", "test_b.py"]]
+
+
+def test_runs_that_leave_much_room_are_taken_apart_for_a_better_fit(tokenizer: Tokenizer) -> None:
+    sizes = {"a": 20, "b": 5, "c": 36, "d": 20}
+    texts = {name: "x = 1\n" * lines for name, lines in sizes.items()}
+
+    records = [[path[0] for path, _ in files] for files in pack_texts(tokenizer, **texts)]
+
+    assert records == [["a", "d"], ["b", "c"]]  # in order they would be a and b, c, d
+
+
+def test_a_run_in_order_that_fills_its_record_is_not_taken_apart(tokenizer: Tokenizer) -> None:
+    sizes = {"a": 19, "b": 19, "c": 23}
+    texts = {name: "x = 1\n" * lines for name, lines in sizes.items()}
+
+    records = [[path[0] for path, _ in files] for files in pack_texts(tokenizer, **texts)]
+
+    assert records == [["a", "b"], ["c"]]  # the best fit would be c with a
 
 
 def test_every_file_of_a_record_names_repository_commit_path_and_line(tokenizer: Tokenizer) -> None:
@@ -179,6 +215,26 @@ def test_windows_cover_every_line_once_within_their_budget(
     for index, (first, last) in enumerate(bounds):
         assert first < last
         assert last == first + 1 or sum(sizes[first:last]) <= budgets[index % len(budgets)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 33), st.sampled_from("abcdefgh")), max_size=8))
+def test_every_file_is_packed_once_in_the_order_of_the_repository_within_the_budget(
+    tokenizer: Tokenizer, files: list[tuple[int, str]]
+) -> None:
+    texts = {
+        name: f"import {wanted}\n" + "x = 1\n" * lines
+        for name, (lines, wanted) in zip("abcdefgh", files, strict=False)
+    }
+    imports = {f"{n}.py": graph.imports_of(File(path="a.py", text=t)) for n, t in texts.items()}
+    order = graph.arrange(imports)
+
+    records = pack_texts(tokenizer, **texts)
+
+    assert sorted(path for record in records for path, _ in record) == sorted(order)
+    for record in records:
+        assert [path for path, _ in record] == sorted((p for p, _ in record), key=order.index)
+        assert sum(len(tokenizer.encode(f"{p}\n{t}")) + 16 for p, t in record) <= 254
 
 
 def test_a_line_that_no_budget_holds_is_left_out_and_counted(tokenizer: Tokenizer) -> None:

@@ -88,9 +88,7 @@ def arrange(imports: Mapping[str, Sequence[Import]]) -> list[str]:
     Args:
         imports: Imports by path, of every file.
     """
-    resolver = Resolver(imports)
-    edges = {path: link(path, imports[path], resolver=resolver) for path in sorted(imports)}
-    return arrange_linked(edges)
+    return arrange_linked(link_all(imports))
 
 
 def arrange_linked(edges: Edges) -> list[str]:
@@ -107,6 +105,16 @@ def arrange_linked(edges: Edges) -> list[str]:
     tests = pair_tests(edges)
     rest = [path for path in sorted(edges) if path not in covered and path not in tests]
     return beside_tested([*linked, *rest], tests)
+
+
+def link_all(imports: Mapping[str, Sequence[Import]]) -> dict[str, dict[str, Weight]]:
+    """Find the files that each file of a repository imports.
+
+    Args:
+        imports: Imports by path, of every file.
+    """
+    resolver = Resolver(imports)
+    return {path: link(path, imports[path], resolver=resolver) for path in sorted(imports)}
 
 
 def link(path: str, imports: Sequence[Import], *, resolver: Resolver) -> dict[str, Weight]:

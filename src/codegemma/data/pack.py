@@ -5,9 +5,10 @@ Documents that are no code are records of their own, long texts in windows and c
 
 A file that fits the context is never cut. A longer one is cut at the least indented statement
 border within reach. Files come in the order of `graph.arrange`, what is imported before what
-imports it, and fill records in that order, so that those that have to do with one another share
-one; short records, what is left between files that are longer, are put together by best fit.
-Nothing is cut afterwards.
+imports it, and fill records in that order. Neighbours of which one imports or tests the other stay
+together wherever a record holds them; records that this leaves with much room are taken apart into
+such groups, which are put together anew by best fit. Nothing is cut afterwards. What remains of a
+repository shares a row of training with that of others, each a segment (`train.input`).
 
 Source: CodeGemma, arXiv 2406.11409, 'Multi-file packing'.
 Unstated: how the ordered files are divided into examples; best fit is Ding et al.'s, arXiv
@@ -17,11 +18,12 @@ Unstated: how the ordered files are divided into examples; best fit is Ding et a
 import bisect
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from codegemma.data import graph
 from codegemma.data.document import TURN_END, File, Ledger, Repository
+from codegemma.data.pairing import pair_tests
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.shards import Record, RecordFile
 from codegemma.text import syntax
@@ -31,7 +33,8 @@ from codegemma.text.tokenizer import Tokenizer
 RESERVED_TOKENS = 16
 """Kept free for each file: sentinels, the separator, and tokens that a cut splits in two."""
 _SEGMENT_TOKENS = 2
-_SHORT_FRACTION = 0.5
+_FULL_FRACTION = 0.9
+"""A run in order that fills as much of a record stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +57,13 @@ def pack_repository(
     items: list[_Item] = []
     counter = _LineCounter(tokenizer)
     files = {file.path: file for file in repository.files}
-    for path in graph.arrange({path: graph.imports_of(file) for path, file in files.items()}):
+    edges = graph.link_all({path: graph.imports_of(file) for path, file in files.items()})
+    for path in graph.arrange_linked(edges):
         items.extend(_windows(files[path], repository.origin, counter, recipe, ledger))
     num_tokens = sum(item.num_tokens - RESERVED_TOKENS for item in items)
-    return _pack(items, recipe.context_tokens), num_tokens, ledger
+    related = [(user, other) for user, others in edges.items() for other in others]
+    related += pair_tests(edges).items()
+    return _pack(items, related, recipe.context_tokens), num_tokens, ledger
 
 
 class _LineCounter:
@@ -204,42 +210,70 @@ def _statement_indents(lines: Sequence[str], starts: frozenset[int]) -> dict[int
     return indents
 
 
-def _pack(items: Sequence[_Item], context_tokens: int) -> list[Record]:
-    """Fill records with runs of items in their order, then put short runs into others' room.
-
-    A run ends where the next item does not fit. One of at most `_SHORT_FRACTION` of the context
-    goes whole into the fullest record that has room for it, the longest first; inside a record,
-    runs stand in their order.
-    """
+def _pack(
+    items: Sequence[_Item], related: Iterable[tuple[str, str]], context_tokens: int
+) -> list[Record]:
+    """Fill records with items in their order, and what that leaves short by best fit."""
     room = context_tokens - _SEGMENT_TOKENS
-    runs: list[list[_Item]] = []
-    sizes: list[int] = []
-    for item in items:
-        if runs and sizes[-1] + item.num_tokens <= room:
-            runs[-1].append(item)
-            sizes[-1] += item.num_tokens
+    ends = [0, *itertools.accumulate(item.num_tokens for item in items)]
+    runs: list[list[range]] = []
+    for group in _groups(items, related, ends, room):
+        if runs and ends[group.stop] - ends[runs[-1][0].start] <= room:
+            runs[-1].append(group)
         else:
-            runs.append([item])
-            sizes.append(item.num_tokens)
-    packed = [[place] for place in range(len(runs))]
-    short = [place for place, size in enumerate(sizes) if size <= _SHORT_FRACTION * room]
-    spaces = sorted((room - size, place) for place, size in enumerate(sizes))
-    for place in sorted(short, key=lambda place: (-sizes[place], place)):
-        space = (room - sizes[place], place)
-        spaces.remove(space)
-        fitting = bisect.bisect_left(spaces, (sizes[place], -1))
-        if fitting < len(spaces):
-            left, into = spaces.pop(fitting)
-            packed[into] += packed[place]
-            packed[place] = []
-            sizes[into] += sizes[place]
-            space = (left - sizes[place], into)
-        bisect.insort(spaces, space)
+            runs.append([group])
+    units: list[range] = []
+    for run in runs:
+        whole = range(run[0].start, run[-1].stop)
+        is_full = ends[whole.stop] - ends[whole.start] >= _FULL_FRACTION * room
+        units += [whole] if is_full else run
     return [
         Record(
-            files=tuple(item.file for place in sorted(places) for item in runs[place]),
+            files=tuple(items[place].file for unit in packed for place in unit),
             max_tokens=context_tokens,
         )
-        for places in packed
-        if places
+        for packed in _best_fit(units, ends, room)
     ]
+
+
+def _groups(
+    items: Sequence[_Item], related: Iterable[tuple[str, str]], ends: Sequence[int], room: int
+) -> list[range]:
+    """Divide items into runs that are not torn: related ones and what stands between them.
+
+    Those that stand nearest to one another are brought together first.
+    """
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(item.file.path, []).append(place)
+    near = [pair for found in places.values() for pair in itertools.pairwise(found)]
+    for one, other in related:
+        if one in places and other in places:
+            first, second = sorted((places[one], places[other]))
+            near.append((first[-1], second[0]))
+    starts = list(range(len(items) + 1))
+    for low, high in sorted(near, key=lambda pair: (pair[1] - pair[0], pair)):
+        begin, end = bisect.bisect_right(starts, low) - 1, bisect.bisect_right(starts, high)
+        if ends[starts[end]] - ends[starts[begin]] <= room:
+            del starts[begin + 1 : end]
+    return [range(*pair) for pair in itertools.pairwise(starts)]
+
+
+def _best_fit(units: Sequence[range], ends: Sequence[int], room: int) -> list[list[range]]:
+    """Put runs of items together, the longest first, each where it leaves the least room."""
+    packed: list[list[range]] = []
+    spaces: list[tuple[int, int]] = []
+    sizes = {unit: ends[unit.stop] - ends[unit.start] for unit in units}
+    for unit in sorted(units, key=lambda unit: (-sizes[unit], unit.start)):
+        fitting = bisect.bisect_left(spaces, (sizes[unit], -1))
+        if fitting < len(spaces):
+            space, into = spaces.pop(fitting)
+            packed[into].append(unit)
+        else:
+            space, into = room, len(packed)
+            packed.append([unit])
+        bisect.insort(spaces, (space - sizes[unit], into))
+    return sorted(
+        (sorted(found, key=lambda unit: unit.start) for found in packed),
+        key=lambda found: found[0].start,
+    )
