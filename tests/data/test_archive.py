@@ -94,6 +94,70 @@ def test_each_folder_at_the_top_is_a_repository_when_asked(tmp_path: Path) -> No
     assert [at.name for at in read.find_repositories([path])] == ["all"]
 
 
+def many(path: Path, *, folders: int) -> Path:
+    files = {
+        f"r{i}/{name}": f"x = {i}\n".encode() for i in range(folders) for name in ("a.py", "b.py")
+    }
+    return packed(path, files) if path.suffix == ".zip" else tar(path, files, mode="w:gz")
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.tar.gz"])
+def test_the_folders_of_an_archive_are_read_in_one_pass(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    real = archive._members
+    monkeypatch.setattr(
+        archive,
+        "_members",
+        lambda path: (seen.append(member[0]) or member for member in real(path)),
+    )
+    found = read.find_repositories([many(tmp_path / name, folders=50)], each=True)
+    assert (len(found), len(seen)) == (50, 100)
+
+    texts = [file.text for at in found for file in read.read_repository(at, **LIMITS)[0].files]
+
+    assert texts == [f"x = {i}\n" for i in range(50) for _ in "ab"]
+    assert len(seen) == 200
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.tar.gz"])
+def test_the_folders_of_an_archive_may_be_read_in_any_order_and_side_by_side(
+    name: str, tmp_path: Path
+) -> None:
+    found = read.find_repositories([many(tmp_path / name, folders=4)], each=True)
+    one, other = (archive.blobs(at, wanted=bool, max_bytes=99) for at in found[1:3])
+    assert [next(one).data, next(other).data, next(other).data] == [b"x = 1\n", *[b"x = 2\n"] * 2]
+    assert [len([*other]), next(one).path, len([*one])] == [0, "b.py", 0]
+
+    for place in (3, 0, 0, 2, 1):
+        (first, second) = read.read_repository(found[place], **LIMITS)[0].files
+        assert first.text == second.text == f"x = {place}\n"
+
+
+def test_folders_that_lie_in_one_another_s_midst_are_told_apart(tmp_path: Path) -> None:
+    files = {"a/1.py": b"a\n", "b/1.py": b"b\n", "../x.py": b"", "a/2.py": b"a\n", "b/2.py": b"b\n"}
+    found = read.find_repositories([tar(tmp_path / "x.tar", files | {"/y.py": b""})], each=True)
+
+    read_ones = [read.read_repository(at, **LIMITS) for at in found]
+
+    assert [at.name for at in found] == ["a", "b"]
+    assert [[f.text for f in r.files] for r, _ in read_ones] == [["a\n"] * 2, ["b\n"] * 2]
+    assert [ledger.rows for _, ledger in read_ones] == [
+        {"path_outside": [1, 0]},
+        {"path_outside": [2, 0]},
+    ]
+
+
+def test_an_archive_that_changed_is_not_read_on_from_where_it_was(tmp_path: Path) -> None:
+    path = many(tmp_path / "all.tar.gz", folders=3)
+    found = read.find_repositories([path], each=True)
+    read.read_repository(found[0], **LIMITS)
+    many(path, folders=30)
+
+    assert read.read_repository(found[1], **LIMITS)[0].files[0].text == "x = 1\n"
+
+
 def test_a_folder_of_archives_gives_them_when_asked(tmp_path: Path) -> None:
     tar(tmp_path / "one.tar", FILES)
     packed(tmp_path / "two.zip", FILES)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read repositories out of tar and zip archives, in one pass and without unpacking to disk.
+"""Read repositories out of tar and zip archives without unpacking to disk.
+
+An archive is read in one pass, and in another to find what is in it, the folders of one that holds
+many repositories, too: they are read one after the other, as far as they lie one after the other.
 
 Sizes that an archive states are not believed: a member is read up to its limit, and a whole archive
 up to `expanded_limit`, which a bomb passes and source code does not. Nothing is ever written, so
@@ -11,10 +14,12 @@ import gzip
 import io
 import lzma
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,6 +30,7 @@ from codegemma.errors import InputError
 _SUFFIX: Final = re.compile(
     r"\.(zip|whl|jar|crate|(tar(\.(gz|bz2|xz|zst))?)|tgz|tbz2?|txz|tzst)$", re.I
 )
+_OUTSIDE: Final = frozenset({"", ".", ".."})
 _LEAST_LIMIT: Final = 256 << 20
 _MAX_RATIO: Final = 60
 _FAULTS: Final = (
@@ -60,30 +66,44 @@ def expanded_limit(path: Path) -> int:
 
 
 def locate(path: Path, *, each: bool) -> Iterator[Location]:
-    """Give the archive as one repository, or each folder at its top as one.
+    """Give the archive as one repository, or each folder at its top as one, in their order.
 
     A single folder at the top is not part of the paths.
 
     Raises:
         InputError: It is damaged, or no archive.
     """
-    tops: dict[str, bool] = {}
+    firsts: dict[str, int] = {}
+    lasts: dict[str, int] = {}
+    has_files = is_cut = False
+    number = -1
     try:
-        for name, _, _ in _members(path):
+        for number, (name, _, _) in enumerate(_members(path)):
             top, slash, _ = name.removeprefix("./").partition("/")
-            tops[top] = tops.get(top, False) or bool(slash)
+            if slash:
+                firsts.setdefault(top, number)
+                lasts[top] = number + 1
+            has_files = has_files or not slash
     except _OverLimit:
-        pass  # what stands before the limit is read, and the rest counted
+        is_cut = True  # what stands before the limit is read, and the rest counted
     except _FAULTS as error:
         raise InputError(f"archive {path} cannot be read: {error}; fetch it again") from error
-    folders = sorted(top for top, is_folder in tops.items() if is_folder)
     if each:
-        for top in folders:
+        tops = [top for top in firsts if top not in _OUTSIDE]
+        # What stands between two folders, such as paths that lead outside, goes with the first.
+        borders = [0, *(firsts[top] for top in tops[1:]), sys.maxsize if is_cut else number + 1]
+        for top, begin, end in zip(tops, borders, borders[1:], strict=False):
             yield Location(
-                name=top, version="", license="", root=path, kind="archive", member=top + "/"
+                name=top,
+                version="",
+                license="",
+                root=path,
+                kind="archive",
+                member=top + "/",
+                rows=(begin, max(end, lasts[top])),
             )
-    elif tops:
-        member = folders[0] + "/" if len(tops) == len(folders) == 1 else ""
+    elif firsts or has_files:
+        member = next(iter(firsts)) + "/" if len(firsts) == 1 and not has_files else ""
         yield Location(
             name=stem(path), version="", license="", root=path, kind="archive", member=member
         )
@@ -96,7 +116,7 @@ def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blo
     """
     seen: set[str] = set()
     try:
-        for name, kind, member in _members(location.root):
+        for name, kind, member in _members_of(location):
             name = name.removeprefix("./")
             if ".." in name.split("/") or name.startswith("/"):
                 yield Blob(path=name, rule="path_outside")
@@ -132,6 +152,47 @@ def _read(path: str, member: Any, max_bytes: int) -> Blob:
     if len(data) > max_bytes:
         return Blob(path=path, rule="too_large", size_bytes=len(data))
     return Blob(path=path, data=data, size_bytes=len(data))
+
+
+class _Pass:
+    """A reading of an archive from its start to its end, which may stop and go on later.
+
+    Args:
+        path: The archive.
+        key: What tells whether it changed.
+    """
+
+    def __init__(self, path: Path, key: tuple[Any, ...]) -> None:
+        self.key = key
+        self.members = _members(path)
+        self.place = 0
+
+
+@lru_cache(maxsize=1)
+def _stopped() -> list[_Pass]:
+    """Hold the pass that may go on: the folders of an archive are read in their order."""
+    return []
+
+
+def _members_of(location: Location) -> Iterator[tuple[str, str, Any]]:
+    """Give the members of a location's part of an archive, and leave the pass for what follows."""
+    if not location.rows:
+        yield from _members(location.root)
+        return
+    first, end = location.rows
+    found = location.root.stat()
+    key = (location.root, found.st_mtime_ns, found.st_size)
+    stopped = _stopped()
+    at = stopped.pop() if stopped else None
+    if at is None or at.key != key or at.place > first:
+        at = _Pass(location.root, key)
+    for member in at.members:
+        at.place += 1
+        if at.place > first:
+            yield member
+        if at.place >= end:
+            stopped[:] = [at]
+            return
 
 
 def _members(path: Path) -> Iterator[tuple[str, str, Any]]:

@@ -37,7 +37,8 @@ class Location:
         paths: Of a folder, its files, sorted, with "/" separators; None: every file below root.
         kind: How it is read; "rows" are documents of a table of any genre but code.
         member: Of an archive, the folder inside, "" for all of it.
-        rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows.
+        rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows; of a folder in
+            an archive, the numbers of its first member and behind its last, () for all of it.
         genre: What it holds; of any but code, a location is a part of a source.
         aliases: Other names a removal list may know it by, such as `owner/name` of a git remote.
     """
