@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.errors import InputError
+from codegemma.errors import InputError, PrerequisiteError
 from codegemma.evaluate import scoring
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.scoring import score_samples
@@ -60,6 +60,28 @@ def test_whole_programs_and_other_spellings_of_ids_are_understood(few_problems, 
     assert result["metric"]["pass@1:stop"]["n"] == 1  # of completions alone
 
 
+@pytest.mark.parametrize("ids", [("HumanEval/0", 0), (0, "HumanEval/0"), ("humaneval/0", "0")])
+def test_two_spellings_of_an_id_are_two_samples_of_one_problem(
+    ids, few_problems, sandbox, tmp_path
+):
+    right, wrong = ({"task_id": task_id} for task_id in ids)
+    right["completion"], wrong["completion"] = "    return 0\n", "    return 1\n"
+    file = _file(tmp_path / "s.jsonl", right, wrong)
+
+    result = score_samples(TASK, file, sandbox=sandbox, scores_file=None)
+
+    assert result["metric"]["pass@1"]["value"] == 0.5
+    assert (result["n"], result["num_samples"]) == (1, 2)
+
+
+def test_one_sample_under_two_spellings_is_refused_with_its_line(few_problems, sandbox, tmp_path):
+    lines = _completion(0, "", sample=0), {"task_id": 0, "completion": "x", "sample": 0}
+    file = _file(tmp_path / "s.jsonl", *lines)
+
+    with pytest.raises(InputError, match=r"s.jsonl:2 holds sample 0 of HumanEval/0 a second time"):
+        score_samples(TASK, file, sandbox=sandbox, scores_file=None)
+
+
 def test_several_lines_of_a_task_give_pass_at_k(few_problems, sandbox, tmp_path):
     lines = [_completion(n, f"    return {k}\n") for n in range(12) for k in range(10)]
 
@@ -103,6 +125,22 @@ def test_file_that_is_not_there_or_empty_is_refused(few_problems, sandbox, tmp_p
         InputError, match=r"s.jsonl holds no samples of humaneval: it holds no sample"
     ):
         score_samples(TASK, _file(tmp_path / "s.jsonl"), sandbox=sandbox, scores_file=None)
+
+
+def test_tools_of_a_language_are_proved_before_a_sample_is_scored(
+    few_problems, sandbox, tmp_path, monkeypatch
+):
+    def check(language: str) -> None:
+        raise PrerequisiteError(f"{language} programs do not run here")
+
+    monkeypatch.setattr(sandbox, "check", check)
+    monkeypatch.setattr(sandbox, "map", None)  # nothing runs
+    task, kept = replace(TASK, language="cpp"), tmp_path / "s.scores.jsonl"
+    file = _file(tmp_path / "s.jsonl", _completion(0, ""))
+
+    with pytest.raises(PrerequisiteError, match="cpp programs do not run here"):
+        score_samples(task, file, sandbox=sandbox, scores_file=kept)
+    assert not kept.exists()
 
 
 def test_scores_are_kept_and_used_again(few_problems, sandbox, tmp_path, monkeypatch):

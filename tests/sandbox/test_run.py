@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 
 import pytest
 
-from codegemma.errors import SandboxError
+from codegemma.errors import PrerequisiteError, SandboxError
 from codegemma.sandbox import run as run_module
+from codegemma.sandbox.languages import TOOLCHAINS, find_toolchain
 from codegemma.sandbox.program import Limits, Program
 from codegemma.sandbox.run import Sandbox
 
@@ -67,6 +69,30 @@ def test_program_that_ends_itself_by_force_is_a_fail(sandbox):
     )
 
     assert sandbox.run(_python(source), Limits(cpu_s=3)).outcome == "fail"
+
+
+@pytest.fixture
+def broken_tools(monkeypatch):
+    """A C++ compiler that is there, says its version, and compiles nothing."""
+    tools = replace(
+        TOOLCHAINS["cpp"], compiler=("false", "main.cpp"), version=("true",), packages=("g++-x",)
+    )
+    monkeypatch.setitem(TOOLCHAINS, "cpp", tools)
+    find_toolchain.cache_clear()
+    yield
+    find_toolchain.cache_clear()
+
+
+@pytest.mark.usefixtures("broken_tools", "sandbox")
+def test_broken_tools_are_told_from_a_wrong_program_before_it_runs():
+    with (
+        Sandbox() as own,
+        pytest.raises(
+            PrerequisiteError,
+            match=r"cpp programs do not run here: .* 'compile_error' .*--reinstall g\+\+-x",
+        ),
+    ):
+        own.check("cpp")
 
 
 def test_hungry_program_is_out_of_memory(sandbox):

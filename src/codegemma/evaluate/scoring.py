@@ -6,9 +6,8 @@ goes on with the first sample that has no score.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,8 +25,6 @@ from codegemma.evaluate.store import (
 )
 from codegemma.evaluate.summary import summarize
 from codegemma.evaluate.task import Problem, Sample, Score, Task
-from codegemma.sandbox.languages import find_toolchain
-from codegemma.sandbox.program import Program
 from codegemma.sandbox.run import Sandbox
 
 logger = logging.getLogger(__name__)
@@ -172,7 +169,21 @@ def task_samples(task: Task, problems: Sequence[Problem], file: Path) -> list[Sa
         DataError: A line is damaged.
         InputError: It holds no samples, or such of problems that the task has not.
     """
-    return _with_ids(read_samples(file), problems, task, file)
+    asked = {problem.task_id for problem in problems}
+    names = _spellings(asked | task.other_ids)
+    # Samples are counted by the benchmark's spelling: two spellings are no two problems.
+    samples = read_samples(file, spell=lambda task_id: names.get(task_id.casefold(), task_id))
+    unknown = sorted({sample.task_id for sample in samples} - asked - task.other_ids)
+    found = [sample for sample in samples if sample.task_id in asked]
+    if unknown or not found:
+        what = f"there is no {', '.join(unknown[:3])} in it" if unknown else "it holds no sample"
+        raise InputError(f"{file} holds no samples of {task.name}: {what}")
+    if len(found) < len(samples):
+        logger.warning(
+            "%s: %d samples are of problems that %s does not ask, and left out",
+            *(file, len(samples) - len(found), task.name),
+        )
+    return found
 
 
 def data_folder(task: Task, prepared: Path | None) -> Path:
@@ -200,38 +211,15 @@ def check_sandbox(task: Task, sandbox: Sandbox) -> None:
     """Refuse before anything is drawn what could not be scored.
 
     Raises:
-        PrerequisiteError: The sandbox or the tools of the task's language are not installed.
+        PrerequisiteError: The sandbox or the tools of the task's language are missing or broken.
         SandboxError: This machine does not isolate.
     """
-    if task.language is None:
-        return
-    if task.language != "python":
-        find_toolchain(task.language)
-    sandbox.run(Program(language="python", source=""))
+    if task.language is not None:
+        sandbox.check(task.language)
 
 
-def _with_ids(
-    samples: Sequence[Sample], problems: Sequence[Problem], task: Task, file: Path
-) -> list[Sample]:
-    """Spell task ids as the benchmark does: other tools write another case, or the number alone."""
-    asked = {problem.task_id for problem in problems}
-    names = {name.casefold(): name for name in asked | task.other_ids}
+def _spellings(task_ids: Collection[str]) -> dict[str, str]:
+    """Give task ids by how other tools write them: in another case, or the number alone."""
+    names = {name.casefold(): name for name in task_ids}
     numbers = {name.rpartition("/")[2]: name for name in names.values()}
-    if len(numbers) == len(names):
-        names |= numbers
-    unknown = sorted({s.task_id for s in samples if s.task_id.casefold() not in names})
-    spelt = [
-        replace(sample, task_id=names[sample.task_id.casefold()])
-        for sample in samples
-        if not unknown
-    ]
-    found = [sample for sample in spelt if sample.task_id in asked]
-    if unknown or not found:
-        what = f"there is no {', '.join(unknown[:3])} in it" if unknown else "it holds no sample"
-        raise InputError(f"{file} holds no samples of {task.name}: {what}")
-    if len(found) < len(spelt):
-        logger.warning(
-            "%s: %d samples are of problems that %s does not ask, and left out",
-            *(file, len(spelt) - len(found), task.name),
-        )
-    return found
+    return names | numbers if len(numbers) == len(names) else names

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -158,11 +158,15 @@ def write_sample(sample: Sample) -> dict[str, Any]:
     }
 
 
-def read_samples(path: Path) -> list[Sample]:
+def read_samples(path: Path, *, spell: Callable[[str], str] = str) -> list[Sample]:
     """Read samples, ours or made elsewhere.
 
     A line has `task_id` and `completion`, or `solution` for a whole program. Lines without a number
     of their own are counted per task, in file order.
+
+    Args:
+        path: The file, plain or gzip.
+        spell: Gives the one spelling of a task id, by which samples are counted.
 
     Raises:
         DataError: A line is damaged.
@@ -173,7 +177,7 @@ def read_samples(path: Path) -> list[Sample]:
     seen: set[tuple[str, int]] = set()
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        sample = _sample(line, where=where, counts=counts)
+        sample = _sample(line, where=where, counts=counts, spell=spell)
         if (sample.task_id, sample.index) in seen:
             raise InputError(
                 f"{where} holds sample {sample.index} of {sample.task_id} a second time"
@@ -205,14 +209,16 @@ def read_scores(path: Path) -> dict[ScoreKey, Score]:
     return scores
 
 
-def _sample(line: dict[str, Any], *, where: str, counts: dict[str, int]) -> Sample:
+def _sample(
+    line: dict[str, Any], *, where: str, counts: dict[str, int], spell: Callable[[str], str]
+) -> Sample:
     given = [name for name in ("completion", "solution") if isinstance(line.get(name), str)]
     task_id = line.pop("task_id", None)
     if not isinstance(task_id, str | int) or len(given) != 1:
         raise InputError(
             f"{where} needs a task_id, and either a completion or, for a whole program, a solution"
         )
-    task_id = str(task_id)
+    task_id = spell(str(task_id))
     index = line.pop("sample", None)
     if not isinstance(index, int):
         index = counts.get(task_id, 0)

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from codegemma.errors import SandboxError
+from codegemma.errors import PrerequisiteError, SandboxError
 from codegemma.sandbox import bubblewrap, landlock
 from codegemma.sandbox.box import ENVIRONMENT, Box
 from codegemma.sandbox.languages import Installed, find_toolchain
 from codegemma.sandbox.prepared import prepare
 from codegemma.sandbox.program import MEBIBYTE, Language, Limits, Outcome, Program, RunResult
+from codegemma.sandbox.samples import LIMITS, LINE, SAMPLES
 from codegemma.sandbox.selftest import self_test
 
 _COMPILE_LIMITS = Limits(
@@ -29,6 +30,7 @@ _COMPILE_LIMITS = Limits(
     file_bytes=256 * MEBIBYTE,
     max_processes=256,
 )
+_TAIL_CHARS = 300
 Isolation = Literal["bubblewrap", "landlock"]
 _OPENERS = {"bubblewrap": bubblewrap.open_box, "landlock": landlock.open_box}
 _REASONS: Mapping[str, Outcome] = {
@@ -64,6 +66,7 @@ class Sandbox:
         self._binds = tuple(binds)
         self._prepared = prepared
         self._installed: dict[Language, Installed] = {}
+        self._checked: set[Language] = set()
         self._slots = threading.Semaphore(num_workers)
         self._num_workers = num_workers
         self._idle: dict[tuple[Path, ...], list[Box]] = {}
@@ -90,6 +93,30 @@ class Sandbox:
                 self_test(self._run, self.isolation)
                 self._is_tested = True
         return self._run(program, limits or Limits())
+
+    def check(self, language: Language) -> None:
+        """Run a program known to be right, once for a language: are its tools whole?
+
+        Raises:
+            PrerequisiteError: bubblewrap or the language's tools are missing, or do not work.
+            SandboxError: As of `run`.
+        """
+        if language in self._checked:
+            return
+        if language == "python":
+            self.run(Program(language="python", source=""))
+        else:
+            installed = find_toolchain(language)  # a missing one is named before anything runs
+            program = Program(language=language, source=SAMPLES[language], expected_lines=(LINE,))
+            result = self.run(program, LIMITS)
+            if not result.is_pass:
+                words = " ".join((result.stderr or result.stdout)[-_TAIL_CHARS:].split())
+                raise PrerequisiteError(
+                    f"{language} programs do not run here: one known to be right ended in "
+                    f"{result.outcome!r} ({words or 'without a word'}); apt-get install "
+                    f"--reinstall {' '.join(installed.toolchain.packages)}"
+                )
+        self._checked.add(language)
 
     def _run(self, program: Program, limits: Limits) -> RunResult:
         installed = None if program.language == "python" else self._find(program.language)
