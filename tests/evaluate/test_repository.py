@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import ast
+import json
 import os
 import shutil
 import subprocess
@@ -126,7 +128,9 @@ def test_tests_pass_on_the_commit_and_fail_with_a_file_made_wrong(
     wrong = checked.program(changed=("shop/money.py", "def add(a, b):\n    return a\nunused = 1\n"))
     result = box.run(wrong, bounds)
     assert result.outcome == "fail"
-    assert "AssertionError" in result.stdout
+    assert "AssertionError" in result.stderr
+    assert result.stderr.endswith("\nthe tests ended with status 1\n")
+    assert "SystemExit" not in result.stderr
 
 
 def test_other_files_of_the_machine_are_out_of_reach(checked: Repository, box: Sandbox) -> None:
@@ -141,6 +145,32 @@ def test_other_files_of_the_machine_are_out_of_reach(checked: Repository, box: S
     result = box.run(checked.program(changed=("check.py", text)), limits(60.0))
 
     assert result.is_pass, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("pytest -q tests", "-q"),
+        ("pytest -c check.py tests shop -q", "-c check.py -q"),
+        ("pytest --ignore tests/test_cart.py -q tests", "--ignore tests/test_cart.py -q"),
+        ("pytest --deselect tests/test_cart.py::test_red --cov shop", None),
+        (
+            "pytest --rootdir . -p shop.money tests/test_cart.py::test_red",
+            "--rootdir . -p shop.money",
+        ),
+        ("pytest -k shop --junitxml=check.py", None),
+    ],
+)
+def test_single_tests_take_the_place_of_the_commands_own_and_of_no_options_value(
+    command: str, kept: str | None, root: Path
+) -> None:
+    with Repository(root, test=Command.parse(command, environment=None)) as repository:
+        program = repository.program(tests=["tests/test_cart.py::test_total"])
+
+    (line,) = [line for line in program.source.split("\n") if line.startswith("SETTINGS = ")]
+    words = json.loads(ast.literal_eval(line.removeprefix("SETTINGS = ")))["words"]
+    expected = (kept or command.removeprefix("pytest ")).split()
+    assert words == ["python", "-m", "pytest", *expected, "tests/test_cart.py::test_total"]
 
 
 def test_an_answer_is_read_behind_other_output() -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,16 +124,41 @@ def test_a_search_goes_on_where_it_was_when_more_is_asked_for(
     assert [each["waiting"] for each in kept] == [[], []]
 
 
-def test_tests_that_do_not_pass_as_they_are_are_refused(
-    root: Path, box: Sandbox, tmp_path: Path
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("python gone.py", "can't open file .*gone.py.* ended with status 2$"),
+        ("false", "the tests ended with status 1$"),
+        ("gone -x", "gone cannot be run here: No such file or directory$"),
+        ("true", None),
+        (
+            "pytest tests/test_needy.py",
+            "ModuleNotFoundError: No module named 'shop.nowhere' .*ERROR",
+        ),
+    ],
+)
+def test_tests_that_do_not_pass_as_they_are_are_refused_with_what_they_said(
+    test: str, words: str | None, box: Sandbox, tmp_path: Path, repository_files
 ) -> None:
-    command = Command.parse("python gone.py", environment=None)
+    needy = {"tests/test_needy.py": "import shop.nowhere\n\n\ndef test_a():\n    pass\n"}
+    root = repository_files.make_repository(tmp_path / "shop", repository_files.SHOP | needy)
     with (
-        Repository(root, test=command) as repository,
+        Repository(root, test=Command.parse(test, environment=None)) as repository,
         Sandbox(binds=repository.binds) as sandbox,
-        pytest.raises(InputError, match="do not pass in the sandbox as they are"),
+        pytest.raises(InputError) as refused,
     ):
         survey(repository, sandbox=sandbox, file=tmp_path / "survey.json", max_functions=1)
+
+    message = str(refused.value)
+    if words is None:  # they pass, and nothing makes them fail
+        assert "cover no function" in message
+        return
+    assert re.search(
+        f"the tests of shop do not pass in the sandbox as they are: ?.*{words}", message
+    )
+    assert not any(
+        word in message for word in ("codegemma-answer", "verdict.py", "(pass)", "(fail)")
+    )
 
 
 @pytest.mark.parametrize(

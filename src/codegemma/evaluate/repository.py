@@ -9,6 +9,7 @@ the commit, numbers apart, so that a program that ends early does not pass.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,19 +17,31 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from codegemma.errors import ConfigError, InputError, PrerequisiteError
 from codegemma.sandbox.languages import TOOLCHAINS
-from codegemma.sandbox.program import MEBIBYTE, Limits, Program
+from codegemma.sandbox.program import MEBIBYTE, Limits, Program, RunResult
 
 _MARK: Final = "codegemma-answer:"
 _RUNNER: Final = Path(__file__).with_name("repository_tests.py.txt")
 _MODULES: Final = "node_modules"
 _NOT_REQUIRED: Final = "filter.lfs.required=false"
 _PLACE: Final = Path("/var/tmp")  # not below /tmp, which in a box is the program's own
+_TAIL_CHARS: Final = 600
+_RULE: Final = re.compile(r"([-=_!*])\1{3,}")  # what pytest draws across the page
 _PREFIX: Final = "codegemma-repository-"
+# Options of pytest and of its common plugins whose value is the next word, and may be a path.
+_TAKES_A_WORD: Final = frozenset(
+    (
+        *("-c", "-k", "-m", "-n", "-o", "-p", "-W", "--basetemp", "--config-file", "--confcutdir"),
+        *("--cov", "--cov-config", "--cov-report", "--deselect", "--ds", "--html", "--ignore"),
+        *("--ignore-glob", "--junit-xml", "--junitxml", "--log-file", "--override-ini"),
+        *("--report-log", "--rootdir"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,10 +212,10 @@ class Repository:
         words = list(self.test.words)
         if not tests:
             return words
-        kept = [
+        kept = words[:3] + [
             word
-            for place, word in enumerate(words)
-            if place < 3 or not (self.folder / word.split("::")[0]).exists()
+            for before, word in pairwise(words[2:])
+            if before in _TAKES_A_WORD or not (self.folder / word.split("::")[0]).exists()
         ]
         return [*kept, *tests]
 
@@ -225,6 +238,14 @@ def _clear_leftovers() -> None:
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def words_of(result: RunResult) -> str:
+    """Give in one line the end of what the tests of a `Repository.program` printed."""
+    printed = result.stderr or "\n".join(
+        line for line in result.stdout.split("\n") if not line.startswith(_MARK)
+    )
+    return " ".join(_RULE.sub(" ", printed).split())[-_TAIL_CHARS:]
 
 
 def answer_of(stdout: str) -> dict[str, Any] | None:

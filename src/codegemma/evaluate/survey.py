@@ -26,7 +26,7 @@ from codegemma.data.pairing import is_test
 from codegemma.data.resolve import Resolver, family_of
 from codegemma.errors import ConfigError, DataError, InputError
 from codegemma.evaluate.folder import write_json
-from codegemma.evaluate.repository import Repository, answer_of, limits
+from codegemma.evaluate.repository import Repository, answer_of, limits, words_of
 from codegemma.evaluate.snippets import (
     Function,
     Span,
@@ -46,7 +46,6 @@ MAX_TESTS: Final = 20
 """Most tests that are run for a function, those first that run the fewest lines."""
 _MAX_BYTES: Final = 1_000_000
 _FIRST_RUN_S: Final = 1800.0
-_TAIL_CHARS: Final = 300
 
 Told = Callable[[int, int], None]
 """Told (functions tried, functions there are)."""
@@ -210,10 +209,10 @@ def _cover(
 
 
 def _not_passing(repository: Repository, result: RunResult) -> InputError:
-    words = " ".join((result.stderr or result.stdout)[-_TAIL_CHARS:].split())
+    how = "" if result.outcome in ("pass", "fail") else f" ({result.outcome})"
     return InputError(
-        f"the tests of {repository.name} do not pass in the sandbox as they are "
-        f"({result.outcome}): {words}"
+        f"the tests of {repository.name} do not pass in the sandbox as they are{how}: "
+        f"{words_of(result) or 'they printed nothing'}"
     )
 
 
