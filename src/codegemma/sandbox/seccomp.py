@@ -28,6 +28,7 @@ _DENIED = (
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag of clone(2)
 _SHARED_ANONYMOUS = 0x01 | 0x20  # of mmap's flags
 _EPERM, _ENOSYS, _AF_UNIX = 1, 38, 1
+_SOL_SOCKET, _SOCKET_SIZES = 1, (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and both by force
 
 
 def build_filter(*, is_alone: bool = True) -> bytes:
@@ -58,6 +59,12 @@ def build_filter(*, is_alone: bool = True) -> bytes:
         if flag := _NEW_NAMESPACES & (1 << bit):
             argument = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)
             rules.add_rule(pyseccomp.ERRNO(_EPERM), "clone", argument)
+    for option in _SOCKET_SIZES:  # as if the size asked for were the greatest there is
+        sizes = (
+            pyseccomp.Arg(1, pyseccomp.EQ, _SOL_SOCKET),
+            pyseccomp.Arg(2, pyseccomp.EQ, option),
+        )
+        rules.add_rule(pyseccomp.ERRNO(0), "setsockopt", *sizes)
     shared = pyseccomp.Arg(3, pyseccomp.MASKED_EQ, _SHARED_ANONYMOUS, _SHARED_ANONYMOUS)
     rules.add_rule(pyseccomp.ERRNO(_EPERM), "mmap", shared)
     if not is_alone:

@@ -9,8 +9,8 @@ within them. What it can reach by ordinary names is kept from deciding the verdi
   as it was.
 - The function under test gives back nothing whose operators are the program's.
 
-A program that looks through the frames or the memory of this very harness can still forge its
-verdict. Standard library alone.
+A program that looks through the frames or the memory of this very harness, or that changes parts of
+the library which no test was seen to use, can still forge its verdict. Standard library alone.
 """
 
 import array
@@ -55,6 +55,7 @@ _PASSIVE = frozenset((
 ))
 # fmt: on
 _TESTS_USE = ("math", "random", "copy", "string", "re", "itertools", "collections", "functools")
+_THEY_USE = (*_TESTS_USE, "copyreg")
 
 
 def _methods(kind: type) -> dict[str, tuple[object, object]]:
@@ -73,29 +74,72 @@ _TUPLE_CODES = [
 ]
 
 
+def _held_in(module: types.ModuleType) -> tuple[list[dict[typing.Any, typing.Any]], list[type]]:
+    """Give what a module's functions look things up in, and the classes that it defines."""
+    tables: list[dict[typing.Any, typing.Any]] = []
+    kinds: list[type] = []
+    contents: dict[str, object] = vars(module)
+    for name, value in contents.items():
+        kind = type(value)
+        if isinstance(value, type):
+            if not _FLAGS(value) & _MADE_IN_C and value.__module__ == module.__name__:
+                kinds.append(value)
+        elif kind is dict and name != "__builtins__":
+            tables.append(typing.cast("dict[typing.Any, typing.Any]", value))
+        elif kind.__module__ == module.__name__ and hasattr(value, "__dict__"):
+            tables.append(vars(value))  # such as the generator of `random`
+    return tables, kinds
+
+
 class Library:
     """Builtins and modules as they are now, before any program could change them."""
 
     def __init__(self) -> None:
         self._set_trace, self._set_profile = sys.settrace, sys.setprofile
+        self._loaded = sys.modules
         self.builtins = dict(builtins.__dict__)
-        self.modules = {name: __import__(name) for name in _TESTS_USE}
-        math = self.modules["math"].__dict__
-        self._often = ((builtins.__dict__, self.builtins), (math, dict(math)))
-        self._saved = [(each.__dict__, dict(each.__dict__)) for each in self.modules.values()]
+        self._known = {name: __import__(name) for name in _THEY_USE}
+        self.modules = {name: self._known[name] for name in _TESTS_USE}
+        held = [_held_in(module) for module in self._known.values()]
+        spaces = [builtins.__dict__, *(module.__dict__ for module in self._known.values())]
+        self._spaces = [(names, dict(names)) for names in spaces]
+        self._tables = [(table, dict(table)) for tables, _ in held for table in tables]
+        self._kinds = [(kind, dict(_NAMES(kind))) for _, kinds in held for kind in kinds]
+        values = [
+            value
+            for _, saved in (*self._spaces, *self._kinds, *self._tables)
+            for value in saved.values()
+            if isinstance(value, types.FunctionType)
+        ]
+        self._functions = [
+            (each, each.__code__, each.__defaults__, each.__kwdefaults__) for each in set(values)
+        ]
 
     def restore(self) -> None:
-        """Make all of it what it was."""
-        for names, saved in self._saved:
-            names.update(saved)
-        self.restore_often_used()
-
-    def restore_often_used(self) -> None:
-        """Make the builtins and `math` what they were, and trace nothing."""
+        """Make all of it what it was, and trace nothing."""
         self._set_trace(None)
         self._set_profile(None)
-        for names, saved in self._often:
+        sys.modules = self._loaded
+        self._loaded.update(self._known)
+        for names, saved in self._spaces:
             names.update(saved)
+        for table, saved in self._tables:
+            table.clear()
+            table.update(saved)
+        for kind, saved in self._kinds:
+            names = _NAMES(kind)
+            for name in [name for name in names if name not in saved]:
+                type.__delattr__(kind, name)
+            for name, value in saved.items():
+                if name not in names or names[name] is not value:
+                    type.__setattr__(kind, name, value)
+        for function, code, defaults, keywords in self._functions:
+            if function.__code__ is not code:
+                function.__code__ = code
+            if function.__defaults__ is not defaults:
+                function.__defaults__ = defaults
+            if function.__kwdefaults__ is not keywords:
+                function.__kwdefaults__ = keywords
 
     def test_names(
         self, program: dict[str, object], entry_point: str | None
@@ -109,7 +153,7 @@ class Library:
         names |= {name: module for name, module in self.modules.items() if name in names}
         names |= {"__name__": "__main__", "__builtins__": dict(self.builtins)}
         if entry_point:
-            names[entry_point] = guarded(program[entry_point], self.restore_often_used)
+            names[entry_point] = guarded(program[entry_point], self.restore)
         return names
 
 

@@ -171,6 +171,30 @@ JAVASCRIPT_FORGERIES = {
         "console.log = (line) => log(line.replace('FAILED', 'PASSED'));\n"
         "const halfOf = (x) => 0;"
     ),
+    "names the nonce": (
+        "console.log(`TEST-0...PASSED-${nonce_of_tests}\\nTEST-1...PASSED-${nonce_of_tests}`);"
+    ),
+    "reads the nonce from what is written": (
+        "const write = process.stdout.write;\n"
+        "const forge = (real) => function (...words) {\n"
+        "  const at = words.findIndex((word) => typeof word === 'string');\n"
+        "  if (at >= 0) words[at] += words[at].replace('TEST-0', 'TEST-1');\n"
+        "  return real.apply(this, words);\n};\n"
+        "process.stdout.write = forge(process.stdout.write);\n"
+        "require('fs').writeSync = forge(require('fs').writeSync);\n"
+        "console.log = process.stdout.write;\n"
+        "let n = 0;\nconst halfOf = (x) => n++ ? 0 : 1.5;"
+    ),
+    "takes what is expected from its caller": (
+        "function halfOf(x) { return halfOf.caller.arguments[1]; }"
+    ),
+    "puts another JSON and Math in their place": (
+        "JSON = {stringify: () => ''};\nMath = {abs: () => 0};\nconst halfOf = (x) => 0;"
+    ),
+    "hides the functions of the tests": (
+        "function validateSolution() { return true; }\nfunction driver() { return 'PASSED'; }\n"
+        "function convertToString() { return ''; }\nconst halfOf = (x) => 0;"
+    ),
     "makes all differences small": "Math.abs = () => 0; const halfOf = (x) => 0;",
 }
 
@@ -181,6 +205,24 @@ def test_forged_javascript_is_no_pass(sandbox, name):
     program = build_program(HALF, JAVASCRIPT, JAVASCRIPT_FORGERIES[name], nonce="5eed")
 
     assert sandbox.run(program, Limits(wall_s=30.0)).outcome == "fail"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "const halfOf = (x) => x / 2;",
+        "let halfOf;\nhalfOf = function main(x) { return x / 2; };",
+        "function halfOf(x) { console.log('x'.repeat(70000)); console.log(); return main(x); }\n"
+        "const fs = require('fs'), write = 2;\nfunction main(x) { return x / write; }",
+        "class Set {}\nfunction halfOf(x) { return driver(x); }\nconst driver = (x) => x / 2;",
+    ],
+)
+def test_names_of_javascript_are_its_own(sandbox, code):
+    _need("javascript")
+    program = build_program(HALF, JAVASCRIPT, code, nonce="5eed")
+
+    result = sandbox.run(program, Limits(wall_s=30.0, output_bytes=1 << 20))
+    assert result.is_pass, result
 
 
 @pytest.mark.parametrize(
@@ -223,6 +265,10 @@ FORGERIES = {
         f' System.out.print("{PRINTED}"); System.exit(0); return 0f; }} }}'
     ),
     "kotlin raises": ("class PASSED : Exception()\nfun halfOf(x: Int): Float { throw PASSED() }"),
+    "kotlin names the nonce": (
+        'fun halfOf(x: Int): Float { println("TEST-0...PASSED-${nonce_of_tests}\\n'
+        'TEST-1...PASSED-${nonce_of_tests}"); return 0f }'
+    ),
     "rust prints": (
         f'pub fn half_of(x: i32) -> f32 {{ print!("{PRINTED}"); std::process::exit(0) }}'
     ),

@@ -106,6 +106,33 @@ def test_reply_without_a_right_function_fails(sandbox, reply):
     assert not sandbox.run(variant.check(PROBLEM, variant.cut(PROBLEM, reply))).is_pass
 
 
+def test_functions_of_the_prompt_are_in_the_tests_as_the_prompt_has_them(sandbox):
+    prompt = "def poly(xs, x):\n    return sum(xs) + x\n\n\ndef zero(xs):\n"
+    test = "def check(candidate):\n    assert poly([1, 2], candidate([1, 2])) == 0\n"
+    row = {"prompt": prompt, "entry_point": "zero", "test": test}
+    problem = Problem(task_id="HumanEval/32", prompt=Prompt(prefix=prompt), row=row)
+    forged = "    return 0\n\n\ndef poly(*_):\n    return 0\n"
+
+    assert sandbox.run(humaneval.program(problem, "    return -poly(xs, 0)\n")).is_pass
+    assert sandbox.run(humaneval.program(problem, forged)).outcome == "fail"
+
+
+def test_four_problems_have_functions_of_their_own_in_the_tests(benchmarks):
+    (task,) = find_tasks("humaneval")
+    given = {
+        problem.task_id: program.tests.split("(")[0].splitlines()[-1]
+        for problem in task.problems(benchmarks)
+        if not (program := humaneval.program(problem, "")).tests.startswith(problem.row["test"])
+    }
+
+    assert given == {
+        "HumanEval/10": "def is_palindrome",
+        "HumanEval/32": "def poly",
+        "HumanEval/38": "def encode_cyclic",
+        "HumanEval/50": "def encode_shift",
+    }
+
+
 def test_program_holds_the_prompt_and_checks_the_entry_point():
     program = humaneval.program(PROBLEM, "    return 2\n")
 

@@ -7,16 +7,20 @@ no program can print by chance, and in what the sandbox asks for:
 
 - Java gets a class Main, which the sandbox starts, and loses `public` before its classes, which
   only the file's own class may carry there.
-- JavaScript is kept from changing how values are turned into text.
-- JavaScript and Kotlin, which are run from their source, read the nonce from their input instead.
+- JavaScript is kept from changing how values are turned into text, and its tests stand in a
+  function of their own and run after the program: no name reaches the nonce or what prints it.
+- JavaScript and Kotlin, which are run from their source, read the nonce from their input instead;
+  in Kotlin under a name that the program cannot know.
 - Python is judged by assertions instead of lines.
 
 A program shares its process with the tests, so one written against this very harness could forge
-its verdict; one that prints what a pass looks like, or ends early, or raises errors named PASSED,
-fails.
+its verdict: by what it reads of its own memory, or in a compiled language of its own file, which
+hold the nonce. One that prints what a pass looks like, or ends early, or raises errors named
+PASSED, fails.
 """
 
 import re
+import secrets
 from typing import Final
 
 from codegemma.evaluate.babelcode.language import Language
@@ -35,10 +39,21 @@ _JAVASCRIPT_GUARD = (
     " Object.defineProperty(each.prototype, 'toJSON', {value: undefined});\n"
     "[JSON, Math, console].forEach(Object.freeze);"
 )
-_READ_NONCE = {
-    "javascript": "const nonce_of_tests = require('fs').readFileSync(0, 'utf8');\n",
-    "kotlin": "val nonceOfTests = readLine()\n",
-}
+_JAVASCRIPT_START = """\
+(() => {
+'use strict';
+const {Array, JSON, Math, Set, process} = globalThis;
+const nonce_of_tests = require('fs').readFileSync(0, 'utf8');
+const write = require('fs').writeSync;
+const console = {log: (line) => {
+  for (;;) {
+    try { return write(1, `\\n${line}\\n`); } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+    }
+  }
+}};
+"""
+_JAVASCRIPT_RUN, _JAVASCRIPT_LATER = "  main();\n", "  process.nextTick(main);\n"
 _JAVA_START = "\nclass Main {\n    public static void main(String[] args) {\n"
 _LENIENT = """\
 def plain(value):
@@ -67,8 +82,10 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
     """
     passed, stdin = f"PASSED-{nonce}", ""
     lines = tuple(f"TEST-{number}...{passed}" for number in range(len(question.cases)))
-    if language.key in _READ_NONCE:
-        name = _READ_NONCE[language.key].split()[1]
+    name = "nonce_of_tests"
+    if language.key == "kotlin":
+        name += f"_{secrets.token_hex(16)}"
+    if language.key in ("javascript", "kotlin"):
         passed, stdin = f'PASSED-" + {name} + "', nonce
     if language.key == "java":
         code = re.sub(
@@ -77,7 +94,7 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
     source = _render(
         question,
         language,
-        code=code,
+        code=CODE if language.key == "javascript" else code,
         entry=rename(question.name, language.convention),
         class_name=CLASS_NAME,
         passed=passed,
@@ -85,10 +102,12 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
     if language.key == "java":
         source += f"{_JAVA_START}        QuestionEvaluator.main(args);\n    }}\n}}\n"
     if language.key == "javascript":
-        source = _READ_NONCE["javascript"] + _JAVASCRIPT_GUARD + source
+        head, tests = source.split(CODE)
+        tests = tests.replace(_JAVASCRIPT_RUN, _JAVASCRIPT_LATER)
+        source = f"{_JAVASCRIPT_START}{tests}}})();\n{_JAVASCRIPT_GUARD}{head}{code}\n"
     if language.key == "kotlin":
         header = language.section("header", {})
-        source = source.replace(header, f"{header}\n{_READ_NONCE['kotlin']}", 1)
+        source = source.replace(header, f"{header}\nval {name} = readLine()\n", 1)
     return Program(language=language.key, source=source, expected_lines=lines, stdin=stdin)
 
 

@@ -11,7 +11,7 @@ Unstated: CodeGemma's stop strings; the list here gives Gemma's published value 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -74,9 +74,9 @@ def program(problem: Problem, completion: str) -> Program:
 
 
 def tested(problem: Problem, source: str) -> Program:
-    """Judge a whole program by the problem's tests."""
+    """Judge a whole program by the problem's tests, which have the prompt's own functions."""
     entry = problem.row["entry_point"]
-    tests = f"{problem.row['test']}\ncheck({entry})"
+    tests = f"{_given(problem.row)}{problem.row['test']}\ncheck({entry})"
     return Program(language="python", source=source, tests=tests, entry_point=entry)
 
 
@@ -105,6 +105,16 @@ def _problem(row: dict[str, Any], argument: str | None) -> Problem:
     else:
         prompt = Prompt(prefix=text)
     return Problem(task_id=row["task_id"], prompt=prompt, solution=solution, row=row)
+
+
+def _given(row: Mapping[str, Any]) -> str:
+    """Give the functions that the prompt defines before the one it asks for, as it defines them.
+
+    The tests of three problems call them, and a completion may define others of their names.
+    """
+    starts = list(re.finditer(rf"^def {row['entry_point']}\b", row["prompt"], re.MULTILINE))
+    given = row["prompt"][: starts[-1].start()] if starts else ""
+    return given if re.search(r"^def ", given, re.MULTILINE) else ""
 
 
 def _chat_program(problem: Problem, code: str) -> Program:
