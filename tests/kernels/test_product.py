@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -98,6 +99,22 @@ def test_a_weight_that_does_not_fit_is_refused_and_not_read(path, refused):
     cut = QuantisedWeight(q=weight.q[:, :1], scale=weight.scale, shape=weight.shape)
     with pytest.raises(refused, match="weight 0 does not fit"):
         jax.block_until_ready(multiply(jnp.ones((1, 64)), [cut]))
+
+
+def test_threads_that_multiply_at_one_time_get_each_its_own_product(path):
+    """Helpers that look out for more work are shared by all that multiply."""
+    rng = np.random.default_rng(5)
+    product = jax.jit(lambda x, weight: multiply(x, [weight])[0])
+    weights = [random_weight(rng, 1024, 16 * 40, name="int8")[0] for _ in range(4)]
+    x = jnp.asarray(rng.standard_normal((1, 1024)).astype(np.float32))
+    expected = [np.asarray(product(x, weight)) for weight in weights]
+
+    def repeat(index):
+        found = (np.asarray(product(x, weights[index])) for _ in range(300))
+        return all(np.array_equal(each, expected[index]) for each in found)
+
+    with ThreadPoolExecutor(len(weights)) as threads:
+        assert list(threads.map(repeat, range(len(weights)))) == [True] * len(weights)
 
 
 @FORMATS

@@ -152,7 +152,8 @@ bool Look(ffi::ThreadPool& pool, const Call& call) {
   const Memory memory = Allocate(num_chunks * kSums * static_cast<int64_t>(sizeof(float)));
   if (memory == nullptr) return false;
   float* const sums = static_cast<float*>(memory.get());
-  RunParallel(pool, num_chunks, true, [&](int64_t chunk) {
+  const bool is_brief = call.sizes.batch * call.sizes.num_new <= kFewRows;
+  RunParallel(pool, num_chunks, is_brief, [&](int64_t chunk) {
     const Block& block = *block_of[chunk];
     Span span = Describe(call, block);
     const int64_t size = block.num_chunks == 1 ? block.num_slots : kChunkSlots;
@@ -165,7 +166,7 @@ bool Look(ffi::ThreadPool& pool, const Call& call) {
     }
     call.path->attend(span);
   });
-  RunParallel(pool, static_cast<int64_t>(blocks.size()), true, [&](int64_t place) {
+  RunParallel(pool, static_cast<int64_t>(blocks.size()), is_brief, [&](int64_t place) {
     const Block& block = blocks[place];
     Join(Describe(call, block), sums + block.first_chunk * kSums, block.num_chunks);
   });

@@ -46,7 +46,6 @@ const Path* FindPath(std::string_view name) {
 
 namespace {
 
-constexpr int64_t kFewRows = 8;
 constexpr int64_t kPartBytes = 1 << 17;  // of weights, for few rows
 constexpr int64_t kPartBlocks = 8;       // for many
 

@@ -61,6 +61,9 @@ inline void Pause() {
 #endif
 }
 
+// So few rows of activations are over soon, and the next product or attention follows at once.
+constexpr int64_t kFewRows = 8;
+
 // Threads that have just helped and look out for more, since one that sleeps takes a tenth of a
 // millisecond to come, as long as a small product of a lone token.
 class Lookout {
