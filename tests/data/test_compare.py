@@ -35,18 +35,57 @@ def test_a_shared_licence_header_makes_no_copies_and_no_contamination() -> None:
     assert [file.hits for file in found.files] == [(), ()]
 
 
-def test_of_two_copies_the_earlier_repository_keeps_its_own() -> None:
-    first = inspect("first", {"a.py": BODY})
-    second = inspect("second", {"x/b.py": "# moved\n" + BODY.replace("  ", "\t"), "c.py": BODY})
+def test_of_two_repositories_alike_the_earlier_keeps_its_files() -> None:
+    other = modules(2, "other")
+    first = inspect("first", {"a.py": BODY, "b.py": other["other0.py"]})
+    second = inspect(
+        "second", {"x/b.py": "# moved\n" + BODY.replace("  ", "\t"), "c.py": other["other1.py"]}
+    )
 
-    assert compare.find_copies([first, second], threshold=0.7) == [
-        {},
-        {"c.py": "exact_copy", "x/b.py": "near_copy"},
+    assert compare.find_copies([first, second], threshold=0.7) == [{}, {"x/b.py": "near_copy"}]
+    assert compare.find_copies([second, first], threshold=0.7) == [{}, {"a.py": "near_copy"}]
+
+
+def test_a_file_stays_where_more_of_the_files_are_copies() -> None:
+    own = modules(10, "own")
+    lib = inspect("lib", own)
+    taken = dict(list(own.items())[:3]) | {"near.py": "import os\n\n" + own["own4.py"]}
+    app = inspect(
+        "app",
+        {f"base/{path}": text for path, text in taken.items()}
+        | modules(10, "up")
+        | modules(10, "down"),
+    )
+    late = inspect("late", modules(8, "late") | {"late/own9.py": own["own9.py"]})
+    copied = dict.fromkeys(("base/own0.py", "base/own1.py", "base/own2.py"), "exact_copy")
+    expected = [copied | {"base/near.py": "near_copy"}, {}, {"late/own9.py": "exact_copy"}]
+
+    assert compare.find_copies([app, lib, late], threshold=0.7) == expected
+    assert compare.find_copies([lib, late, app], threshold=0.7) == [expected[i] for i in (1, 2, 0)]
+
+
+def test_held_out_files_stay_and_so_does_a_library_that_many_took_from() -> None:
+    own = list(modules(10, "own").items())
+    lib = inspect("lib", dict(own))
+    apps = [
+        inspect(f"app{i}", {own[i][0]: own[i][1]} | modules(3, f"mine{'abcdefghijkl'[i]}x"))
+        for i in range(8)
     ]
-    assert compare.find_copies([second, first], threshold=0.7) == [
-        {"x/b.py": "near_copy"},
-        {"a.py": "exact_copy"},
-    ]
+    taken = [{path: "exact_copy"} for path, _ in own[:8]]
+
+    assert compare.find_copies([*apps, lib], threshold=0.7) == [*taken, {}]
+    held = compare.find_copies([*apps, lib], threshold=0.7, heldout={"app0"})
+    assert held == [{}, *taken[1:], {own[0][0]: "exact_copy"}]
+
+
+def test_a_small_repository_that_is_part_of_another_goes_whole() -> None:
+    own = modules(8, "own")
+    snippet = inspect("snippet", {"a.py": own["own3.py"]})
+    lib = inspect("lib", own)
+
+    assert compare.find_copies([snippet, lib], threshold=0.7) == [{"a.py": "repository_copy"}, {}]
+    protected = compare.find_copies([snippet, lib], threshold=0.7, heldout={"snippet"})
+    assert protected == [{}, {"own3.py": "exact_copy"}]
 
 
 SOLUTION = (

@@ -4,7 +4,9 @@
 Takes what `stages.inspect` measured of each repository and gives the files to drop, with ledgers.
 What a copy is `dedup` tells. The result depends on the repositories and their order alone.
 
-Unstated: which of several copies stays. Repositories that are another's copy go whole.
+Unstated: which of several copies stays. Repositories that are another's copy go whole. Of the
+    others each file stays where more of the files are copies: a library that others took from
+    stays whole, and they lose what they took.
 """
 
 from collections import Counter
@@ -32,33 +34,73 @@ ReadText = Callable[[int, int], str]
 """Reads the text of a file by the numbers of its repository and of the file in it."""
 
 
-def repository_copies(repositories: Sequence[Inspected], *, heldout: Collection[str]) -> set[int]:
-    """Find repositories most of whose files are another's, such as forks and older releases.
+class _Shared:
+    """Which files, by their hash, repositories have in common.
 
-    The one with more files stays, of two alike the earlier; one held out always does.
+    Args:
+        repositories: All of them.
+    """
+
+    def __init__(self, repositories: Sequence[Inspected]) -> None:
+        owners: dict[bytes, list[int]] = {}
+        for number, inspected in enumerate(repositories):
+            for digest in {file.digest for file in inspected.files}:
+                owners.setdefault(digest, []).append(number)
+        self.sizes = [0] * len(repositories)
+        """Different files of each."""
+        self.copied = [0] * len(repositories)
+        """Of them those that another one has."""
+        self.common: Counter[tuple[int, int]] = Counter()
+        """How many two have both, by their numbers, the smaller first."""
+        for found in owners.values():
+            is_telling = 1 < len(found) <= _MAX_OWNERS
+            for number in found:
+                self.sizes[number] += 1
+                self.copied[number] += is_telling
+            if is_telling:
+                self.common.update((a, b) for a in found for b in found if a < b)
+
+
+def _repository_copies(
+    repositories: Sequence[Inspected], shared: _Shared, *, heldout: Collection[str]
+) -> set[int]:
+    """Find repositories that are another's copy, such as forks and older releases.
+
+    Most of their files are the other's, or all of the few that they have. The one with more files
+    stays, of two alike the earlier; one held out always does.
 
     Returns:
         Numbers of those to drop.
     """
-    owners: dict[bytes, list[int]] = {}
-    for number, inspected in enumerate(repositories):
-        for digest in {file.digest for file in inspected.files}:
-            owners.setdefault(digest, []).append(number)
-    common: Counter[tuple[int, int]] = Counter()
-    for found in owners.values():
-        if len(found) <= _MAX_OWNERS:
-            common.update((a, b) for a in found for b in found if a < b)
-    sizes = [len({file.digest for file in inspected.files}) for inspected in repositories]
+    sizes = shared.sizes
     dropped: set[int] = set()
-    for (a, b), count in sorted(common.items()):
+    for (a, b), count in sorted(shared.common.items()):
         small, large = (a, b) if sizes[a] < sizes[b] else (b, a)
         if repositories[small].repository.name in heldout:
             small, large = large, small
-        enough = sizes[small] >= _MIN_REPOSITORY_FILES and count >= _COPY_FRACTION * sizes[small]
+        is_fork = sizes[small] >= _MIN_REPOSITORY_FILES and count >= _COPY_FRACTION * sizes[small]
+        is_part = count == sizes[small] < sizes[large]
         is_free = repositories[small].repository.name not in heldout
-        if enough and is_free and not dropped & {small, large}:
+        if (is_fork or is_part) and is_free and not dropped & {small, large}:
             dropped.add(small)
     return dropped
+
+
+def _keeping_order(
+    repositories: Sequence[Inspected], shared: _Shared, *, heldout: Collection[str]
+) -> list[int]:
+    """Order repositories so that each file stays with the first that has it.
+
+    After those held out comes first the one with the largest share of files that others have, too,
+    then the one with the fewest files, then the one given first.
+    """
+
+    def rank(number: int) -> tuple[bool, float, int]:
+        is_free = repositories[number].repository.name not in heldout
+        size = shared.sizes[number]
+        return is_free, -shared.copied[number] / max(1, size), size
+
+    return sorted(range(len(repositories)), key=rank)
 
 
 def find_copies(
@@ -68,12 +110,12 @@ def find_copies(
     heldout: Collection[str] = (),
     read_text: ReadText | None = None,
 ) -> list[dict[str, str]]:
-    """Find copies among all files; an earlier repository's files stay, a copied one's do not.
+    """Find copies among all files.
 
     Of code that is held out altered copies go, too, and whole folders of them.
 
     Args:
-        repositories: In the order in which they keep their files.
+        repositories: Of two that could keep a file the earlier does.
         threshold: Least Jaccard similarity of a near copy.
         heldout: Names of those kept apart.
         read_text: None: the repositories hold their texts.
@@ -81,12 +123,13 @@ def find_copies(
     Returns:
         For each repository, the rule by path of the files to drop.
     """
-    whole = repository_copies(repositories, heldout=heldout)
+    shared = _Shared(repositories)
+    whole = _repository_copies(repositories, shared, heldout=heldout)
     places = [
         (number, place)
-        for number, inspected in enumerate(repositories)
+        for number in _keeping_order(repositories, shared, heldout=heldout)
         if number not in whole
-        for place in range(len(inspected.files))
+        for place in range(len(repositories[number].files))
     ]
     files = [repositories[number].files[place] for number, place in places]
     found = dedup.find_copies(
@@ -235,7 +278,7 @@ def select(
     """Apply all stages that compare repositories.
 
     Args:
-        repositories: Those held out first: of two copies theirs stays, training loses its own.
+        repositories: Of two copies in those held out and others theirs stays.
         recipe: Thresholds and shares.
         heldout: Names of those kept apart.
         read_text: As of `find_copies`.
