@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,73 @@ def test_a_repository_without_a_commit_is_read_as_a_folder(tmp_path: Path) -> No
     assert (found.version, [file.path for file in found.files]) == ("", ["a.py"])
 
 
+def lose_commit(folder: Path) -> None:
+    digest = run(folder, "rev-parse", "HEAD")
+    (folder / ".git" / "objects" / digest[:2] / digest[2:]).unlink()
+
+
+def spoil_commit(folder: Path) -> None:
+    digest = run(folder, "rev-parse", "HEAD")
+    path = folder / ".git" / "objects" / digest[:2] / digest[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"no zlib")
+
+
+def lose_detached(folder: Path) -> None:
+    run(folder, "checkout", "-q", "--detach")
+    lose_commit(folder)
+
+
+def empty_branch(folder: Path) -> None:
+    (folder / ".git" / run(folder, "symbolic-ref", "HEAD")).write_bytes(b"")
+
+
+def lose_branch(folder: Path) -> None:
+    (folder / ".git" / run(folder, "symbolic-ref", "HEAD")).unlink()
+
+
+def lose_head(folder: Path) -> None:
+    (folder / ".git" / "HEAD").unlink()
+
+
+def spoil_settings(folder: Path) -> None:
+    (folder / ".git" / "config").write_text("[core", encoding="utf-8")
+
+
+def dangle(folder: Path) -> None:
+    (folder / ".git").rename(folder / "git")
+    (folder / ".git").write_text("gitdir: nowhere\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lose_commit, "HEAD names [0-9a-f]{40}, which is not there"),
+        (spoil_commit, "inflate"),
+        (lose_detached, "HEAD names [0-9a-f]{40}, which is not there"),
+        (empty_branch, "HEAD names nothing, which is not there"),
+        (lose_branch, "HEAD names refs/heads/[a-z]+, which is not there"),
+        (lose_head, "not a git repository"),
+        (spoil_settings, "bad config line"),
+        (dangle, "not a git repository"),
+    ],
+)
+def test_a_repository_without_its_commit_is_refused_not_read_as_a_folder(
+    damage: Callable[[Path], None], reason: str, repository: Path
+) -> None:
+    damage(repository)
+
+    with pytest.raises(InputError, match=f"(?s)commit of .*mine: .*{reason}.*take away") as caught:
+        read.find_repositories([repository])
+
+    assert "\n" not in str(caught.value)
+
+
 def test_a_broken_git_folder_does_not_lead_to_the_repository_above(repository: Path) -> None:
-    inner = repository / "pkg"
-    (inner / ".git").mkdir()
+    (repository / "pkg" / ".git").mkdir()
 
-    found, _ = read_one(inner)
-
-    assert (found.version, [file.path for file in found.files]) == ("", ["a.py"])
+    with pytest.raises(InputError, match=r"commit of .*pkg: .*not a git repository"):
+        read.find_repositories([repository / "pkg"])
 
 
 def test_programs_that_a_repository_names_are_not_run(repository: Path, tmp_path: Path) -> None:

@@ -29,12 +29,25 @@ def git_folder(folder: Path) -> Path | None:
 
 
 def head(folder: Path) -> str:
-    """Give the commit of HEAD, "" where there is none to read.
+    """Give the commit of HEAD, "" where none was made yet.
 
     Raises:
+        InputError: HEAD names a commit that cannot be read, or git finds no repository there: the
+            files that lie there may be anyone's.
         PrerequisiteError: git is not installed.
     """
-    return _run(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").decode().strip()
+    found = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if found.returncode == 0:
+        return found.stdout.decode().strip()
+    named = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip()
+    branch = _ask(folder, "symbolic-ref", "-q", "HEAD").stdout.decode("utf-8", "replace").strip()
+    if branch and not named and _ask(folder, "reflog", "exists", branch).returncode:
+        return ""
+    reason = _reason(found) or f"HEAD names {named or branch or 'nothing'}, which is not there"
+    raise InputError(
+        f"git cannot read the commit of {folder}: {reason}; mend it (`git fsck`), or take away "
+        f"{git_folder(folder)} to read the files as they lie there"
+    )
 
 
 def remotes(folder: Path) -> list[str]:
@@ -104,8 +117,15 @@ def _answer(pipe: IO[bytes], path: str, folder: Path) -> Blob:
 
 
 def _run(folder: Path, *arguments: str) -> bytes:
+    found = _ask(folder, *arguments)
+    if found.returncode:
+        raise InputError(f"git cannot read {folder}: {_reason(found)}; check it with `git fsck`")
+    return found.stdout
+
+
+def _ask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        found = subprocess.run(
+        return subprocess.run(
             _command(folder, *arguments),
             capture_output=True,
             timeout=_TIMEOUT_S,
@@ -116,10 +136,10 @@ def _run(folder: Path, *arguments: str) -> bytes:
         raise PrerequisiteError("reading git repositories needs the program git") from error
     except subprocess.TimeoutExpired as error:
         raise InputError(f"git did not list {folder} within {_TIMEOUT_S} s") from error
-    if found.returncode and arguments[0] != "rev-parse":
-        reason = found.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise InputError(f"git cannot read {folder}: {reason}; check it with `git fsck`")
-    return found.stdout if found.returncode == 0 else b""
+
+
+def _reason(found: subprocess.CompletedProcess[bytes]) -> str:
+    return found.stderr.decode(errors="replace").strip().partition("\n")[0]
 
 
 def _command(folder: Path, *arguments: str) -> list[str]:
