@@ -54,6 +54,23 @@ def test_markup_in_code_is_shown_as_it_is(run, shard, tmp_path) -> None:
     assert not any("\x1b" in text for text in shown)
 
 
+def test_a_materialized_row_is_shown_with_its_segments_and_their_origin(run, shard) -> None:
+    words = ("--model", TOKENIZER, "--unlicensed", "--json", "--materialize", "6")
+    assert run("prepare", "mine", "--out", "o", *words).status == 0
+
+    paths = [f"o/rows/{epoch}/{shard.name}" for epoch in range(6)]
+    shown = [run("inspect", path).out for path in paths]
+    told = json.loads(run("inspect", paths[0], "--json").out)
+
+    assert all(re.search(r"1  steps\.py +mine:1 +1  (whole|PSM|SPM)", text) for text in shown)
+    assert all("<bos>\n" in text and text.endswith("<eos>\n") for text in shown)
+    assert any("<|fim_prefix|>" in text and "<|fim_middle|>" in text for text in shown)
+    (segment,) = told["segments"]
+    assert (segment["record"], segment["start"]) == (0, 0)
+    assert {len(told[name]) for name in told if name != "segments"} == {1024}
+    assert told["tokens"][segment["size"] - 1 : segment["size"] + 1] == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [

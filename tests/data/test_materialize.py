@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codegemma.data import loader, materialize, pipeline, recipes, shards
+from codegemma.data import loader, materialize, pipeline, recipes, rows, shards
 from codegemma.data.engine import Cluster
 from codegemma.data.loader import ShardReader
-from codegemma.data.materialize import read_segments
 from codegemma.data.pipeline import Settings
 from codegemma.errors import ConfigError
 from codegemma.text import fim
@@ -63,8 +62,15 @@ def write(data: Path, *, epochs: int = 2, seed: int = 0) -> dict[str, Any]:
 
 
 def segments(data: Path, epoch: int) -> list[list[int]]:
-    (path,) = (data / "segments" / str(epoch)).glob("train-*")
-    return [tokens.tolist() for tokens in read_segments(path)]
+    """The segments of all rows, in the order of their records."""
+    (path,) = (data / "rows" / str(epoch)).glob("train-*")
+    found: dict[int, list[int]] = {}
+    for row in rows.read_rows(path):
+        assert len(row.tokens) == RECIPE.context_tokens
+        for segment in row.segments:
+            mine = row.tokens[segment.start : segment.start + segment.size]
+            found[segment.record] = mine.tolist()
+    return [found[number] for number in range(len(found))]
 
 
 def test_segments_are_what_training_draws_in_each_epoch(data: Path) -> None:
@@ -81,9 +87,9 @@ def test_segments_are_what_training_draws_in_each_epoch(data: Path) -> None:
         assert segments(data, epoch) == drawn
     assert segments(data, 0) != segments(data, 1)
     assert (made["seed"], made["epochs"]) == (0, 2)
-    assert json.loads((data / "segments" / "manifest.json").read_text("utf-8")) == made
+    assert json.loads((data / "rows" / "manifest.json").read_text("utf-8")) == made
     assert made["shards"]["0/train-00000-of-00001.array_record"] == shards.hash_file(
-        data / "segments" / "0" / "train-00000-of-00001.array_record"
+        data / "rows" / "0" / "train-00000-of-00001.array_record"
     )
 
 
@@ -108,12 +114,35 @@ def test_decoded_segments_are_the_sources_and_their_text_made_no_control_token(d
     assert len(windows["a/long.py"]) > 3
 
 
+def test_every_file_of_a_row_begins_where_its_row_says(data: Path) -> None:
+    write(data)
+    reader, tokenizer = ShardReader(data), Tokenizer.from_folder(data)
+    (path,) = (data / "rows" / "0").glob("train-*")
+    shown: set[str] = set()
+    for row in rows.read_rows(path):
+        for segment in row.segments:
+            record = reader[segment.record]
+            starts = [file.start for file in segment.files]
+            ends = [*starts[1:], segment.start + segment.size]
+            assert [(f.path, f.origin) for f in segment.files] == [
+                (f.path, f.origin) for f in record.files
+            ]
+            for file, source, end in zip(segment.files, record.files, ends, strict=True):
+                mine = row.tokens[file.start : end].tolist()
+                text = tokenizer.decode([token for token in mine if not t.is_control(token)])
+                assert text.startswith(f"{file.path}\n")
+                assert sorted(text) == sorted(f"{file.path}\n{source.text}")
+                assert (t.FIM_MIDDLE_ID in mine) == (file.shown != "whole")
+                shown.add(file.shown)
+    assert shown == {"whole", "psm", "spm"}
+
+
 def test_a_run_again_leaves_everything_and_other_draws_are_refused(data: Path) -> None:
     made = write(data)
-    before = {path: path.stat().st_mtime_ns for path in (data / "segments").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (data / "rows").rglob("*")}
 
     assert write(data) == made
-    assert {path: path.stat().st_mtime_ns for path in (data / "segments").rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in (data / "rows").rglob("*")} == before
     with pytest.raises(ConfigError, match="holds 2 epochs drawn with seed 0; delete it"):
         write(data, epochs=3)
 
@@ -134,14 +163,14 @@ def test_a_stopped_run_goes_on_but_not_with_what_another_seed_drew(
         patch.setattr(shards, "write_shard", stop)
         with pytest.raises(KeyboardInterrupt):
             write(data, seed=7)
-    assert not (data / "segments").exists()
+    assert not (data / "rows").exists()
 
     write(data, seed=0)
 
     reader, tokenizer = ShardReader(data), Tokenizer.from_folder(data)
     first = loader.encode_record(reader[0], tokenizer=tokenizer, recipe=RECIPE, seed=0, epoch=0)
     assert np.array_equal(first, segments(data, 0)[0])
-    assert sorted(path.name for path in (data / "segments").iterdir()) == [
+    assert sorted(path.name for path in (data / "rows").iterdir()) == [
         "0",
         "1",
         "manifest.json",

@@ -51,7 +51,7 @@ Mix = Annotated[
 Materialize = Annotated[
     int,
     typer.Option(
-        help="Write the segments of so many epochs as ids, for trainers that read those; "
+        help="Write the training rows of so many epochs as ids, for trainers that read those; "
         "`codegemma train` draws them itself.",
         min=0,
     ),
@@ -103,7 +103,7 @@ def prepare(
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
 
     Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json, OUT/report.json and the same as a
-    page, OUT/report.html; with --materialize OUT/segments, too.
+    page, OUT/report.html; with --materialize OUT/rows, too.
     """
     try:
         from codegemma.data import engine, pipeline

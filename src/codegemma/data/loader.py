@@ -5,6 +5,7 @@ Reads what `pipeline` wrote and its manifest; knows nothing of batches, devices 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from codegemma.errors import DataError
 from codegemma.text.chat import render_conversation
 from codegemma.text.fim import encode_infill, encode_whole, join_blocks
 from codegemma.text.tokenizer import Tokenizer
+from codegemma.text.tokens import START_OF_TURN_ID
 
 _DRAWS = 4
 
@@ -31,11 +33,13 @@ class Encoded(NamedTuple):
         tokens: Ids, int32 [T].
         is_fallback: Whether every file was left uncut because no draw kept to the budget.
         draws: How each of its files is shown.
+        starts: Where each of its files begins in the tokens, its path line or first sentinel.
     """
 
     tokens: NDArray[np.int32]
     is_fallback: bool
     draws: tuple[Draw, ...] = ()
+    starts: tuple[int, ...] = ()
 
 
 class ShardReader:
@@ -124,11 +128,20 @@ def read_record(path: Path, index: int) -> Record:
     Raises:
         DataError: There is no such file or record, or it is damaged.
     """
+    return shards.unpack_record(read_bytes(path, index))
+
+
+def read_bytes(path: Path, index: int) -> bytes:
+    """Read one row of one shard file, as it was written.
+
+    Raises:
+        DataError: There is no such file or row, or it is damaged.
+    """
     reader = _open_existing(path)
     count = reader.num_records()
     if index >= count:
         raise DataError(f"{path} has records 0 to {count - 1}, no {index}")
-    return _read(reader, path, index)
+    return _read_row(reader, path, index)
 
 
 def read_shard(path: Path) -> Iterator[bytes]:
@@ -204,23 +217,26 @@ def draw_segment(
     for attempt in range(_DRAWS if record.genre == "code" else 0):
         rng = split.generator(record, seed=seed, epoch=epoch, purpose=f"fim{attempt}")
         draws = [split.draw_file(file, recipe=recipe, rng=rng) for file in record.files]
-        tokens = _encode(record, draws, tokenizer)
-        if len(tokens) <= record.max_tokens:
-            return Encoded(np.asarray(tokens, np.int32), is_fallback=False, draws=tuple(draws))
+        encoded = _encode(record, draws, tokenizer)
+        if len(encoded.tokens) <= record.max_tokens:
+            return encoded
     uncut = (split.UNCUT,) * len(record.files)
-    tokens = _encode(record, uncut, tokenizer)
-    if len(tokens) > record.max_tokens:
+    encoded = _encode(record, uncut, tokenizer)
+    if len(encoded.tokens) > record.max_tokens:
         raise DataError(
-            f"a record of {record.files[0].origin} has {len(tokens)} tokens, more than its budget "
-            f"of {record.max_tokens}; it was prepared with another tokenizer"
+            f"a record of {record.files[0].origin} has {len(encoded.tokens)} tokens, more than its "
+            f"budget of {record.max_tokens}; it was prepared with another tokenizer"
         )
-    is_fallback = record.genre == "code"
-    return Encoded(np.asarray(tokens, np.int32), is_fallback=is_fallback, draws=uncut)
+    return encoded._replace(is_fallback=record.genre == "code")
 
 
-def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list[int]:
+def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> Encoded:
     if record.genre == "chat":
-        return render_conversation(tokenizer, [file.text for file in record.files])
+        tokens = np.asarray(
+            render_conversation(tokenizer, [file.text for file in record.files]), np.int32
+        )
+        starts = np.flatnonzero(tokens == START_OF_TURN_ID).tolist()
+        return Encoded(tokens, is_fallback=False, draws=tuple(draws), starts=tuple(starts))
     blocks: list[list[int]] = []
     for file, draw in zip(record.files, draws, strict=True):
         path = file.path if draw.has_path else None
@@ -228,4 +244,6 @@ def _encode(record: Record, draws: Sequence[Draw], tokenizer: Tokenizer) -> list
             blocks.append(encode_whole(tokenizer, file.text, path=path))
         else:
             blocks.append(encode_infill(tokenizer, draw.split, path=path, mode=draw.mode))
-    return join_blocks(blocks)
+    tokens = np.asarray(join_blocks(blocks), np.int32)
+    starts = accumulate((len(block) + 1 for block in blocks[:-1]), initial=1)
+    return Encoded(tokens, is_fallback=False, draws=tuple(draws), starts=tuple(starts))

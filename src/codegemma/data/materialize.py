@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the segments of a prepared data set as ids: what training draws, epoch by epoch.
+"""Write the training rows of a prepared data set as ids: what training draws, epoch by epoch.
 
 Training cuts and encodes records anew in each epoch and needs none of this; it is for trainers that
-read ids. `OUT/segments/EPOCH/` holds a shard of ids for every shard of records, of the same name
-and in the same order: segment i of one is record i of the other, little-endian int32. The manifest
-beside them says what they were made of. Cutting and encoding are `loader.draw_segment`'s.
+read ids. `OUT/rows/EPOCH/` holds a shard of rows for every shard of records, of the same name: its
+segments, each where best fit put it, with the number of its record. The manifest beside them says
+what they were made of. Cutting and encoding are `loader.draw_segment`'s, rows are `rows`'.
 """
 
 import json
@@ -14,18 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from codegemma.data import engine, loader, manifest, shards
+from codegemma.data import engine, loader, manifest, rows, shards
 from codegemma.data.engine import Cluster, Progress
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.report import write_json
 from codegemma.errors import ConfigError
 from codegemma.text.tokenizer import Tokenizer
 
-FOLDER: Final = "segments"
-_DTYPE: Final = np.dtype("<i4")
+FOLDER: Final = "rows"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +30,7 @@ class EncodeJob:
 
     Args:
         data: Prepared data set.
-        target: Where the segments go.
+        target: Where the rows go.
         units: Epoch and shard of each unit.
         seed: Of the draws.
     """
@@ -48,7 +44,7 @@ class EncodeJob:
 def materialize(
     data: Path, *, epochs: int, seed: int, cluster: Cluster, progress: Progress
 ) -> dict[str, Any]:
-    """Write the segments of the first epochs. Run again, it does what is missing.
+    """Write the rows of the first epochs. Run again, it does what is missing.
 
     Args:
         data: Prepared data set.
@@ -59,10 +55,10 @@ def materialize(
         progress: Told how far the work is.
 
     Returns:
-        The manifest of the segments.
+        The manifest of the rows.
 
     Raises:
-        ConfigError: The data set has segments of other epochs or another seed.
+        ConfigError: The data set has rows of other epochs or another seed.
         DataError: The data set is damaged.
     """
     made_of = manifest.read_manifest(data)
@@ -71,6 +67,7 @@ def materialize(
         "epochs": epochs,
         "recipe": made_of["settings"]["recipe"],
         "tokenizer": made_of["tokenizer"]["sha256"],
+        "row_tokens": made_of["settings"]["recipe"]["context_tokens"],
         "records": {part: made_of["totals"][part]["sha256"] for part in shards.PARTS},
     }
     target, partial = data / FOLDER, data / f".{FOLDER}"
@@ -119,24 +116,15 @@ def encode_shard(job: EncodeJob, index: int) -> None:
     if path.exists():
         return
     tokenizer, recipe = _made_with(job.data)
-    segments = [
-        loader.encode_record(record, tokenizer=tokenizer, recipe=recipe, seed=job.seed, epoch=epoch)
-        .astype(_DTYPE)
-        .tobytes()
-        for record in map(shards.unpack_record, loader.read_shard(job.data / "shards" / name))
+    records = [*map(shards.unpack_record, loader.read_shard(job.data / "shards" / name))]
+    drawn = [
+        loader.draw_segment(record, tokenizer=tokenizer, recipe=recipe, seed=job.seed, epoch=epoch)
+        for record in records
     ]
+    filled = rows.fill_rows(records, drawn, row_tokens=recipe.context_tokens)
     partial = path.with_name(f".{name}")
-    shards.write_shard(partial, segments)
+    shards.write_shard(partial, map(rows.pack_row, filled))
     partial.replace(path)
-
-
-def read_segments(path: Path) -> list[NDArray[np.int32]]:
-    """Read the segments of one shard, each int32 [T].
-
-    Raises:
-        DataError: It is missing or damaged.
-    """
-    return [np.frombuffer(row, _DTYPE).astype(np.int32) for row in loader.read_shard(path)]
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from codegemma.text.tokenizer import FILE_NAMES
 PARTIAL: Final = ".partial"
 MANIFEST: Final = "manifest.json"
 _MOVED: Final = ("shards", *FILE_NAMES, "signals.jsonl.gz", "report.json", MANIFEST)
-_MADE: Final = (*_MOVED, "report.html", "segments")
+_MADE: Final = (*_MOVED, "report.html", "rows")
 
 
 @contextmanager
