@@ -34,7 +34,8 @@ def test_an_example_is_shown_with_its_sentinels_and_origin(run, shard) -> None:
 def test_the_record_and_its_tokens_are_printed_for_machines(run, shard) -> None:
     told = json.loads(run("inspect", str(shard), "--json").out)
 
-    assert told["files"] == [{"path": "steps.py", "origin": "mine:1", "text": CODE}]
+    marks = {"line_ends": "lf", "is_broken": False}
+    assert told["files"] == [{"path": "steps.py", "origin": "mine:1", "text": CODE} | marks]
     assert told["max_tokens"] == 1024
     assert (told["tokens"][0], told["tokens"][-1]) == (2, 1)
 

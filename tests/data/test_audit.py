@@ -34,6 +34,8 @@ def measure(rows: list[bytes], tokenizer: Tokenizer, **changes: object) -> dict[
 
 def test_what_is_always_cut_and_never_is_counted_so(tokenizer: Tokenizer) -> None:
     rows = [record(CODE, "ab"), record(CODE + "x = 1\n")]
+    broken = RecordFile(path="g.py", text=CODE, suffix_starts=(), origin="r", is_broken=True)
+    hopeless = shards.pack_record(Record(files=(broken,), max_tokens=1024))
 
     cut = measure(rows, tokenizer, fim_fraction=1.0, psm_fraction=1.0, no_path_fraction=0.0)
     whole = measure(rows, tokenizer, fim_fraction=0.0, no_path_fraction=1.0)
@@ -43,6 +45,8 @@ def test_what_is_always_cut_and_never_is_counted_so(tokenizer: Tokenizer) -> Non
     assert cut["files_per_segment"] == {"1": 1, "2": 1}
     assert (whole["cut"], whole["with_path"], whole["middle_chars"]) == (0, 0, {})
     assert whole["kinds"] == {"line": 0, "random": 0, "suffix_start": 0}
+    none = measure([hopeless], tokenizer, fim_fraction=1.0)
+    assert (none["files"], none["broken"], none["eligible"], none["cut"]) == (1, 1, 0, 0)
 
 
 def test_shares_come_near_what_the_recipe_asks_for(tokenizer: Tokenizer) -> None:

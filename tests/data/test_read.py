@@ -150,7 +150,28 @@ def test_a_folder_reached_by_a_link_is_not_entered(tmp_path: Path) -> None:
     ],
 )
 def test_line_ends_become_lf_and_nothing_else_changes(data: bytes, text: str, rule: str) -> None:
-    assert read.decode(data) == (text, rule)
+    assert read.decode(data)[:2] == (text, rule)
+
+
+@pytest.mark.parametrize(
+    ("data", "line_ends"),
+    [
+        (b"a\nb\n", "lf"),
+        (b"a", "lf"),
+        (b"a\r\nb\r\n", "crlf"),
+        (b"a\rb\r", "cr"),
+        (b"a\r\nb\n", "mixed"),
+        (b"a\r\r\n", "mixed"),
+        ("a\r\nb\r\n".encode("utf-16"), "crlf"),
+    ],
+)
+def test_how_lines_ended_is_kept_with_the_file(data: bytes, line_ends: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.py", "")
+    (tmp_path / "a.py").write_bytes(data)
+
+    repository, _ = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+
+    assert [file.line_ends for file in repository.files] == [line_ends]
 
 
 def test_paths_of_a_distribution_that_leave_the_folder_are_ignored(tmp_path: Path) -> None:

@@ -24,6 +24,19 @@ def test_a_record_is_stored_as_json_with_differences_of_suffix_starts() -> None:
     )
 
 
+def test_what_is_unlike_most_files_is_stored_with_a_file_and_read_back() -> None:
+    files = (
+        RecordFile(path="a.py", text="x", suffix_starts=(), origin="r", line_ends="crlf"),
+        RecordFile(path="b.py", text="y", suffix_starts=(), origin="r", is_broken=True),
+    )
+    before = Record(files=files, max_tokens=64)
+
+    assert shards.pack_record(before) == (
+        b'[64,[["a.py","x",[],"r",{"line_ends":"crlf"}],["b.py","y",[],"r",{"is_broken":true}]]]'
+    )
+    assert shards.unpack_record(shards.pack_record(before)) == before
+
+
 @given(st.lists(st.text(), max_size=3), st.sets(st.integers(1, 10**6)))
 def test_records_come_back_as_they_were(texts: list[str], starts: set[int]) -> None:
     texts = [text for text in texts if not any("\ud800" <= c <= "\udfff" for c in text)]
@@ -37,7 +50,16 @@ def test_records_come_back_as_they_were(texts: list[str], starts: set[int]) -> N
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{}", b"[1]", b"[1,[[2]]]", b"\xff", b'[1,[["a","b",3,"c"]]]']
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[1,[[2]]]",
+        b"\xff",
+        b'[1,[["a","b",3,"c"]]]',
+        b'[1,[["a","b",[],"c",5]]]',
+    ],
 )
 def test_damaged_records_are_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="damaged"):

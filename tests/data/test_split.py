@@ -203,3 +203,14 @@ def test_draws_change_with_seed_epoch_purpose_and_content_and_with_nothing_else(
         split.generator(other, **settings).random(),
     ]
     assert len({first, *changed}) == 5
+
+
+def test_a_file_with_too_many_syntax_errors_is_never_cut() -> None:
+    broken = dataclasses.replace(file(), is_broken=True)
+    recipe = dataclasses.replace(NANO, fim_fraction=1.0)
+
+    drawn = [split.draw_file(broken, recipe=recipe, rng=rng(seed)) for seed in range(20)]
+
+    assert [draw.split for draw in drawn] == [None] * 20
+    assert not split.can_be_cut(broken)
+    assert split.draw_file(file(), recipe=recipe, rng=rng()).split is not None

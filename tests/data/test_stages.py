@@ -203,3 +203,18 @@ def test_a_benchmark_repository_is_left_out_whole(tmp_path: Path) -> None:
 
     assert paths(found) == []
     assert found.ledgers["contamination"].rows == {"benchmark repository": [1, len(BODY)]}
+
+
+def test_files_that_hardly_parse_stay_but_are_not_to_be_cut(tmp_path: Path) -> None:
+    noise = "well then, my friend said: ) ( [ jane@doe.org\n"
+    files = {"few.py": BODY + noise, "many.py": BODY + noise * 8}
+
+    found = inspect(tmp_path, files)
+
+    assert [(file.path, file.is_broken) for file in found.repository.files] == [
+        ("few.py", False),
+        ("many.py", True),
+    ]
+    errors = {row[0]: row[3].error_fraction or 0.0 for row in found.signals}
+    assert 0 < errors["few.py"] < 0.2 < errors["many.py"] < 0.5
+    assert "jane" not in found.repository.files[1].text  # redacted, and marked all the same

@@ -169,3 +169,22 @@ def test_entries_of_removal_lists_that_left_out_files_are_kept_with_the_result(
 
     assert steps.read_asked(tmp_path, "shapes") == ["ada/shapes/*"]
     assert steps.read_inspected(tmp_path, "shapes").ledgers["removed"].rows["asked for"][0] == 1
+
+
+def test_marks_of_a_file_reach_its_record(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    file = repository_folder / "shapes" / "shapes.py"
+    noise = "well then, my friend said: ) ( [ ] no more\n"
+    text = file.read_text(encoding="utf-8") + noise * 8
+    file.write_text(text, encoding="utf-8", newline="\r\n")
+    inspected(repository_folder, tmp_path / "work")
+    packed(tmp_path / "work", tokenizer_file)
+
+    (data,) = StoredRecords(tmp_path / "work", ["shapes"])
+
+    (found,) = shards.unpack_record(data).files
+    assert (found.text, found.line_ends, found.is_broken) == (text, "crlf", True)
+    file.write_text(text, encoding="utf-8", newline="\n")
+    inspected(repository_folder, tmp_path / "work")
+    assert steps.read_files(tmp_path / "work", "shapes").files[0].line_ends == "lf"

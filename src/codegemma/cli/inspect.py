@@ -52,7 +52,8 @@ def inspect(
     )
     tokens = encoded.tokens.tolist()
     if as_json:
-        files = [{"path": f.path, "origin": f.origin, "text": f.text} for f in record.files]
+        names = ("path", "origin", "text", "line_ends", "is_broken")
+        files = [{name: getattr(file, name) for name in names} for file in record.files]
         print(json.dumps({"files": files, "max_tokens": record.max_tokens, "tokens": tokens}))
         return
     console = Console()
@@ -128,7 +129,10 @@ def _files(record: "Record", encoded: "Encoded") -> "Table":
     for number, (file, draw) in enumerate(zip(record.files, encoded.draws, strict=True), start=1):
         size = f"{len(file.text):,}"
         names = [_visible(name) for name in (file.path, file.origin)]
-        table.add_row(str(number), *names, size, _shown(draw))
+        shown = _shown(draw)
+        shown += ", too many syntax errors to be cut" if file.is_broken else ""
+        shown += f", line ends were {file.line_ends}" if file.line_ends != "lf" else ""
+        table.add_row(str(number), *names, size, shown)
     return table
 
 

@@ -31,8 +31,9 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
         recipe: How they are cut.
 
     Returns:
-        JSON: `segments`, `files` and `tokens` of the sample; of the files `eligible` (long enough
-        to be cut), `cut`, `psm`, `spm`, `kinds` by name, `with_path`, `empty_suffix`; `fallbacks`,
+        JSON: `segments`, `files` and `tokens` of the sample; of the files `broken` (too many syntax
+        errors to be cut), `eligible` (that may be cut), `cut`, `psm`, `spm`, `kinds` by name,
+        `with_path`, `empty_suffix`; `fallbacks`,
         segments left uncut for want of room; `segment_sizes`, by eighths of the context;
         `files_per_segment` and `middle_chars`, by the power of two that is not exceeded;
         `padding_fraction` of rows into which whole segments are packed as training does.
@@ -50,6 +51,7 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
         counts["fallbacks"] += encoded.is_fallback
         for file, draw in zip(record.files, encoded.draws, strict=True):
             counts["files"] += 1
+            counts["broken"] += file.is_broken
             counts["eligible"] += split.can_be_cut(file)
             counts["with_path"] += draw.has_path
             if draw.split is not None:
@@ -66,7 +68,14 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
         **{
             name: counts[name]
             for name in (
-                *("files", "eligible", "psm", "spm", "with_path", "empty_suffix", "fallbacks"),
+                "files",
+                "broken",
+                "eligible",
+                "psm",
+                "spm",
+                "with_path",
+                "empty_suffix",
+                "fallbacks",
             )
         },
         "kinds": {kind: kinds[kind] for kind in sorted(kinds.keys() | recipe.split_kinds.keys())},

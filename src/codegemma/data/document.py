@@ -21,6 +21,9 @@ TURN_END: Final = "\x1e"
 _MAX_SAMPLES: Final = 5
 _NO_TEXT: Final = re.compile("[\ud800-\udfff]")
 
+LineEnds = Literal["lf", "crlf", "cr", "mixed"]
+"""How the lines of a file ended before it was read; one without a line end counts as "lf"."""
+
 Wanted = Callable[[str], bool]
 """Tells by its path whether a file is to be read."""
 
@@ -76,13 +79,20 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """One source file: its path inside the repository, with "/" separators, and its text.
+    """One source file, or a document.
 
-    Or a document: the path is where it stands in its source.
+    Args:
+        path: Inside the repository, with "/" separators; of a document where it stands in its
+            source.
+        text: Its content, lines ended by LF.
+        line_ends: How they ended in the source.
+        is_broken: Whether so much of it does not parse that a cut would teach little.
     """
 
     path: str
     text: str
+    line_ends: LineEnds = "lf"
+    is_broken: bool = False
 
     @property
     def size_bytes(self) -> int:

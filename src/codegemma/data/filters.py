@@ -180,7 +180,7 @@ def is_generated(path: str, text: str) -> bool:
     return is_script and _COMPILED.search(text, 0, _COMPILED_CHARS) is not None
 
 
-THRESHOLDS_VERSION: Final = 3
+THRESHOLDS_VERSION: Final = 4
 """Raised with every change of a threshold; in the manifest of a data set."""
 
 
@@ -279,6 +279,15 @@ def dropping_rule(path: str, text: str, signals: Signals, *, language: str = "ot
         return "generated"
     thresholds = THRESHOLDS.get(language, DEFAULT)
     return next((name for name, holds in _RULES if holds(signals, thresholds)), "")
+
+
+MAX_CUT_ERROR: Final = 0.2
+"""Most bytes outside the grammar of a file that is cut into prefix, middle and suffix."""
+
+
+def is_broken(signals: Signals) -> bool:
+    """Tell whether a file that stays has too many syntax errors to be cut."""
+    return (signals.error_fraction or 0.0) > MAX_CUT_ERROR
 
 
 _DIRECTIVE: Final = re.compile(r"#[ \t]*(include|define|undef|if|ifdef|ifndef|pragma|import|!?\[)")

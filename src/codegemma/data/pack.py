@@ -19,7 +19,7 @@ import bisect
 import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codegemma.data import graph
 from codegemma.data.document import TURN_END, File, Ledger, Repository
@@ -101,7 +101,7 @@ def _document_records(
                 continue
             groups = [(tuple(_turn(index, text, origin) for index, text in enumerate(turns)), size)]
         else:
-            windows = _windows(File(path="", text=file.text), origin, counter, recipe, ledger)
+            windows = _windows(replace(file, path=""), origin, counter, recipe, ledger)
             groups = [((item.file,), item.num_tokens - RESERVED_TOKENS) for item in windows]
         for files, size in groups:
             num_tokens += size
@@ -145,7 +145,14 @@ def _windows(
             reach = slice(bisect.bisect_right(starts, begin), bisect.bisect_right(starts, end))
             inside = tuple(start - begin for start in starts[reach])
             where = f"{origin}:{first + 1}"
-            found = RecordFile(path=file.path, text=text, suffix_starts=inside, origin=where)
+            found = RecordFile(
+                path=file.path,
+                text=text,
+                suffix_starts=inside,
+                origin=where,
+                line_ends=file.line_ends,
+                is_broken=file.is_broken,
+            )
             items.append(_Item(file=found, num_tokens=num_tokens + overhead))
     return items
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from codegemma.data import archive, git, redact, table, texts
 from codegemma.data import license as licenses
@@ -28,6 +28,7 @@ from codegemma.data.document import (
     Blob,
     File,
     Ledger,
+    LineEnds,
     Location,
     Repository,
     Wanted,
@@ -255,7 +256,7 @@ def read_repository(
             folder = blob.path.rpartition("/")[0]
             stated[folder] |= _license_of(blob) if not blob.rule else set()
             continue
-        text, rule = ("", blob.rule) if blob.rule else decode(blob.data)
+        text, rule, line_ends = decode(blob.data) if not blob.rule else Decoded("", blob.rule)
         rule = rule or _fault_of_path(blob.path)
         is_asked = is_code and languages and blob.rule not in _OF_THE_SOURCE
         if is_asked and detect(blob.path, text) not in languages:
@@ -268,7 +269,7 @@ def read_repository(
         if rule:
             _count(ledger, rule, blob, name=location.name if is_code else "")
             continue
-        files.append(File(path=blob.path, text=text))
+        files.append(File(path=blob.path, text=text, line_ends=line_ends))
         if blob.license:
             stated[blob.path].add(as_unicode(blob.license))
     _count_folders(ledger, skipped, name=location.name)
@@ -400,22 +401,42 @@ def _read_file(path: Path, name: str, *, max_bytes: int) -> Blob:
     return Blob(path=name, data=data, size_bytes=len(data))
 
 
-def decode(data: bytes) -> tuple[str, str]:
-    """Decode a source file and normalise its line ends to LF.
+class Decoded(NamedTuple):
+    """A source file as text.
 
-    Returns:
-        The text, and the rule that leaves the file out: "" (none), "binary" (a NUL),
-        "not_unicode", or "lfs_pointer". UTF-16 is read when it has a byte order mark.
+    Args:
+        text: Lines ended by LF.
+        rule: What leaves the file out: "" (nothing), "binary" (a NUL), "not_unicode", or
+            "lfs_pointer".
+        line_ends: How the lines ended.
     """
+
+    text: str
+    rule: str = ""
+    line_ends: LineEnds = "lf"
+
+
+def decode(data: bytes) -> Decoded:
+    """Decode a source file and end its lines by LF. UTF-16 needs a byte order mark."""
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             text = data.decode("utf-16")
         else:
             text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return "", "binary" if b"\0" in data else "not_unicode"
+        return Decoded("", "binary" if b"\0" in data else "not_unicode")
     if "\0" in text:
-        return "", "binary"
+        return Decoded("", "binary")
     if text.startswith("version https://git-lfs.github.com/spec/"):
-        return "", "lfs_pointer"
-    return text.replace("\r\n", "\n").replace("\r", "\n"), ""
+        return Decoded("", "lfs_pointer")
+    if "\r" not in text:
+        return Decoded(text)
+    pairs = text.count("\r\n")
+    found: tuple[tuple[LineEnds, int], ...] = (
+        ("lf", text.count("\n") - pairs),
+        ("crlf", pairs),
+        ("cr", text.count("\r") - pairs),
+    )
+    kinds = [kind for kind, count in found if count]
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return Decoded(text, line_ends=kinds[0] if len(kinds) == 1 else "mixed")

@@ -21,7 +21,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -215,7 +215,7 @@ def redact(files: Sequence[File]) -> tuple[list[File], Counter[str]]:
             place = finding.end
             counts[finding.kind] += 1
         whole = "".join([*parts, file.text[place:]]) if parts else file.text
-        redacted.append(File(path=file.path, text=whole))
+        redacted.append(replace(file, text=whole))
     return redacted, counts
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from codegemma.data.document import Genre
+from codegemma.data.document import Genre, LineEnds
 from codegemma.errors import DataError, PrerequisiteError
 
 Part = Literal["train", "heldout"]
@@ -32,12 +32,16 @@ class RecordFile:
         text: Content, lines ended by LF.
         suffix_starts: Sorted character offsets in (0, len(text)] where a suffix may start.
         origin: `name@version` of the repository, with `:LINE` of the window's first line, from 1.
+        line_ends: How the lines ended in the source.
+        is_broken: Whether the file is never cut: too much of it does not parse.
     """
 
     path: str
     text: str
     suffix_starts: tuple[int, ...]
     origin: str
+    line_ends: LineEnds = "lf"
+    is_broken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,9 @@ def pack_record(record: Record) -> bytes:
     for file in record.files:
         starts = file.suffix_starts
         steps = [b - a for a, b in zip((0, *starts), starts, strict=False)]
-        files.append([file.path, file.text, steps, file.origin])
+        marks = {"line_ends": file.line_ends} if file.line_ends != "lf" else {}
+        marks |= {"is_broken": True} if file.is_broken else {}
+        files.append([file.path, file.text, steps, file.origin, *([marks] if marks else [])])
     genre = [record.genre] if record.genre != "code" else []
     row = [record.max_tokens, files, *genre]
     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
@@ -79,13 +85,19 @@ def unpack_record(data: bytes) -> Record:
     try:
         max_tokens, rows, *genre = json.loads(data)
         files: list[RecordFile] = []
-        for path, text, steps, origin in rows:
+        for path, text, steps, origin, *marks in rows:
             place, starts = 0, list[int]()
             for step in steps:
                 place += step
                 starts.append(place)
             files.append(
-                RecordFile(path=path, text=text, suffix_starts=tuple(starts), origin=origin)
+                RecordFile(
+                    path=path,
+                    text=text,
+                    suffix_starts=tuple(starts),
+                    origin=origin,
+                    **(marks[0] if marks else {}),
+                )
             )
     except (ValueError, TypeError) as error:
         raise DataError(f"a record is damaged: {error}; prepare the data again") from error

@@ -95,8 +95,8 @@ def draw_file(file: RecordFile, *, recipe: DataRecipe, rng: np.random.Generator)
 
 
 def can_be_cut(file: RecordFile) -> bool:
-    """Tell whether a file is long enough to be cut."""
-    return len(file.text.strip()) >= _MIN_CHARS
+    """Tell whether a file is long enough to be cut, and parses well enough."""
+    return not file.is_broken and len(file.text.strip()) >= _MIN_CHARS
 
 
 def draw_cut(

@@ -139,7 +139,7 @@ def inspect(
         if rule:
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
-            kept.append(file)
+            kept.append(replace(file, is_broken=filters.is_broken(signals)))
     kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     redacted: Counter[str] = Counter()

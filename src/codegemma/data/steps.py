@@ -107,6 +107,7 @@ def inspect(job: InspectJob, index: int) -> None:
     path = _place(job.folder, "inspect", location.name)
     facts = [
         digest,
+        [file.line_ends for file in repository.files],
         job.benchmarks_hash,
         job.lists_hash,
         _json_of(recipe),
@@ -202,7 +203,12 @@ def read_files(folder: Path, name: str, *, without: Collection[str] = ()) -> Rep
     head = results.read_head(path)
     texts = results.read_sections(path)[_NUM_SECTIONS:]
     files = tuple(
-        File(path=row["path"], text=zlib.decompress(text).decode())
+        File(
+            path=row["path"],
+            text=zlib.decompress(text).decode(),
+            line_ends=row["line_ends"],
+            is_broken=row["is_broken"],
+        )
         for row, text in zip(head["files"], texts, strict=True)
         if row["path"] not in without
     )
@@ -304,8 +310,10 @@ def _head_of(inspected: Inspected) -> dict[str, Any]:
                 "digest": file.digest.hex(),
                 "is_signed": file.signature is not None,
                 "hits": [[hit.item, hit.words, hit.ngram, hit.is_copy] for hit in file.hits],
+                "line_ends": source.line_ends,
+                "is_broken": source.is_broken,
             }
-            for file in inspected.files
+            for file, source in zip(inspected.files, inspected.repository.files, strict=True)
         ],
         "input_hash": inspected.input_hash,
         "input": inspected.input.as_json(),
