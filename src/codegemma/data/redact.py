@@ -103,14 +103,17 @@ _SENTENCE: Final = re.compile(
     r"|too|was|does|has|field|name|value|type|string|required|new|old|confirm|login|sign|reset)\b"
 )
 _ASSIGNED: Final = re.compile(
-    r"""(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?-?key|access_?-?key|auth_?-?key
-    |account_?-?key|private_?-?key|encryption_?-?key|credential|(?<![a-z])auth(?![a-z]))[\w-]{0,16}
-    (?P<comma>["'`\]]{0,2}[ \t]*(?::=|=>|==|[:=])|["'`][ \t]*,)[ \t]*(?:\w{1,8}\()?
-    (?P<quote>["'`])(?P<v>[^"'`\n\\]{8,256})(?P=quote)""",
+    r"""(?P<n>(?:passw(?:or)?d|passphrase|pwd|secret|token|api_?-?key|access_?-?key|auth_?-?key
+    |account_?-?key|private_?-?key|encryption_?-?key|credential|(?<![a-z])auth(?![a-z]))[\w-]{0,16})
+    (?:\[\w{0,4}\]|[ \t]+(?:string|\[\]byte)|\??[ \t]*:[ \t]*[&'\w.<>\[\]|? ]{1,32}(?=[ \t]*=))?
+    (?P<comma>["'`\]]{0,2}[ \t]*(?::=|=>|==|[:={])|["'`][ \t]*,)[ \t]*(?:\w{1,8}\()?
+    (?:[bruf@$]{1,2}\#?|"")?(?P<quote>["'`])(?P<v>[^"'`\n\\]{8,256})(?P=quote)""",
     re.VERBOSE,
 )
-"""On text in lower case."""
-_VALUE: Final = re.compile(r"""[:=>,][ \t]*(?:\w{1,8}\()?["'`][^"'`\n\\]{8,256}["'`]""")
+"""On text in lower case: a telling name, the type some languages give behind it, and a value."""
+_VALUE: Final = re.compile(
+    r"""[:=>,{][ \t]*(?:\w{1,8}\()?(?:[bruf@$]{1,2}#?|"")?["'`][^"'`\n\\]{8,256}["'`]"""
+)
 _MAX_NAME: Final = 48
 _NAME_BEFORE: Final = re.compile(r"[\w.-]{0,40}\Z")
 _CALL: Final = re.compile(r"""\w\(["'`]\Z""")
@@ -314,7 +317,7 @@ def _num_classes(value: str) -> int:
 def _assigned_keys(text: str, lowered: str) -> Iterator[Finding]:
     for match in _assigned(lowered):
         begin = _NAME_BEFORE.search(lowered, max(0, match.start() - 40), match.start())
-        name = (begin[0] if begin else "") + match[0][: -len(match["v"]) - 2].rstrip("=:>, \"'`]")
+        name = (begin[0] if begin else "") + match["n"]
         start = begin.start() if begin else match.start()
         if "," in match["comma"] and not _CALL.search(lowered, max(0, start - 3), start):
             continue  # neighbours in a list
