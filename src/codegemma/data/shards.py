@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from codegemma.data.document import Genre, LineEnds
 from codegemma.errors import DataError, PrerequisiteError
@@ -96,7 +96,7 @@ def unpack_record(data: bytes) -> Record:
                     text=text,
                     suffix_starts=tuple(starts),
                     origin=origin,
-                    **(marks[0] if marks else {}),
+                    **cast("dict[str, Any]", marks[0] if marks else {}),
                 )
             )
     except (ValueError, TypeError) as error:
