@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from codegemma.cli import results, score
+from codegemma.evaluate import scoring
 from codegemma.sandbox.run import Sandbox
 
 ROW = {
@@ -53,6 +54,17 @@ def _samples(tmp_path, *lines):
         "".join(json.dumps({"task_id": "HumanEval/0", **line}) + "\n" for line in lines)
     )
     return path
+
+
+def test_interrupted_scoring_says_that_it_goes_on(run, data, one_sandbox, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score_samples", stop)
+    result = run("score", str(_samples(tmp_path, {"completion": ""})), "--task", "humaneval")
+
+    assert result.status == 130
+    assert "stopped; the same command goes on from there" in result.err
 
 
 def test_samples_are_scored_and_the_scores_kept_beside_them(run, data, one_sandbox, tmp_path):

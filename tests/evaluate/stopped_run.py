@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from codegemma.evaluate import runner, scoring
+from codegemma.evaluate import scoring
 from codegemma.evaluate.drawing import DrawSettings
 from codegemma.evaluate.registry import find_tasks
 from codegemma.evaluate.runner import RunSettings, run_task
@@ -28,7 +28,7 @@ def run() -> None:
     (task,) = find_tasks("humaneval")
     kind, path = sys.argv[1], Path(sys.argv[2])
     if kind in ("draw", "run"):
-        runner.GROUP = scoring.GROUP = 1
+        scoring.GROUP = 1
 
         def answer(prompt: object, index: int) -> str:
             time.sleep(0.05)

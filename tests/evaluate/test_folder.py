@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import json
+import shutil
 
 import pytest
 
@@ -115,6 +116,46 @@ def test_runs_of_other_machines_are_taken_over(tmp_path):
     assert not list(folder.path.glob("*.draft"))
 
 
+def test_a_shard_that_went_on_takes_the_place_of_its_copy(tmp_path):
+    parts = [
+        RunFolder(tmp_path / f"m{index}", "t", shard=Shard(index=index, count=2))
+        for index in (1, 2)
+    ]
+    for part, name in zip(parts, "ab", strict=True):
+        _add(part, f"{name}1")
+    folder = RunFolder(tmp_path / "all", "t")
+    others = [tmp_path / "m1", tmp_path / "m2"]
+    folder.merge(others)
+    for part, name in zip(parts, "ab", strict=True):
+        with part.file("samples").open("a") as file:
+            file.write(json.dumps({"task_id": f"{name}2", "sample": 0, "completion": ""}) + "\n")
+        part.record(SETTINGS, session={"model": "nano", "started": "later"})
+
+    folder.merge(others)
+    older = tmp_path / "older"
+    shutil.copytree(tmp_path / "all", older)
+    RunFolder(older, "t").merge([tmp_path / "m1"])
+
+    assert [task_id for task_id, _ in folder.samples()] == ["a1", "a2", "b1", "b2"]
+    sessions = [len(record["sessions"]) for _, record in folder.records()]
+    assert sessions == [2, 2]
+
+
+def test_a_copy_with_a_broken_end_is_gone_on_from(tmp_path):
+    part = RunFolder(tmp_path / "m1", "t", shard=Shard(index=1, count=2))
+    _add(part, "a1")
+    folder = RunFolder(tmp_path / "all", "t")
+    folder.merge([tmp_path / "m1"])
+    with folder.file("samples").with_name("samples-1-of-2.jsonl").open("ab") as file:
+        file.write(b'{"task_id": "a')
+    with part.file("samples").open("a") as file:
+        file.write(json.dumps({"task_id": "a2", "sample": 0, "completion": ""}) + "\n")
+
+    folder.merge([tmp_path / "m1"])
+
+    assert [task_id for task_id, _ in folder.samples()] == ["a1", "a2"]
+
+
 def test_runs_that_cannot_be_merged_are_named(tmp_path):
     for name in ("m1", "m2"):
         _add(RunFolder(tmp_path / name, "t"), name)
@@ -122,7 +163,7 @@ def test_runs_that_cannot_be_merged_are_named(tmp_path):
 
     with pytest.raises(InputError, match=r"nowhere holds no run of this task"):
         folder.merge([tmp_path / "nowhere"])
-    with pytest.raises(ConfigError, match=r"differ and have one name; .* --shard i/n"):
+    with pytest.raises(ConfigError, match=r"differ and have one name, and .* --shard i/n"):
         folder.merge([tmp_path / "m1", tmp_path / "m2"])
 
 
@@ -152,7 +193,12 @@ def test_sample_in_two_files_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"format": 9, "settings": {}}', '{"format": 1}']
+    "content",
+    [
+        *("", "{", "[]", '{"format": 9, "settings": {}}', '{"format": 1}'),
+        *('{"format": 1, "settings": {}}', '{"format": 1, "settings": {}, "sessions": [5]}'),
+        '{"format": 1, "settings": {}, "sessions": [], "scoring": {}}',
+    ],
 )
 def test_damaged_settings_are_an_error(tmp_path, content):
     folder = RunFolder(tmp_path, "t")

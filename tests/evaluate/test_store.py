@@ -178,6 +178,46 @@ def test_score_with_a_field_missing_is_an_error(tmp_path):
         store.read_scores(tmp_path / "s.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("prompt_tokens", 5, "prompt_tokens is list or null, and not 5"),
+        ("tokens", "a", "tokens is list, and not 'a'"),
+        ("timings", None, "timings is dict, and not None"),
+        ("timings", {"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
+        ("wall_s", True, "wall_s is int or float, and not True"),
+        ("refusal", 7, "refusal is str, and not 7"),
+    ],
+)
+def test_field_of_our_own_sample_that_is_none_is_named_with_its_line(tmp_path, name, value, words):
+    line = {"task_id": "a", "completion": "", "prompt_sha256": "ab", name: value}
+    _write(tmp_path / "s.jsonl", store.write_sample(SAMPLE), line)
+
+    with pytest.raises(DataError, match=rf"s.jsonl:2 is damaged: .*{words}"):
+        store.read_samples(tmp_path / "s.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("value", "x"), ("value", None), ("value", True), ("task_id", ["a"]), ("sample", "0")),
+        *(("variant", 1), ("judged_sha256", None), ("outcome", 0), ("stderr", [])),
+    ],
+)
+def test_field_of_a_score_that_is_none_is_named_with_its_line(tmp_path, name, value):
+    line = {"task_id": "a", "sample": 0, "variant": "v", "value": 1.0, "judged_sha256": "ab"}
+    _write(tmp_path / "s.jsonl", line, line | {name: value})
+
+    with pytest.raises(DataError, match=rf"s.jsonl:2 is damaged: {name} is "):
+        store.read_scores(tmp_path / "s.jsonl")
+
+
+def test_mark_at_the_head_of_a_file_is_no_damage(tmp_path):
+    (tmp_path / "s.jsonl").write_bytes(b'\xef\xbb\xbf{"task_id": "a", "completion": "1"}\n')
+
+    assert [sample.task_id for sample in store.read_samples(tmp_path / "s.jsonl")] == ["a"]
+
+
 def test_file_is_written_by_one_process_at_a_time(tmp_path):
     path = tmp_path / "s.jsonl"
     with store.LineFile(path), pytest.raises(ConfigError, match="another process is writing"):

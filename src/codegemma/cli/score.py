@@ -3,6 +3,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ def score(
     the formats of openai/human-eval and evalplus. Several lines of one task give pass@k.
     """
     from codegemma.cli import results
-    from codegemma.cli.output import write_json, write_text
+    from codegemma.cli.output import resumable, write_json, write_text
     from codegemma.evaluate.registry import find_tasks
     from codegemma.evaluate.scoring import score_samples
 
@@ -41,7 +42,11 @@ def score(
         raise ConfigError(f"the samples answer one task; name it: {names}")
     if out is None:
         out = _scores_beside(file)
-    with results.sandbox(isolation, is_wanted=True) as sandbox, results.progress() as listener:
+    with (
+        nullcontext() if out is None else resumable(),
+        results.sandbox(isolation, is_wanted=True) as sandbox,
+        results.progress() as listener,
+    ):
         assert sandbox is not None
         result = score_samples(chosen, file, sandbox=sandbox, scores_file=out, listener=listener)
     if as_json:

@@ -181,8 +181,10 @@ class RunFolder:
     def merge(self, others: Iterable[Path]) -> None:
         """Copy the files of the same task from other runs' folders, all of them or none.
 
+        A file that went on since it was last copied takes the place of its copy.
+
         Raises:
-            ConfigError: A file of the same name holds something else, or settings differ.
+            ConfigError: Files of one name do not go on from each other, or settings differ.
             DataError: A file is damaged.
             InputError: A folder holds nothing of this task.
         """
@@ -198,12 +200,7 @@ class RunFolder:
                 refuse_changes(known, settings, where=source.path)
             known = settings if known is None else known
             for path in paths:
-                twin = found.setdefault(path.name, path)
-                if twin is not path and twin.read_bytes() != path.read_bytes():
-                    raise ConfigError(
-                        f"{twin} and {path} differ and have one name; runs that are to be merged "
-                        "are started with --shard i/n"
-                    )
+                found[path.name] = _longer(found.setdefault(path.name, path), path)
         for name, path in found.items():
             if path.parent != self.path:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -213,6 +210,28 @@ class RunFolder:
 
     def _parts(self, kind: str) -> list[Path]:
         return [path for path in _list(self.path) if path.name.startswith(kind)]
+
+
+def _longer(one: Path, other: Path) -> Path:
+    """Give of two files of one name the one that goes on where the other ends; `one` if equal.
+
+    Raises:
+        ConfigError: Neither does.
+        DataError: A file is damaged.
+    """
+    if one.suffix == ".json":
+        steps = [
+            [_read(path).get(name, []) for name in ("sessions", "scoring")] for path in (one, other)
+        ]
+    else:  # a broken last line is made again
+        steps = [[data[: data.rfind(b"\n") + 1]] for data in (one.read_bytes(), other.read_bytes())]
+    for path, shorter, longer in ((one, *steps[::-1]), (other, *steps)):
+        if all(b[: len(a)] == a for a, b in zip(shorter, longer, strict=True)):
+            return path
+    raise ConfigError(
+        f"{one} and {other} differ and have one name, and neither goes on from the other; runs "
+        "that are to be merged are started with --shard i/n"
+    )
 
 
 def refuse_changes(known: Mapping[str, Any], settings: Mapping[str, Any], *, where: Path) -> None:
@@ -257,8 +276,12 @@ def _read(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value["format"] != FORMAT or not isinstance(value["settings"], dict):
             raise ValueError(f"it is not of format {FORMAT}")
+        for session in value["sessions"]:
+            str(session["model"])
+        if not all(isinstance(value.get(name, []), list) for name in ("sessions", "scoring")):
+            raise ValueError("sessions and scoring are lists")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error})") from error
     return value
 
 

@@ -30,9 +30,9 @@ def write_problems(folder: Path, problems: Iterable[Problem]) -> None:
             "cluster": problem.cluster,
             "group": problem.group,
             "solution": problem.solution,
-            "prompt": {name: asdict(problem.prompt)[name] for name in _PROMPT},
+            "prompt": {name: prompt[name] for name in _PROMPT},
         }
-        for problem in problems
+        for problem, prompt in ((problem, asdict(problem.prompt)) for problem in problems)
     ]
     write_json(folder / FILE, {"format": _FORMAT, "problems": rows})
 

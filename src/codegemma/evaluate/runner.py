@@ -20,12 +20,12 @@ from codegemma.evaluate.folder import RunFolder, Shard, write_json
 from codegemma.evaluate.problems import write_problems
 from codegemma.evaluate.provenance import program_versions, session, shared_settings
 from codegemma.evaluate.scoring import (
-    GROUP,
     Listener,
     Progress,
     Scorer,
     check_sandbox,
     data_folder,
+    group_size,
 )
 from codegemma.evaluate.store import LineFile, hash_prompt, write_sample
 from codegemma.evaluate.summary import summarize
@@ -96,8 +96,8 @@ def run_task(
     folder = RunFolder(out, task.name, shard=settings.shard)
     folder.merge(merge)
     folder.check(shared_settings(task, data, settings.draw, info=None))
-    if not task.files and not task.reads_prepared:
-        write_problems(folder.path, problems)  # they are nowhere else
+    if not task.files or task.reads_prepared:
+        write_problems(folder.path, problems)  # a report finds them nowhere else
     total = len(problems) * settings.draw.n
     with ExitStack() as stack:
         samples_file = stack.enter_context(LineFile(folder.file("samples")))
@@ -121,7 +121,8 @@ def run_task(
             drawn = draw_samples(
                 task, problems, completer=completer, settings=settings.draw, done=set(samples)
             )
-            for batch in _scored(drawn, scorer, num_missing=total - len(samples)):
+            num_missing, group = total - len(samples), group_size(task)
+            for batch in _scored(drawn, scorer, num_missing=num_missing, group=group):
                 samples_file.write(map(write_sample, batch))
                 samples |= {(sample.task_id, sample.index): sample for sample in batch}
                 if listener is not None:
@@ -150,7 +151,7 @@ def _choose(task: Task, data: Path, settings: RunSettings) -> list[Problem]:
 
 
 def _scored(
-    batches: Iterable[list[Sample]], scorer: Scorer | None, *, num_missing: int
+    batches: Iterable[list[Sample]], scorer: Scorer | None, *, num_missing: int, group: int
 ) -> Iterator[list[Sample]]:
     """Pass batches on, and after them score what has gathered."""
     unscored: list[Sample] = []
@@ -158,7 +159,7 @@ def _scored(
         yield batch
         unscored += batch
         num_missing -= len(batch)
-        if scorer is not None and (num_missing == 0 or len(unscored) >= GROUP):
+        if scorer is not None and (num_missing == 0 or len(unscored) >= group):
             scorer.score(unscored)
             unscored = []
 

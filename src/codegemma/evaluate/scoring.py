@@ -6,6 +6,7 @@ goes on with the first sample that has no score.
 """
 
 import logging
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 GROUP: Final = 64
 """Samples that are scored together; a kill loses the scores of so many at most."""
+
+_NUM_COMPILED: Final = 4
+"""As many for each processor where every program takes seconds to compile."""
 
 
 class Progress(NamedTuple):
@@ -85,8 +89,9 @@ class Scorer:
 
     def score(self, samples: Sequence[Sample], *, listener: Listener | None = None) -> None:
         """Score samples as far as they have no scores; each sample is to be given once."""
-        for start in range(0, len(samples), GROUP):
-            group = samples[start : start + GROUP]
+        size = group_size(self._task)
+        for start in range(0, len(samples), size):
+            group = samples[start : start + size]
             new = self._judge.score(group, known=self._scores)
             if self._lines is not None:
                 self._lines.write(map(write_score, new))
@@ -96,7 +101,7 @@ class Scorer:
                 self.num_passed += headline.value == 1.0
                 self.num_scored += 1
             if listener is not None:
-                done = min(start + GROUP, len(samples))
+                done = min(start + size, len(samples))
                 listener(
                     Progress(
                         self._task.name,
@@ -116,6 +121,13 @@ class Scorer:
             for key in keys
             if key in self._scores
         }
+
+
+def group_size(task: Task) -> int:
+    """Give how many samples of a task are scored before their scores are kept."""
+    if task.language in (None, "python"):
+        return GROUP
+    return min(GROUP, _NUM_COMPILED * (os.cpu_count() or 1))
 
 
 def score_samples(

@@ -125,7 +125,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    lines = data.split(b"\n")
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # a mark that some editors write
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -141,6 +141,43 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}:{number} is damaged: {error}; take that line out to have it made again"
             ) from error
         yield number, cast("dict[str, Any]", value)
+
+
+_NUMBER: Final = (int, float)
+_SAMPLE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "prompt_sha256": (str,),
+    "prompt_tokens": (list, type(None)),
+    "is_prompt_cut": (bool,),
+    "tokens": (list,),
+    "finish_reason": (str, type(None)),
+    "seed": (int, type(None)),
+    "timings": (dict,),
+    "wall_s": _NUMBER,
+    "refusal": (str,),
+}
+_SCORE_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "task_id": (str,),
+    "sample": (int,),
+    "variant": (str,),
+    "value": _NUMBER,
+    "judged_sha256": (str,),
+    "outcome": (str, type(None)),
+    "stderr": (str,),
+    "wall_s": _NUMBER,
+    "backend": (str,),
+}
+
+
+def _check_types(
+    line: Mapping[str, Any], types: Mapping[str, tuple[type, ...]], where: str
+) -> None:
+    """Refuse a line whose fields are not of the types that they are written with."""
+    for name, kinds in types.items():
+        value = line.get(name)
+        is_number = bool not in kinds and isinstance(value, bool)  # JSON's true is no 1
+        if name in line and (is_number or not isinstance(value, kinds)):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+            raise DataError(f"{where} is damaged: {name} is {names}, and not {value!r}")
 
 
 def write_sample(sample: Sample) -> dict[str, Any]:
@@ -201,6 +238,7 @@ def read_scores(path: Path) -> dict[ScoreKey, Score]:
     """
     scores: dict[ScoreKey, Score] = {}
     for number, line in read_lines(path):
+        _check_types(line, _SCORE_TYPES, f"{path}:{number}")
         try:
             score = Score(index=line.pop("sample"), **line)
         except (KeyError, TypeError) as error:
@@ -220,14 +258,18 @@ def _sample(
         )
     task_id = spell(str(task_id))
     index = line.pop("sample", None)
-    if not isinstance(index, int):
+    if not isinstance(index, int) or isinstance(index, bool):
         index = counts.get(task_id, 0)
     counts[task_id] = index + 1
     known = {field.name for field in fields(Sample)} & line.keys()
     rest: dict[str, Any] = {}
     if "prompt_sha256" in known:  # one of ours; other tools may use these names for other things
+        _check_types(line, _SAMPLE_TYPES, where)
         rest = {name: line[name] for name in known}
-        rest["timings"] = Timings(**rest.get("timings", {}))
+        try:
+            rest["timings"] = Timings(**rest.get("timings", {}))
+        except TypeError as error:
+            raise DataError(f"{where} is damaged: {error}") from error
         for name in ("prompt_tokens", "tokens"):
             if rest.get(name) is not None:
                 rest[name] = tuple(rest[name])

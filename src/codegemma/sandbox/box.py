@@ -116,6 +116,10 @@ class Box:
         budget_s = sum(float(step["limits"]["wall_s"]) for step in steps) + _SLACK_S
         return self._exchange(request, timeout_s=budget_s)
 
+    def end(self) -> None:
+        """End everything in the box while another thread waits for its answer, which fails then."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the box and everything in it."""
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):

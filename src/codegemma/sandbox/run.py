@@ -24,7 +24,8 @@ from codegemma.sandbox.samples import LIMITS, LINE, SAMPLES
 from codegemma.sandbox.selftest import self_test
 
 _COMPILE_LIMITS = Limits(
-    wall_s=60.0,
+    wall_s=240.0,
+    cpu_s=60,  # so that what else the machine does decides nothing
     memory_bytes=2048 * MEBIBYTE,
     address_space_bytes=None,
     file_bytes=256 * MEBIBYTE,
@@ -70,6 +71,8 @@ class Sandbox:
         self._slots = threading.Semaphore(num_workers)
         self._num_workers = num_workers
         self._idle: dict[tuple[Path, ...], list[Box]] = {}
+        self._busy: set[Box] = set()
+        self._is_ending = False
         self._lock = threading.Lock()
         self._test_lock = threading.Lock()
         self._prepare_lock = threading.Lock()
@@ -142,9 +145,22 @@ class Sandbox:
             return self._installed[language]
 
     def map(self, programs: Iterable[Program], limits: Limits | None = None) -> Iterator[RunResult]:
-        """Run programs side by side and give their results in order."""
-        with ThreadPoolExecutor(self._num_workers) as pool:
+        """Run programs side by side and give their results in order.
+
+        An exception, such as an interrupt, ends the programs under way instead of waiting for them.
+        """
+        pool = ThreadPoolExecutor(self._num_workers)
+        try:
             yield from pool.map(partial(self.run, limits=limits), programs)
+        except BaseException:
+            with self._lock:
+                self._is_ending = True
+                for box in self._busy:
+                    box.end()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._is_ending = False
 
     def close(self) -> None:
         """End every box."""
@@ -171,7 +187,16 @@ class Sandbox:
             idle = self._idle.setdefault(binds, [])
             box = idle.pop() if idle else None
         box = box or self._starter.submit(_OPENERS[self.isolation], binds).result()
-        answer = box.request(request)  # a box that breaks closes itself and is not kept
+        with self._lock:
+            if self._is_ending:
+                self._idle.setdefault(binds, []).append(box)
+                raise SandboxError("the program was not run: those beside it were ended")
+            self._busy.add(box)
+        try:
+            answer = box.request(request)  # a box that breaks closes itself and is not kept
+        finally:
+            with self._lock:
+                self._busy.discard(box)
         with self._lock:
             self._idle.setdefault(binds, []).append(box)
         return answer
@@ -194,23 +219,25 @@ def _command_request(program: Program, limits: Limits, installed: Installed) -> 
     environment = {**ENVIRONMENT, **dict(tools.environment)}
     if tools.reserves_address_space:
         limits = replace(limits, address_space_bytes=None)
-    common = {"environment": environment, "memory_marks": list(tools.memory_marks)}
     steps: list[dict[str, Any]] = []
     if command := installed.compiler_for(program.source):
         compiler = {"argv": list(command), "limits": asdict(_COMPILE_LIMITS)}
-        steps.append(common | compiler)
+        # A compiler's words quote the program: they do not tell that memory ran out.
+        steps.append(compiler | {"environment": environment, "memory_marks": []})
     runner = {"argv": list(installed.runner), "limits": asdict(limits), "stdin": program.stdin}
-    steps.append(common | runner)
+    marks = list(tools.memory_marks)
+    steps.append(runner | {"environment": environment, "memory_marks": marks})
     return {"files": {tools.file_name: program.source}, "steps": steps}
 
 
 def _judge(program: Program, answer: Mapping[str, Any], *, num_steps: int) -> RunResult:
     lines = frozenset(str(answer["stdout"]).split("\n"))
     outcome: Outcome = "fail"
-    if answer["step"] < num_steps - 1:
-        outcome = "compile_error"
-    elif answer["reason"]:
+    is_compiled = answer["step"] == num_steps - 1
+    if answer["reason"] and (is_compiled or answer["reason"] != "flood"):
         outcome = _REASONS[answer["reason"]]
+    elif not is_compiled:
+        outcome = "compile_error"
     elif answer["is_finished"] and lines.issuperset(program.expected_lines):
         outcome = "pass"
     return RunResult(

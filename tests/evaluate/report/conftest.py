@@ -62,6 +62,7 @@ def write_run(tmp_path: Path, twelve: dict[str, str]) -> WriteRun:
         completion: str = "    return 1",
         stderr: str = "AssertionError",
         prompt_sha256: str = "cd" * 32,
+        batch: int = 16,
         **result: Any,
     ) -> Path:
         folder = tmp_path / name / task.replace(":", ".")
@@ -102,7 +103,7 @@ def write_run(tmp_path: Path, twelve: dict[str, str]) -> WriteRun:
             "started": "2026-11-28T10:00:00+00:00",
             "model": model_name,
             "device": "cpu",
-            "batch": 16,
+            "batch": batch,
             "n": 1,
             "commit": "0123456789abcdef",
             "versions": {"python": "3.11.7"},

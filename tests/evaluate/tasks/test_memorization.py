@@ -8,6 +8,8 @@ from codegemma.completion import Completion
 from codegemma.errors import ConfigError
 from codegemma.evaluate.canaries import make_canaries, write_canaries
 from codegemma.evaluate.registry import find_tasks
+from codegemma.evaluate.report.compare import compare_runs
+from codegemma.evaluate.report.runs import read_runs
 from codegemma.evaluate.runner import RunSettings, run_task
 from codegemma.evaluate.tasks.memorization import is_within
 from codegemma.sandbox.run import Sandbox
@@ -82,6 +84,18 @@ def test_what_is_known_by_heart_is_exact_and_its_personal_data_found(fakes, fold
     copies = {name: found["exact"]["n"] for name, found in result["group"].items()}
     assert sum(copies.values()) == 9
     assert copies["copies-1"] >= 7
+
+
+def test_two_models_are_compared_on_the_same_documents(fakes, folder, tmp_path):
+    task, parrot = _parrot(fakes, folder, "train")
+    _, forgetful = _parrot(fakes, folder, "train", change=lambda text: text[:-20])
+    for out, completer in (("a", parrot), ("b", forgetful)):
+        _run(task, completer, folder, tmp_path / out)
+
+    pairs = compare_runs(read_runs([tmp_path / "a", tmp_path / "b"]))
+
+    assert pairs[0].comparison is not None, pairs[0].remark
+    assert (pairs[0].metric, pairs[0].comparison.difference) == ("exact", -1.0)
 
 
 def test_prompt_is_the_path_line_and_fifty_tokens_behind_one_bos(folder):

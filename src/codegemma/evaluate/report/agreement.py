@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from codegemma.errors import CodegemmaError
 from codegemma.evaluate.registry import find_tasks
-from codegemma.evaluate.report.published import MODELS, Benchmark
+from codegemma.evaluate.report.published import MODELS, SOURCE_HASHES, Benchmark
 from codegemma.evaluate.report.runs import Run, TaskRun
 
 NOT_RUN = "published, not run here"
@@ -110,6 +110,11 @@ def _protocol_changes(task: TaskRun, benchmark: Benchmark) -> Iterator[str]:
     ):
         if result.get(key):
             yield f"{result[key]} {words}"
+    if task.name.startswith(_INFILLING) and task.batch != "1":
+        yield f"batch {task.batch or 'unknown'}, not 1"
+    for name, sha256 in task.data.items():
+        if sha256 not in SOURCE_HASHES.get(name, (sha256,)):
+            yield f"{name} is not known to be as its source has it"
     if task.settings.get("path") is not None:
         yield "a path line above the prompt"
     try:

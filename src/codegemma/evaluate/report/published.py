@@ -29,6 +29,18 @@ TIME_CONDITIONS: Final = (
 )
 """Under which the published seconds were measured."""
 
+SOURCE_HASHES: Final = {
+    "human-eval/HumanEval.jsonl.gz": (
+        "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",  # as openai keeps it
+        "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+    ),
+    "mbpp/mbpp.jsonl.gz": (
+        "29845b0dc86965fbbab7505194f48ab10913fb473fe1c8283672002d2cd7ee94",
+        "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",  # as Google keeps it
+    ),
+}
+"""SHA-256 of the data of rows whose protocol is known, packed and plain, by file."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:

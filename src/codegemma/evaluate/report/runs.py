@@ -175,6 +175,8 @@ class TaskRun:
             task = next((task for task in find_tasks(self.name) if task.name == self.name), None)
             if task is None:
                 return {}, f"{self.name} stands for several tasks"
+            if task.reads_prepared:
+                return {}, "the run keeps no problems: run codegemma evaluate again"
             data = benchmark_folder(task.files)
             changed = [
                 file.name for file in task.files if file.sha256(data) != self.data.get(file.name)
