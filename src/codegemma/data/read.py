@@ -22,7 +22,7 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-from codegemma.data import archive, git, redact, table, texts
+from codegemma.data import archive, git, personal, table, texts
 from codegemma.data import license as licenses
 from codegemma.data.document import (
     Blob,
@@ -308,7 +308,7 @@ def _folder_blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iter
 def _count(ledger: Ledger, rule: str, blob: Blob, *, name: str) -> None:
     """Count a file left out; of code (with a name) by language and with its path, if it is fit."""
     is_shown = name and blob.path and not _fault_of_path(blob.path)
-    is_shown = is_shown and not redact.holds_personal_data(blob.path)
+    is_shown = is_shown and not personal.holds_personal_data(blob.path)
     ledger.add(
         rule,
         blob.size_bytes,
@@ -437,6 +437,6 @@ def decode(data: bytes) -> Decoded:
         ("crlf", pairs),
         ("cr", text.count("\r") - pairs),
     )
-    kinds = [kind for kind, count in found if count]
+    kinds: list[LineEnds] = [kind for kind, count in found if count]
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return Decoded(text, line_ends=kinds[0] if len(kinds) == 1 else "mixed")

@@ -16,28 +16,17 @@ Source: kinds and exemptions as for StarCoder 2, arXiv 2402.19173, "PII redactio
 
 import base64
 import importlib
-import ipaddress
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from codegemma.data import personal
 from codegemma.data.document import File
-
-Kind = Literal["key", "email", "ip", "name", "data_uri"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A value to replace: its kind, and its place in characters (end exclusive)."""
-
-    kind: Kind
-    start: int
-    end: int
-
+from codegemma.data.personal import Finding, Kind
 
 # A mark that is searched for first, and the pattern whose group "v", or all of it, is replaced.
 _ANCHORED: Final = tuple(
@@ -77,6 +66,8 @@ _ANCHORED: Final = tuple(
         ("://", r"://(?<=\w://)[^\s:/@\"'`{}$<>]{1,64}:(?P<v>[^\s:/@\"'`{}$<>%]{3,128})@[\w.-]+"),
     )
 )
+_MIN_KNOWN: Final = 10
+_MAX_KNOWN: Final = 200
 _DISCORD: Final = re.compile(r"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,40}(?![\w-])")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----")
 _MAX_PEM: Final = 20_000
@@ -141,49 +132,19 @@ _NO_MIXED: Final = re.compile(
 _NO_ANCHORED: Final = re.compile(
     r"EXAMPLE|example|xxxx|XXXX|REDACTED|your[-_]|\A(?:password|passwd|secret|token)\Z"
 )
-_EMAIL: Final = re.compile(
-    r"(?:(?<![\w.+%/@=\\-])|(?<=\\[nrt]))[A-Za-z0-9](?:[\w.+%-]{0,62}[A-Za-z0-9_])?@"
-    r"(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,6}(?P<tld>[A-Za-z]{2,12}))(?![\w@(-]|\.\w)"
-)
-_EMAIL_MARK: Final = re.compile(r"@(?<=\w@)[A-Za-z0-9][A-Za-z0-9-]{0,62}\.[A-Za-z0-9]")
-"""In every text with an address; it begins with a letter that is searched for quickly."""
-_TLDS_WORDS: Final = """
-    com org net edu gov mil int info biz io dev app ai tech cloud xyz online de uk fr jp cn ru
-    br it nl es se fi dk pl ch be au ca us eu cz gr hu ie il ir kr mx nz pt ro sg th tr tw ua za
-    vn ph hk sk si hr lt lv ee lu bg rs kz by co tv cc me in at no id is ar cl my ae sa pk ng
-"""
-_TLDS: Final = frozenset(_TLDS_WORDS.split())
-_SAFE_HOST: Final = re.compile(
-    r"(.*\.)?(example\.\w+|test|invalid|localhost|domain\.com|email\.com|mail\.com|host\.com|foo\.com"
-    r"|bar\.com|users\.noreply\.github\.com|company\.com)",
-    re.IGNORECASE,
-)
-_SAFE_LOCAL: Final = frozenset({"git", "noreply", "no-reply", "user", "root", "hg", "svn"})
-_IPV4: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
-_IPV6: Final = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}(?![\w:])"
-)
-_IPV4_MARK: Final = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d")
-_IPV6_MARK: Final = re.compile(r":[0-9A-Fa-f]{1,4}:")
-_KNOWN_IPS_WORDS: Final = """
-    8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220 4.4.4.4 1.2.3.4
-    2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111
-"""
-_KNOWN_IPS: Final = frozenset(_KNOWN_IPS_WORDS.split())
-_AUTHOR: Final = re.compile(
-    r"(?:@author:?|[\\@:]authors?:|__author__[ ]*=[ ]*[\"']|^[ \t#*/;-]{0,8}Authors?:)[ \t]*"
-    r"(?P<v>[A-Z](?:[\w.-]|'(?=\w)){1,24}(?:[ ][A-Z](?:[\w.-]|'(?=\w)){0,24}){1,3})",
-    re.MULTILINE,
-)
-_BEFORE_EMAIL: Final = re.compile(r"(?P<v>[A-Z][\w'.-]{1,24}(?: [A-Z][\w'.-]{0,24}){1,3}) [<(]\Z")
 _DATA_URI: Final = re.compile(r"data:[\w/+.;=-]{3,80};base64,(?P<v>[A-Za-z0-9+/=]{1024,})")
 
 
 def find(text: str) -> list[Finding]:
     """List what is to be replaced, in the order of the text, without overlaps."""
-    found = [*_keys(text), *_emails(text), *_addresses(text), *_names(text)]
+    found = [*_keys(text), *personal.find(text)]
     if ";base64," in text:
         found += [Finding("data_uri", *match.span("v")) for match in _DATA_URI.finditer(text)]
+    return _apart(found)
+
+
+def _apart(found: Sequence[Finding]) -> list[Finding]:
+    """Order findings; of those that overlap the first stays, and of two at one place the longer."""
     kept: list[Finding] = []
     for finding in sorted(found, key=lambda f: (f.start, -f.end)):
         if not kept or finding.start >= kept[-1].end:
@@ -204,10 +165,18 @@ def redact(files: Sequence[File]) -> tuple[list[File], Counter[str]]:
     counts: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     redacted: list[File] = []
-    for file in files:
+    found = [find(file.text) for file in files]
+    known = _known_keys(files, found)
+    for file, findings in zip(files, found, strict=True):
         parts: list[str] = []
         place = 0
-        for finding in find(file.text):
+        again = [
+            Finding("key", *match.span())
+            for value, pattern in known
+            if value in file.text
+            for match in pattern.finditer(file.text)
+        ]
+        for finding in _apart([*findings, *again]) if again else findings:
             value = file.text[finding.start : finding.end]
             key = (finding.kind, value)
             if key not in numbers:
@@ -222,6 +191,20 @@ def redact(files: Sequence[File]) -> tuple[list[File], Counter[str]]:
     return redacted, counts
 
 
+def _known_keys(
+    files: Sequence[File], found: Sequence[Sequence[Finding]]
+) -> list[tuple[str, re.Pattern[str]]]:
+    """Give keys that were found, the longest first, to look for where nothing tells them."""
+    values = {
+        file.text[one.start : one.end]
+        for file, findings in zip(files, found, strict=True)
+        for one in findings
+        if one.kind == "key" and one.end - one.start >= _MIN_KNOWN
+    }
+    ordered = sorted(values, key=lambda value: (-len(value), value))[:_MAX_KNOWN]
+    return [(v, re.compile(rf"(?<![^\W_]){re.escape(v)}(?![^\W_])")) for v in ordered]
+
+
 _REPLACEMENTS: Final[dict[str, Callable[[int], str]]] = {
     "key": lambda n: f"REDACTED_KEY_{n + 1}",
     "email": lambda n: f"user{n + 1}@example.com",
@@ -230,14 +213,6 @@ _REPLACEMENTS: Final[dict[str, Callable[[int], str]]] = {
     "name": lambda n: f"Author {n + 1}",
     "data_uri": lambda _: "",
 }
-
-
-def holds_personal_data(path: str) -> bool:
-    """Tell whether a path names a person by e-mail address."""
-    spaced = path.replace("/", " ")
-    return "@" in path and any(
-        True for text in (spaced, spaced.rpartition(".")[0]) for _ in _emails(text)
-    )
 
 
 def _keys(text: str) -> Iterator[Finding]:
@@ -431,59 +406,3 @@ def _plugins() -> tuple[re.Pattern[str], ...]:
         plugin: Any = importlib.import_module(f"detect_secrets.plugins.{module}")
         patterns.extend(getattr(plugin, name).denylist)
     return tuple(patterns)
-
-
-def _emails(text: str) -> Iterator[Finding]:
-    if not _EMAIL_MARK.search(text):
-        return
-    for match in _EMAIL.finditer(text):
-        local = match[0].partition("@")[0]
-        if match["tld"].lower() not in _TLDS or local.lower() in _SAFE_LOCAL:
-            continue
-        if _SAFE_HOST.fullmatch(match["host"]) or (len(local) < 2 and len(match["tld"]) < 3):
-            continue
-        yield Finding("email", *match.span())
-
-
-def _addresses(text: str) -> Iterator[Finding]:
-    for match in _IPV4.finditer(text) if _IPV4_MARK.search(text) else ():
-        if _is_public(match[0]) and not _is_version(text, match):
-            yield Finding("ip", *match.span())
-    if _IPV6_MARK.search(text):
-        for match in _IPV6.finditer(text):
-            if match[0].count(":") >= 3 and _is_public(match[0]):
-                yield Finding("ip", *match.span())
-
-
-def _is_public(value: str) -> bool:
-    if value in _KNOWN_IPS:
-        return False
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return address.is_global and not address.is_multicast
-
-
-def _is_version(text: str, match: re.Match[str]) -> bool:
-    """Tell whether four numbers are a version, an object identifier or the like."""
-    if all(int(part) < 20 for part in match[0].split(".")):
-        return True
-    begin = text.rfind("\n", 0, match.start()) + 1
-    before = text[max(begin, match.start() - 60) : match.start()].lower()
-    return (
-        re.search(r"version|\bv\s*$|section|release|assembly|oid|firefox|chrome|mozilla|/$", before)
-        is not None
-    )
-
-
-def _names(text: str) -> Iterator[Finding]:
-    if "uthor" in text:
-        for match in _AUTHOR.finditer(text):
-            yield Finding("name", *match.span("v"))
-    if _EMAIL_MARK.search(text):
-        for match in _EMAIL.finditer(text):
-            begin = max(0, match.start() - 110)
-            named = _BEFORE_EMAIL.search(text[begin : match.start()])
-            if named:
-                yield Finding("name", begin + named.start("v"), begin + named.end("v"))

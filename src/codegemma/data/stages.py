@@ -14,7 +14,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from codegemma.data import decontaminate, dedup, filters, languages, prose, redact, shingles
+from codegemma.data import (
+    decontaminate,
+    dedup,
+    filters,
+    languages,
+    personal,
+    prose,
+    redact,
+    shingles,
+)
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Genre, Ledger, Repository
@@ -170,7 +179,7 @@ def _unnamed_rule(file: File, removals: Removals, *, name: str) -> tuple[str, st
     """Give stage and rule that drop a file before a ledger or a signal names its path."""
     if removals.covers(name, file.path):
         return "removed", "asked for"
-    is_personal = redact.holds_personal_data(file.path)
+    is_personal = personal.holds_personal_data(file.path)
     return ("unsafe", "person in path") if is_personal else ("", "")
 
 
