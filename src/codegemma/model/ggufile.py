@@ -13,7 +13,6 @@ Source: the GGUF specification, versions 2 and 3, in ggml's documentation.
 """
 
 import math
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ import numpy as np
 
 from codegemma.errors import CheckpointError
 from codegemma.kernels.formats import LANES, WeightFormat
-from codegemma.model.tensorfile import BLOCK_BYTES, DTYPES, Signature, is_finite, read_into
+from codegemma.model.steadyfile import SteadyFile
+from codegemma.model.tensorfile import BLOCK_BYTES, DTYPES, is_finite, read_into
 
 Value: TypeAlias = bool | int | float | str | list[str] | np.ndarray
 """A value of the metadata; arrays of numbers are numpy arrays."""
@@ -110,13 +110,10 @@ class GgufFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        try:
-            with self.path.open("rb") as file:
-                self.signature = Signature.of(os.fstat(file.fileno()))
-                header = _Header(self.path, file, self.signature.size_bytes)
-                self.metadata, self.entries = _read_header(header)
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
+        self._file = SteadyFile(path)
+        with self._file.reading(buffering=-1) as file:
+            header = _Header(self.path, file, self._file.signature.size_bytes)
+            self.metadata, self.entries = _read_header(header)
 
     def blocks(self, name: str, *, num_rows: int | None = None) -> Iterator[np.ndarray]:
         """Yield a tensor in order, as blocks of whole rows; each is valid until the next.
@@ -177,18 +174,12 @@ class GgufFile:
         step = BLOCK_BYTES // max(row_bytes, 4 * columns) // multiple * multiple
         step = max(multiple, step)
         buffer = np.empty((min(step, last), row_bytes), np.uint8)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                self._check_unchanged(os.fstat(file.fileno()))
-                file.seek(entry.offset)
-                for row in range(0, last, step):
-                    data = buffer[: min(step, last - row)]
-                    if not read_into(file, data):
-                        raise CheckpointError(f"{self.path} ended within the tensor {name}")
-                    yield row, data
-                self._check_unchanged(os.fstat(file.fileno()))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
+        with self._file.reading(entry.offset) as file:
+            for row in range(0, last, step):
+                data = buffer[: min(step, last - row)]
+                if not read_into(file, data):
+                    raise CheckpointError(f"{self.path} ended within the tensor {name}")
+                yield row, data
 
     def _not_finite(self, name: str, row: int, num_rows: int) -> CheckpointError:
         return CheckpointError(
@@ -202,14 +193,7 @@ class GgufFile:
         Raises:
             CheckpointError: It was changed, replaced or removed.
         """
-        try:
-            self._check_unchanged(self.path.stat())
-        except OSError as error:
-            raise CheckpointError(f"{self.path} was removed while it was read") from error
-
-    def _check_unchanged(self, stat: os.stat_result) -> None:
-        if Signature.of(stat) != self.signature:
-            raise CheckpointError(f"{self.path} was changed while it was read; load it again")
+        self._file.check_unchanged()
 
 
 def write_gguf(

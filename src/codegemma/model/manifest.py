@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from codegemma.errors import CheckpointError
 from codegemma.model.folder import cache_folder, contained_file, hub_cache_root, read_json_object
+from codegemma.model.steadyfile import SteadyFile
 
 MANIFEST_NAME: Final = "manifest.json"
 _FORMAT: Final = 1
@@ -191,58 +192,43 @@ def _hash_files(
     """Return the sha256 of files, from the user's cache where it was taken before."""
     record = _read_record(folder)
     found: dict[str, str] = {}
-    open_names: list[str] = []
-    sizes: dict[str, int] = {}
+    files: dict[str, SteadyFile] = {}
     for name in names:
-        stamp = _stamp(folder / name)
+        file = SteadyFile(folder / name)
         match record.get(name):
-            case {"stamp": list(kept), "sha256": str(sha256)} if kept == stamp:
+            case {"stamp": list(kept), "sha256": str(sha256)} if kept == list(file.signature):
                 found[name] = sha256
             case _:
-                open_names.append(name)
-                sizes[name] = stamp[0]
-    if not open_names:
+                files[name] = file
+    if not files:
         return found
-    total = sum(sizes.values())
-    counts = dict.fromkeys(open_names, 0)
+    total = sum(file.signature.size_bytes for file in files.values())
+    counts = dict.fromkeys(files, 0)
     is_stopped = threading.Event()
 
-    def hash_one(name: str) -> tuple[list[int], str]:
+    def hash_one(name: str) -> str:
         digest = hashlib.sha256()
-        stamp = _stamp(folder / name)
         buffer = memoryview(bytearray(_READ_BYTES))
-        with (folder / name).open("rb", buffering=0) as file:
+        with files[name].reading() as file:
             while (count := file.readinto(buffer)) and not is_stopped.is_set():
                 digest.update(buffer[:count])
                 counts[name] += count
                 if progress:
                     progress(sum(counts.values()), total)
-        if _stamp(folder / name) != stamp:
-            raise CheckpointError(f"{folder / name} was changed while it was read")
-        return stamp, digest.hexdigest()
+        return digest.hexdigest()
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         try:
-            results = dict(zip(open_names, pool.map(hash_one, open_names), strict=True))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from error
+            results = dict(zip(files, pool.map(hash_one, files), strict=True))
         finally:
             is_stopped.set()
     settled_ns = time.time_ns() - int(_SETTLED_S * 1e9)
-    for name, (stamp, sha256) in results.items():
-        found[name] = sha256
-        if stamp[1] < settled_ns:
-            record[name] = {"stamp": stamp, "sha256": sha256}
+    for name, sha256 in results.items():
+        signature = files[name].signature
+        if signature.mtime_ns < settled_ns:
+            record[name] = {"stamp": signature, "sha256": sha256}
     _write_record(folder, record)
-    return found
-
-
-def _stamp(path: Path) -> list[int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return found | results
 
 
 def _record_file(folder: Path) -> Path:

@@ -14,7 +14,6 @@ is the oracle of the tests.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from codegemma.errors import CheckpointError
+from codegemma.model.steadyfile import SteadyFile
 
 DTYPES: Final = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -50,20 +50,6 @@ _MAX_HEADER_BYTES: Final = 100_000_000
 # With the sign shifted out, a value is NaN or Inf when all bits of its exponent are set.
 _EXPONENT: Final = {"BF16": 0xFF00, "F16": 0xF800, "F32": 0xFF00_0000}
 _FINITE_CHECK_ITEMS: Final = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What tells a changed file from the one that was looked at before."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, stat: os.stat_result) -> "Signature":
-        """Take the signature from a file's status."""
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,15 +125,11 @@ class TensorFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        try:
-            with self.path.open("rb") as file:
-                self.signature = Signature.of(os.fstat(file.fileno()))
-                raw, start = _read_header(self.path, file, self.signature.size_bytes)
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
-        self.entries = _parse_entries(
-            self.path, raw, start=start, size_bytes=self.signature.size_bytes
-        )
+        self._file = SteadyFile(path)
+        size_bytes = self._file.signature.size_bytes
+        with self._file.reading(buffering=-1) as file:
+            raw, start = _read_header(self.path, file, size_bytes)
+        self.entries = _parse_entries(self.path, raw, start=start, size_bytes=size_bytes)
 
     def blocks(self, name: str, *, num_rows: int | None = None) -> Iterator[np.ndarray]:
         """Yield a tensor in order, as blocks of whole rows; each is valid until the next.
@@ -165,23 +147,17 @@ class TensorFile:
         last = entry.shape[0] if num_rows is None else num_rows
         step = max(1, BLOCK_BYTES // max(1, columns * dtype.itemsize))
         buffer = np.empty((min(step, last), *entry.shape[1:]), dtype)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                self._check_unchanged(os.fstat(file.fileno()))
-                file.seek(entry.offset)
-                for row in range(0, last, step):
-                    block = buffer[: min(step, last - row)]
-                    if not read_into(file, block):
-                        raise CheckpointError(f"{self.path} ended within the tensor {name}")
-                    if not is_finite(block):
-                        raise CheckpointError(
-                            f"{self.path}: expected finite values, found NaN or Inf in the tensor "
-                            f"{name}, in rows {row} to {row + len(block) - 1}"
-                        )
-                    yield block
-                self._check_unchanged(os.fstat(file.fileno()))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
+        with self._file.reading(entry.offset) as file:
+            for row in range(0, last, step):
+                block = buffer[: min(step, last - row)]
+                if not read_into(file, block):
+                    raise CheckpointError(f"{self.path} ended within the tensor {name}")
+                if not is_finite(block):
+                    raise CheckpointError(
+                        f"{self.path}: expected finite values, found NaN or Inf in the tensor "
+                        f"{name}, in rows {row} to {row + len(block) - 1}"
+                    )
+                yield block
 
     def check_unchanged(self) -> None:
         """Refuse a file that is no longer the one whose header was read.
@@ -189,14 +165,7 @@ class TensorFile:
         Raises:
             CheckpointError: It was changed, replaced or removed.
         """
-        try:
-            self._check_unchanged(self.path.stat())
-        except OSError as error:
-            raise CheckpointError(f"{self.path} was removed while it was read") from error
-
-    def _check_unchanged(self, stat: os.stat_result) -> None:
-        if Signature.of(stat) != self.signature:
-            raise CheckpointError(f"{self.path} was changed while it was read; load it again")
+        self._file.check_unchanged()
 
 
 def is_finite(values: np.ndarray) -> bool:
