@@ -58,6 +58,19 @@ def test_ids_are_those_of_sentencepiece_itself(row: dict[str, object]):
     assert MODEL.decode(MODEL.encode(text)) == text
 
 
+@given(
+    token=st.integers(108, 1023),
+    start=st.integers(0, 8),
+    other=st.sampled_from([b"", b"n", b"urn", b"xyzzy", "\u6f22".encode()]),
+)
+def test_the_ends_of_tokens_are_those_of_a_plain_search(token: int, start: int, other: bytes):
+    every = [MODEL.token_bytes(token) for token in range(108, 1024)]
+    for data in (every[token - 108][start:], other):
+        is_end = any(one.endswith(data) and one != data for one in every)
+        is_text = data and data != b"\xff"
+        assert not is_text or MODEL.is_longer_end(data) == is_end
+
+
 def test_nothing_encodes_to_nothing():
     assert MODEL.encode("") == []
     assert MODEL.decode([]) == ""

@@ -151,14 +151,13 @@ def heal_suffix(tokens: Sequence[int], *, tokenizer: "Tokenizer") -> Healed:
     start, stop = suffix_place(tokens)
     if _begins_line(tokens, tokenizer):
         return Healed(tuple(tokens))
-    table = tokenizer.ending_table
     data, best = b"", (start, "")
     for end in range(start + 1, min(start + MAX_TOKENS, stop - 1) + 1):
         data += tokenizer.token_bytes(tokens[end - 1])
         if len(data) > MAX_BYTES or data[:1].isspace() or b"\n" in data:
             break
         is_whole = not _is_inside(tokenizer.token_bytes(tokens[end]))
-        if is_whole and table.has_longer(data[::-1]):
+        if is_whole and tokenizer.is_longer_end(data):
             best = end, data.decode()
     end, seam = best
     return Healed((*tokens[:start], *tokens[end:]), seam=seam)

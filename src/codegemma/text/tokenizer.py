@@ -32,6 +32,7 @@ _WINDOW_CHARS: Final = 8192
 _NUM_OVERLAPS: Final = 8
 _BORDER: Final = re.compile(r"(?<=[^ \n])[ \n]")
 _CROSSES_BORDER: Final = re.compile(rb"[^ \n\xff][ \n]")
+_NO_TEXT: Final = b"\xff"  # a byte that is in no text
 _SEPARATOR: Final = "\0\uffff\0"
 _PROBE: Final = "".join(map(chr, range(128))) + "\r\n\t\t  a   b\n\n\n\u00e9\ufb01\u6f22\U0001f600"
 _LATE_CONTROL: Final = ("<unused99>", "[toxicity=0]", "<start_of_image>", "<end_of_image>")
@@ -173,12 +174,23 @@ class Tokenizer:
         table[t.UNK_ID] = b""
         return ByteTable(table)
 
+    def is_longer_end(self, data: bytes) -> bool:
+        """Whether some token that text can become ends with `data` and has more in front of it.
+
+        Args:
+            data: UTF-8, at least one byte.
+        """
+        wanted = data + _NO_TEXT
+        place = self._joined.find(wanted)
+        while place >= 0 and self._joined[place - 1 : place] == _NO_TEXT:
+            place = self._joined.find(wanted, place + 1)  # that token was `data` itself
+        return place >= 0
+
     @cached_property
-    def ending_table(self) -> ByteTable:
-        """The same tokens in the order of their bytes read backwards."""
-        table = [data[::-1] for data in self._bytes]
-        table[t.UNK_ID] = b""
-        return ByteTable(table)
+    def _joined(self) -> bytes:
+        """Every token that text can become, with a byte around it that no text has."""
+        tokens = (data for token, data in enumerate(self._bytes) if token != t.UNK_ID and data)
+        return _NO_TEXT + _NO_TEXT.join(tokens) + _NO_TEXT
 
     @cached_property
     def max_token_bytes(self) -> int:
@@ -209,7 +221,7 @@ class Tokenizer:
         Then merges cannot cross the border before such a space, and the text's parts encode to
         the same ids as the whole.
         """
-        return _CROSSES_BORDER.search(b"\xff".join(self._bytes)) is None
+        return _CROSSES_BORDER.search(_NO_TEXT.join(self._bytes)) is None
 
     def _encode_run(self, text: str, out: list[int]) -> None:
         """Encode text without special spellings, in chunks: short ones are faster by the byte."""
