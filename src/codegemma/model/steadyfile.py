@@ -8,9 +8,8 @@ rewritten between two of them would make a model of two. What is in the file is 
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codegemma.errors import CheckpointError
 
@@ -49,7 +48,7 @@ class SteadyFile:
             raise self._unreadable(error) from error
 
     @contextmanager
-    def reading(self, offset: int = 0, *, buffering: int = 0) -> Generator[FileIO | BufferedReader]:
+    def reading(self, offset: int = 0, *, buffering: int = 0) -> Generator[Any]:
         """Open it at a byte; what is read is good once this has ended without an error.
 
         Args:
