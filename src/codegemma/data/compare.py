@@ -115,7 +115,7 @@ def find_copies(
     Of code that is held out altered copies go, too, and whole folders of them.
 
     Args:
-        repositories: Of two that could keep a file the earlier does.
+        repositories: Of two that are alike in what decides, the earlier keeps a file.
         threshold: Least Jaccard similarity of a near copy.
         heldout: Names of those kept apart.
         read_text: None: the repositories hold their texts.
@@ -278,7 +278,7 @@ def select(
     """Apply all stages that compare repositories.
 
     Args:
-        repositories: Of two copies in those held out and others theirs stays.
+        repositories: All of them.
         recipe: Thresholds and shares.
         heldout: Names of those kept apart.
         read_text: As of `find_copies`.
