@@ -101,3 +101,18 @@ def test_sandbox_is_opened_only_where_it_is_wanted(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 5.0, 10.0, 10.0, 12.0])
+    monkeypatch.setattr(results.time, "monotonic", lambda: next(clock))
+
+    with results.progress() as listener:
+        for stage, done in (("reading the data", 0), ("drawing", 16), ("scoring", 48)):
+            listener(Progress("memorization:train", stage, done, 64, 12, done))
+        listener(Progress("memorization:train", "drawing", 64, 64, 0, 0))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "memorization:train: reading the data",
+        "memorization:train: scoring 48 of 64, passed 25.0 %",
+    ]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import gzip
+import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,6 +109,23 @@ def test_no_folder_need_be_named_for_what_the_hub_has(tmp_path, monkeypatch):
     assert not benchmark_folder([_hub_file(tmp_path)]).exists()
     with pytest.raises(PrerequisiteError, match="set CODEGEMMA_BENCHMARKS"):
         benchmark_folder([_hub_file(tmp_path), FILE])
+
+
+def test_hubs_library_does_not_tell_of_each_time_that_it_tries_again(tmp_path, monkeypatch):
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    heard = []
+
+    def load(*_, **__):
+        heard.append(logger.isEnabledFor(logging.WARNING))
+        raise ConnectionError("no network")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    before = logger.isEnabledFor(logging.WARNING)
+
+    with pytest.raises(PrerequisiteError, match="ConnectionError: no network"):
+        _hub_file(tmp_path / "gone").rows(tmp_path)
+    assert heard == [False]
+    assert logger.isEnabledFor(logging.WARNING) == before
 
 
 def test_hub_out_of_reach_is_one_clear_error(tmp_path):

@@ -228,6 +228,15 @@ def test_file_is_written_by_one_process_at_a_time(tmp_path):
     assert path.read_text() == '{"a": 1}\n'
 
 
+def test_file_that_got_no_line_is_taken_away_and_an_older_one_stays(tmp_path):
+    (tmp_path / "old.jsonl").write_text("")
+    for name in ("new", "old"):
+        with store.LineFile(tmp_path / f"{name}.jsonl"):
+            pass
+
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["old.jsonl"]
+
+
 def test_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 

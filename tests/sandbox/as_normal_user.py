@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every attack under the identity this script was started with; print a JSON report.
 
-Arguments: a home folder and a project to look for, and the kind of box.
+Arguments: a project to look for, and the kind of box. The home folder is one of its own.
 
 For `test_attacks.py`, which starts it as nobody with the system's Python and a copy of the sandbox,
 since the project's own files may lie where no other user can read them.
@@ -71,18 +71,25 @@ if __name__ == "__main__":
     with (
         tempfile.NamedTemporaryFile("w") as secret,
         tempfile.TemporaryDirectory() as own,
+        tempfile.TemporaryDirectory(dir="/var/tmp") as home,
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_server(f"{own}/listener", family=socket.AF_UNIX),
-        Sandbox(isolation=sys.argv[3]) as boxes,
+        Sandbox(isolation=sys.argv[2]) as boxes,
     ):
         secret.write("secret")
         secret.flush()
+        os.environ["HOME"] = home
+        key, kept = Path(home, ".key"), Path(home, "kept")
+        for file in (key, kept):
+            file.write_text("secret")
         lures = {
             "listener": f"{own}/listener",
             "port": str(server.getsockname()[1]),
-            "home": sys.argv[1],
-            "project": sys.argv[2],
+            "home": home,
+            "project": sys.argv[1],
             "secret": secret.name,
+            "key": str(key),
+            "kept": str(kept),
         }
         report: dict[str, object] = {"user": os.getuid(), "count": len(ATTACKS) + len(FORGERIES)}
         report["backend"] = boxes.run(Program(language="python", source="")).backend

@@ -140,12 +140,13 @@ ATTACKS = {
         "import socket\nsocket.socket(socket.AF_UNIX).connect('{listener}')"
     ),
     # files
-    "the home folder": "import os\nassert os.listdir('{home}/.ssh') or os.listdir('{home}')[3]",
-    "keys": "print(open('/root/.ssh/id_rsa').read())",
+    "the home folder": "import os\nassert os.path.basename('{key}') in os.listdir('{home}')",
+    "keys": "print(open('{key}').read())",
     "the users' list": "print(open('/etc/passwd').read())",
     "the passwords": "print(open('/etc/shadow').read())",
     "this project": "import os\nassert os.listdir('{project}')",
     "a planted secret": "print(open('{secret}').read())",
+    "a secret that is kept for longer": "print(open('{kept}').read())",
     "a secret in the environment": "import os\nprint(os.environ['CODEGEMMA_TOKEN'])",
     "the first process's environment": "assert b'TOKEN' in open('/proc/1/environ', 'rb').read()",
     "every process's environment": (
@@ -158,7 +159,7 @@ ATTACKS = {
     "the server's own file": "open('/sandbox/inside.py', 'a').write('x')",
     "out by dots": "open('../../../../../../written', 'w').write('x')",
     "a file in /dev": "open('/dev/written', 'w').write('x')",
-    "a symbolic link": "import os\nos.symlink('{secret}', 'link')\nprint(open('link').read())",
+    "a symbolic link": "import os\nos.symlink('{kept}', 'link')\nprint(open('link').read())",
     "a link to a device": "import os\nos.mknod('disk', 0o60666, os.makedev(254, 0))",
     "a hard link": "import os\nos.link('/usr/bin/env', 'env')",
     "the disk full": "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20))",

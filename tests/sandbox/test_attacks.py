@@ -49,13 +49,19 @@ def bait(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_server(listener, family=socket.AF_UNIX),
+        tempfile.NamedTemporaryFile(dir=Path.home(), prefix=".codegemma-bait-") as key,
+        tempfile.NamedTemporaryFile(dir="/var/tmp", prefix="codegemma-bait-") as kept,
     ):
+        for file in (key, kept):
+            Path(file.name).chmod(0o644)
         yield {
             "listener": listener,
             "port": str(server.getsockname()[1]),
             "home": str(Path.home()),
             "project": str(Path(__file__).parents[2]),
             "secret": str(secret),
+            "key": key.name,
+            "kept": kept.name,
         }
     del os.environ["CODEGEMMA_TOKEN"]
 
@@ -174,7 +180,7 @@ def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless
     script = (str(_PYTHON), str(copy / "as_normal_user.py"))
 
     run = subprocess.run(
-        [*identity, *script, str(Path.home()), str(Path.cwd()), isolation],
+        [*identity, *script, str(Path.cwd()), isolation],
         cwd=copy,
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -2,6 +2,7 @@
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -237,6 +238,25 @@ def test_box_that_breaks_is_replaced_once_and_then_reported(monkeypatch):
     with pytest.raises(SandboxError, match="the box broke"):
         Sandbox().run(_python(""))
     assert Broken.count == 2
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_each_kind_of_box_is_attacked_before_it_is_used(monkeypatch, tmp_path):
+    tested = []
+    monkeypatch.setattr(
+        run_module, "self_test", lambda run, _: tested.append(run.keywords["binds"])
+    )
+    found = find_toolchain("javascript")
+    shown = replace(found, binds=(Path("/etc/alternatives"),))
+    monkeypatch.setattr(run_module, "find_toolchain", lambda _: shown)
+    script = Program(language="javascript", source="console.log(1)", expected_lines=("1",))
+
+    with Sandbox() as own:
+        own.run(_python(""))
+        assert own.run(script, Limits(wall_s=60.0)).is_pass
+        own.run(_python(""))
+
+    assert tested == [(), (Path("/etc/alternatives"),)]
 
 
 def test_box_ended_from_outside_is_started_again():

@@ -10,6 +10,14 @@ def test_sound_box_passes(sandbox):
     self_test(sandbox.run, "bubblewrap")
 
 
+def test_file_of_the_home_folder_is_what_is_looked_for(tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("x")
+    (tmp_path / ".cache").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert repr(str(tmp_path / ".netrc")) in canaries("bubblewrap")[-1].source
+
+
 def test_a_weaker_box_is_asked_for_the_same_properties():
     strict, weaker = canaries("bubblewrap"), canaries("landlock")
     assert [canary.name for canary in weaker] == [canary.name for canary in strict]

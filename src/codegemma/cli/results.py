@@ -3,14 +3,18 @@
 
 import os
 import sys
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from codegemma.evaluate.scoring import Listener, Progress
     from codegemma.sandbox.run import Isolation, Sandbox
+
+EVERY_S: Final = 10.0
+"""Seconds between lines of progress where there is no terminal."""
 
 
 @contextmanager
@@ -34,7 +38,10 @@ def sandbox(
 
 @contextmanager
 def progress() -> "Generator[Listener]":
-    """Show on a terminal's stderr how far a task is, the time that is left, its score so far."""
+    """Show on stderr how far a task is, its score so far, and on a terminal the time that is left.
+
+    Elsewhere, as in the log of a job, that is a line at most every `EVERY_S` seconds.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -47,14 +54,25 @@ def progress() -> "Generator[Listener]":
         TextColumn("{task.fields[note]}"),
     )
     lines: dict[tuple[str, str], Any] = {}
-    with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    is_terminal = sys.stderr.isatty()
+    told = time.monotonic()
+    with Bar(*columns, console=Console(stderr=True), disable=not is_terminal) as bar:
 
         def show(now: "Progress") -> None:
+            nonlocal told
             key = (now.task, now.stage)
+            note = f"passed {100 * now.num_passed / now.num_scored:.1f} %" if now.num_scored else ""
+            if not is_terminal:
+                is_begun = now.stage == "reading the data" and now.done == 0  # nothing else is told
+                if is_begun or time.monotonic() - told >= EVERY_S:
+                    told = time.monotonic()
+                    counts = "" if is_begun else f" {now.done} of {now.total}"
+                    words = f"{now.task}: {now.stage}{counts}{', ' if note else ''}{note}"
+                    print(words, file=sys.stderr, flush=True)
+                return
             if key not in lines:
                 # What an earlier run did took no time: the estimate counts from here.
                 lines[key] = bar.add_task(f"{now.task}: {now.stage}", note="")
-            note = f"passed {100 * now.num_passed / now.num_scored:.1f} %" if now.num_scored else ""
             bar.update(lines[key], completed=now.done, total=now.total, note=note)
 
         yield show

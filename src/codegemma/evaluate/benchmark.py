@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import importlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Sequence
@@ -128,8 +129,14 @@ class BenchmarkFile:
 def _load(hub: HubData) -> list[dict[str, Any]]:
     datasets: Any = importlib.import_module("datasets")
     rows: list[dict[str, Any]] = []
-    for config in hub.configs:
-        rows += datasets.load_dataset(hub.path, config or None, split=hub.split)
+    library = logging.getLogger("huggingface_hub")
+    level = library.level
+    library.setLevel(logging.ERROR)  # a line for each time that it tries again
+    try:
+        for config in hub.configs:
+            rows += datasets.load_dataset(hub.path, config or None, split=hub.split)
+    finally:
+        library.setLevel(level)
     return rows
 
 

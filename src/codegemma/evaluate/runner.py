@@ -90,7 +90,7 @@ def run_task(
     """
     settings = settings or RunSettings()
     data = data_folder(task, prepared)
-    problems = _choose(task, data, settings)
+    problems = _choose(task, data, settings, listener=listener)
     if sandbox is not None:
         check_sandbox(task, sandbox)
     folder = RunFolder(out, task.name, shard=settings.shard)
@@ -136,9 +136,16 @@ def run_task(
     return result
 
 
-def _choose(task: Task, data: Path, settings: RunSettings) -> list[Problem]:
+def _choose(
+    task: Task, data: Path, settings: RunSettings, *, listener: Listener | None
+) -> list[Problem]:
     """Give the problems to be answered, each of an id of its own."""
+    told = listener if task.reads_prepared else None  # that takes a while
+    if told is not None:
+        told(Progress(task.name, "reading the data", 0, 1, 0, 0))
     problems = settings.choose(task.problems(data))
+    if told is not None:
+        told(Progress(task.name, "reading the data", 1, 1, 0, 0))
     if not problems:
         raise ConfigError(
             f"shard {settings.shard.index} of {settings.shard.count} of {task.name} has no problem"

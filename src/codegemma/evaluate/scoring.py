@@ -50,7 +50,7 @@ class Progress(NamedTuple):
     """
 
     task: str
-    stage: Literal["looking for functions", "drawing", "scoring"]
+    stage: Literal["reading the data", "looking for functions", "drawing", "scoring"]
     done: int
     total: int
     num_passed: int

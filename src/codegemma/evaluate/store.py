@@ -65,6 +65,8 @@ def hash_prompt(prompt: Prompt, pairs: Sequence[tuple[str, str]] = ()) -> str:
 class LineFile:
     """A JSON Lines file being appended to, by one process at a time.
 
+    One that was made and got no line is taken away again.
+
     Args:
         path: The file; it and its folder are made when they are missing.
 
@@ -79,6 +81,7 @@ class LineFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
             _take_off_broken_end(path)
+            self._is_new = not path.exists()
             self._file = path.open("ab")
         except Timeout as error:
             raise ConfigError(f"another process is writing {path}; let it end first") from error
@@ -95,6 +98,8 @@ class LineFile:
         """Put everything on the disk and let others write."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        if self._is_new and self._file.tell() == 0:
+            Path(self._file.name).unlink(missing_ok=True)
         self._file.close()
         self._lock.release()
 

@@ -76,7 +76,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._test_lock = threading.Lock()
         self._prepare_lock = threading.Lock()
-        self._is_tested = False
+        self._tested: set[tuple[Path, ...]] = set()
         # A box ends with the thread that started it: this one lasts as long as the sandbox.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
 
@@ -91,11 +91,13 @@ class Sandbox:
             PrerequisiteError: bubblewrap or the language's tools are not installed.
             SandboxError: The box broke twice in a row, or failed its self-test.
         """
+        installed = None if program.language == "python" else self._find(program.language)
+        binds = self._binds + (installed.binds if installed else ())
         with self._test_lock:
-            if not self._is_tested:
-                self_test(self._run, self.isolation)
-                self._is_tested = True
-        return self._run(program, limits or Limits())
+            if binds not in self._tested:  # each kind of box, with what it shows
+                self_test(partial(self._run, installed=None, binds=binds), self.isolation)
+                self._tested.add(binds)
+        return self._run(program, limits or Limits(), installed=installed, binds=binds)
 
     def check(self, language: Language) -> None:
         """Run a program known to be right, once for a language: are its tools whole?
@@ -121,12 +123,17 @@ class Sandbox:
                 )
         self._checked.add(language)
 
-    def _run(self, program: Program, limits: Limits) -> RunResult:
-        installed = None if program.language == "python" else self._find(program.language)
+    def _run(
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        installed: Installed | None,
+        binds: tuple[Path, ...],
+    ) -> RunResult:
         request = _python_request(program, limits)
         if installed:
             request = _command_request(program, limits, installed)
-        binds = self._binds + (installed.binds if installed else ())
         with self._slots:
             try:
                 answer = self._ask(request, binds)

@@ -5,11 +5,14 @@ Each is a small Python program with the verdict and the words that a sound box g
 otherwise means that this machine does not isolate: nothing is run then.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from codegemma.errors import SandboxError
+from codegemma.sandbox.box import ENVIRONMENT
 from codegemma.sandbox.program import MEBIBYTE, Limits, Outcome, Program, RunResult
 
 # In a sound box each ends by itself: the time is for machines that are busy with other work.
@@ -80,6 +83,16 @@ CANARIES: Final = (
         words="1 0",
     ),
     Canary(
+        name="the environment of this process is out of reach",
+        source=(
+            f"import os\nknown = {[*ENVIRONMENT, 'LC_CTYPE', 'PWD']}\n"
+            "print(sorted(set(os.environ) - set(known)))\n"
+            "assert set(os.environ) <= set(known)"
+        ),
+        outcome="pass",
+        words="[]",
+    ),
+    Canary(
         name="memory ends at the limit",
         source="hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 24))",
         outcome="out_of_memory",
@@ -138,9 +151,24 @@ _IN_A_DOMAIN: Final = {
 
 
 def canaries(isolation: str) -> list[Canary]:
-    """Give the attacks for one kind of box."""
+    """Give the attacks for one kind of box, one of them on a file of this user's home folder."""
     restated = _IN_A_DOMAIN if isolation == "landlock" else {}
-    return [restated.get(canary.name, canary) for canary in CANARIES]
+    return [*(restated.get(canary.name, canary) for canary in CANARIES), _at_home()]
+
+
+def _at_home() -> Canary:
+    home = Path(os.environ.get("HOME") or "/root")
+    try:
+        files = sorted(str(path) for path in home.iterdir() if path.is_file())
+    except OSError:
+        files = []
+    return Canary(
+        name="the home folder cannot be read",
+        source=f"try:\n    open({(files or [str(home / '.profile')])[0]!r}, 'rb')\n"
+        "except OSError:\n    raise SystemExit('out of reach')\n",
+        outcome="fail",
+        words="out of reach",
+    )
 
 
 def self_test(run: Callable[[Program, Limits], RunResult], isolation: str) -> None:

@@ -191,7 +191,11 @@ def make(name: str, argument: str | None) -> tuple[Task]:
     )
     if benchmark is None or not has_shots:
         parts = [key.partition(":")[2] for key in _BENCHMARKS if key.startswith(f"{name}:")]
-        raise refuse_argument(name, argument or "", (*parts, "N-shot"))
+        known = _BENCHMARKS.get(name)
+        words = "N-shot"
+        if known is not None and known.shots is None:
+            words += f" with N at most {known.num_shots}: it has no other examples"
+        raise refuse_argument(name, argument or "", (*parts, words))
     reader = _Reader(name, benchmark, num_shots=num_shots)
     variants = tuple(
         Variant(
