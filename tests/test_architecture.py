@@ -59,7 +59,7 @@ FLAGS = {
     "verify": "--json model",
     "prepare": (
         "--decontaminate --each --executor --holdout-fraction --json --keep-dropped "
-        "--materialize --mix --model --out --recipe --remove --seed --unknown-licenses "
+        "--materialize --mix --model --out --recipe --remove --seed --slurm --unknown-licenses "
         "--unlicensed --unsafe-list --vocab-size --workers source"
     ),
     "synthesize": (

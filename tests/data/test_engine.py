@@ -2,8 +2,6 @@
 import errno
 import os
 import signal
-import stat
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,45 +110,33 @@ def test_the_values_of_variables_are_in_no_log(
     assert "hunter2" not in "".join([*logs, *capfd.readouterr()])
 
 
-def test_slurm_runs_the_tasks_through_sbatch(
+def test_the_words_for_slurm_are_read() -> None:
+    cluster = engine.cluster_of("slurm", workers=3, slurm="partition=long,time=2-00:00:00")
+
+    assert cluster == Cluster(
+        executor="slurm", workers=3, partition="long", memory_gb=2, time_limit="2-00:00:00"
+    )
+    assert engine.cluster_of("local", workers=1) == Cluster()
+    assert engine.cluster_of("slurm", workers=1, slurm="memory_gb=16").memory_gb == 16
+
+
+@pytest.mark.parametrize("words", ["memory_gb=much", "memory_gb=-1", "queue=x", "time=", "long"])
+def test_other_words_for_slurm_are_refused(words: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected --slurm partition=NAME.* not '{words}'"):
+        engine.cluster_of("slurm", workers=1, slurm=words)
+
+
+def test_words_for_slurm_are_for_slurm_alone() -> None:
+    with pytest.raises(ConfigError, match="--slurm is for --executor slurm, not for ray"):
+        engine.cluster_of("ray", workers=1, slurm="memory_gb=16")
+
+
+def test_a_cluster_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for sbatch runs the script of every array task, as Slurm would."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    sbatch = programs / "sbatch"
-    sbatch.write_text(
-        "#!/bin/sh\n"
-        'for last in "$@"; do :; done\n'
-        'tasks=$(sed -n "s/#SBATCH --array=0-\\([0-9]*\\).*/\\1/p" "$last")\n'
-        'grep -q merge_stats "$last" || for i in $(seq 0 "$tasks"); do\n'
-        '  SLURM_ARRAY_TASK_ID=$i SLURM_NODELIST=here SLURM_JOB_ID=7 sh "$last" >&2; done\n'
-        "echo Submitted batch job 7\n",
-        encoding="utf-8",
-    )
-    (programs / "srun").write_text(
-        '#!/bin/sh\nwhile [ "$1" != launch_pickled_pipeline ]; do shift; done\nexec "$@"\n',
-        encoding="utf-8",
-    )
-    (programs / "scontrol").write_text("#!/bin/sh\necho here\n", encoding="utf-8")
-    for program in programs.iterdir():
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    here = Path(sys.executable).parent
-    monkeypatch.setenv("PATH", f"{programs}:{here}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-
-    run(tmp_path, write_down, cluster=Cluster(executor="slurm"), sizes=(1, 1))
-
-    pids = {file.read_text(encoding="utf-8") for file in (tmp_path / "out").iterdir()}
-    assert len(pids) == 2
-    assert str(os.getpid()) not in pids
-
-
-def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = engine.Stage("s", Path("plan"))
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(PrerequisiteError, match="sbatch"):
-        engine._executor(Cluster(executor="slurm"), stage, 1, Path("run"))
+        run(tmp_path, write_down, cluster=Cluster(executor="slurm"))
     with pytest.raises(ConfigError, match="no executor 'spark'; there are local, ray, slurm"):
-        engine.executor_of("spark")
+        engine.cluster_of("spark", workers=1)

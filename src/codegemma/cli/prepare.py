@@ -64,6 +64,15 @@ KeepDropped = Annotated[
     ),
 ]
 
+SlurmOptions = Annotated[
+    str,
+    typer.Option(
+        "--slurm",
+        help="Of a task of --executor slurm: partition=NAME,memory_gb=2,time=24:00:00, or some of "
+        "them; sbatch's own variables, such as SBATCH_ACCOUNT, are heeded.",
+    ),
+]
+
 
 def prepare(
     source: Sources,
@@ -98,6 +107,7 @@ def prepare(
     executor: Annotated[
         str, typer.Option(help="Where they run: local, ray or slurm (OUT on shared storage).")
     ] = "local",
+    slurm: SlurmOptions = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print totals and drops.")] = False,
 ) -> None:
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
@@ -126,7 +136,7 @@ def prepare(
         removals=tuple(remove or ()),
         unsafe_lists=tuple(unsafe_list or ()),
         seed=seed,
-        cluster=engine.Cluster(executor=engine.executor_of(executor), workers=workers),
+        cluster=engine.cluster_of(executor, workers=workers, slurm=slurm),
         cache=cache_folder(),
     )
     with output.resumable():

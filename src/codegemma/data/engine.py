@@ -19,7 +19,6 @@ import os
 import pickle
 import shutil
 import threading
-import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -60,13 +59,15 @@ class Cluster:
         executor: "local": processes on this machine; "ray": the Ray cluster of the environment;
             "slurm": an array job. The output folder must be on storage that all machines share.
         workers: Processes at a time.
-        partition: Of Slurm.
-        time_limit: Of a Slurm task, "HH:MM:SS".
+        partition: Of Slurm; "" leaves it to the cluster.
+        memory_gb: Of a Slurm task.
+        time_limit: Of a Slurm task, as sbatch takes it.
     """
 
     executor: Executor = "local"
     workers: int = 1
-    partition: str = "cpu"
+    partition: str = ""
+    memory_gb: int = 2
     time_limit: str = "24:00:00"
 
 
@@ -178,7 +179,6 @@ def run(
         executor = _executor(cluster, Stage(label, plan), len(tasks), folder)
         with _told(folder, label, total, progress):
             executor.run()
-            _wait(executor, folder, len(tasks))
     _raise_failure(folder)
     progress(label, total, total)
 
@@ -218,11 +218,14 @@ def _executor(cluster: Cluster, stage: Stage, num_tasks: int, folder: Path) -> A
         _join_ray()
         ray: Any = importlib.import_module("datatrove.executor.ray")
         return ray.RayPipelineExecutor([stage], **options)
-    if shutil.which("sbatch") is None:
-        raise PrerequisiteError("--executor slurm needs the program sbatch of a Slurm cluster")
-    slurm: Any = importlib.import_module("datatrove.executor.slurm")
-    return slurm.SlurmPipelineExecutor(
-        [stage], time=cluster.time_limit, partition=cluster.partition, **options
+    _quieten()
+    slurm: Any = importlib.import_module("codegemma.data.slurm")
+    return slurm.SlurmExecutor(
+        stage,
+        partition=cluster.partition,
+        memory_gb=cluster.memory_gb,
+        time_limit=cluster.time_limit,
+        **options,
     )
 
 
@@ -234,14 +237,6 @@ def _join_ray() -> None:
     ray: Any = importlib.import_module("ray")
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     _quieten()
-
-
-def _wait(executor: Any, folder: Path, num_tasks: int) -> None:
-    """Wait for an executor that only hands the work in; give up when a task has failed."""
-    while len(executor.get_incomplete_ranks(range(num_tasks), True)) > 0:
-        if any((folder / "failed").iterdir()):
-            return
-        time.sleep(_POLL_S)
 
 
 @contextmanager
@@ -281,12 +276,36 @@ def _replace(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def executor_of(name: str) -> Executor:
-    """Check the name of an executor.
+def cluster_of(executor: str, *, workers: int, slurm: str = "") -> Cluster:
+    """Read where stages are to run.
+
+    Args:
+        executor: One of `EXECUTORS`.
+        workers: Processes at a time.
+        slurm: "partition=NAME,memory_gb=N,time=LIMIT", any of them.
 
     Raises:
-        ConfigError: There is none of this name.
+        ConfigError: There is no such executor, or no such word for Slurm.
     """
-    if name not in EXECUTORS:
-        raise ConfigError(f"no executor {name!r}; there are {', '.join(EXECUTORS)}")
-    return name
+    if executor not in EXECUTORS:
+        raise ConfigError(f"no executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    usual = Cluster()
+    given = {key: value for key, _, value in (part.partition("=") for part in slurm.split(","))}
+    given.pop("", None)
+    memory = given.pop("memory_gb", str(usual.memory_gb))
+    partition = given.pop("partition", usual.partition)
+    time_limit = given.pop("time", usual.time_limit)
+    if given or not memory.isdecimal() or not int(memory) or not time_limit:
+        raise ConfigError(
+            f"expected --slurm partition=NAME,memory_gb=N,time=HH:MM:SS or some of them, not "
+            f"{slurm!r}"
+        )
+    if slurm and executor != "slurm":
+        raise ConfigError(f"--slurm is for --executor slurm, not for {executor}")
+    return Cluster(
+        executor=next(each for each in EXECUTORS if each == executor),
+        workers=workers,
+        partition=partition,
+        memory_gb=int(memory),
+        time_limit=time_limit,
+    )
