@@ -257,6 +257,45 @@ def test_other_languages_are_taken_by_the_recipes_of_the_released_models(
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Scanner:
+    """A scanner and tagger of a user's; sent to workers with its parts."""
+
+    word: str
+    version: str = "1"
+
+    def scan(self, text: str) -> str:
+        return "my rule" if self.word in text else ""
+
+    def tag(self, text: str) -> list[tuple[int, int]]:
+        place = text.rfind("square")
+        return [(place, place + 6)] if place >= 0 else []
+
+
+def test_a_scanner_and_a_tagger_of_the_user_work_in_workers_and_are_part_of_the_settings(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    shapes = repository_folder / "shapes" / "shapes.py"
+    shapes.with_name("wicked.py").write_text(shapes.read_text() + "WICKED = 1\n")
+    shapes.write_text(shapes.read_text() + "# a square\n")
+    mine = Scanner("WICKED")
+    settings = make(scanner=mine, tagger=mine, cluster=Cluster(workers=2))
+
+    manifest = pipeline.prepare(settings, out=tmp_path / "out")
+
+    assert manifest["dropped"]["unsafe"]["my rule"]["files"] == 1
+    (file,) = ShardReader(tmp_path / "out")[0].files
+    assert file.text.endswith("# a Author 1\n")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["redacted"]["name"] == 1
+    assert report["unsafe"]["warning"] == ""
+    assert [name.rpartition(".")[2] for name in report["unsafe"]["lists"]] == ["Scanner 1"]
+    assert pipeline.prepare(settings, out=tmp_path / "out") == manifest
+    other = make(scanner=Scanner("WICKED", version="2"), tagger=mine)
+    with pytest.raises(ConfigError, match="prepared with other settings"):
+        pipeline.prepare(other, out=tmp_path / "out")
+
+
 def test_lists_of_the_user_are_honoured_and_part_of_the_settings(
     make: Make, tmp_path: Path, repository_folder: Path
 ) -> None:

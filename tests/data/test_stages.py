@@ -145,6 +145,8 @@ def test_secrets_are_replaced_after_copies_were_hashed_and_before_all_else(tmp_p
 
 
 class Scanner:
+    version = "1"
+
     def scan(self, text: str) -> str:
         return "mine: term" if "wicked" in text else ""
 

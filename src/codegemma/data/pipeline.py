@@ -39,9 +39,10 @@ from codegemma.data import (
 from codegemma.data import manifest as manifests
 from codegemma.data.document import GENRES, TURN_END, Genre, Ledger, Location
 from codegemma.data.engine import Cluster, Progress
+from codegemma.data.names import NameTagger, identify
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
-from codegemma.data.safety import Removals
+from codegemma.data.safety import Removals, Scanners, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
 from codegemma.data.steps import InspectJob, Packed, PackJob
 from codegemma.errors import ConfigError, InputError
@@ -78,6 +79,8 @@ class Settings:
         benchmarks: Files and folders of evaluation data to keep out.
         removals: Lists of who asked to be left out, see `safety`.
         unsafe_lists: Lists of unsafe content, see `safety`.
+        scanner: Looks for unsafe content besides those lists.
+        tagger: Finds names of persons to replace, besides the rules of `redact`.
         seed: Seed of the held-out draw.
         cluster: Where the stages run; no byte depends on it.
         cache: The user's cache folder, in which the index of the benchmarks is kept between runs;
@@ -93,6 +96,8 @@ class Settings:
     benchmarks: tuple[Path, ...] = ()
     removals: tuple[Path, ...] = ()
     unsafe_lists: tuple[Path, ...] = ()
+    scanner: UnsafeScanner | None = None
+    tagger: NameTagger | None = None
     seed: int = 0
     cluster: Cluster = field(default_factory=Cluster)
     cache: Path | None = None
@@ -136,7 +141,13 @@ class Settings:
             "thresholds": filters.THRESHOLDS_VERSION,
             "removals": safety.fingerprint(self.removals),
             "unsafe_lists": safety.fingerprint(self.unsafe_lists),
-        }
+        } | self.plugged
+
+    @property
+    def plugged(self) -> dict[str, str]:
+        """Identities of the user's own scanner and tagger, of those that there are."""
+        own = {"scanner": self.scanner, "tagger": self.tagger}
+        return {name: identify(one) for name, one in own.items() if one is not None}
 
 
 def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -302,7 +313,7 @@ class _Run:
                 for found in barred
             ],
             "redacted": report.total_counts(found.redacted for found in inspected),
-            "unsafe": report.unsafe(identity["unsafe_lists"]),
+            "unsafe": report.unsafe(identity["unsafe_lists"], identity.get("scanner")),
             "unused_removals": self._unused_removals(locations, asked),
             "funnel": report.funnel([found.input for found in everything], self._ledgers),
             "samples": {
@@ -334,6 +345,7 @@ class _Run:
     def _inspect(self, locations: Sequence[Location], benchmarks_hash: str) -> list[Inspected]:
         self._progress("benchmarks", 0, 1)
         settings = self._settings
+        scanner = safety.read_unsafe_lists(settings.unsafe_lists)
         job = InspectJob(
             recipe=settings.recipe,
             benchmarks=index_cache.benchmark_index(
@@ -342,9 +354,11 @@ class _Run:
             benchmarks_hash=benchmarks_hash,
             locations=tuple(locations),
             removals=self._removals,
-            scanner=safety.read_unsafe_lists(settings.unsafe_lists),
+            scanner=scanner if settings.scanner is None else Scanners((scanner, settings.scanner)),
+            tagger=settings.tagger,
             lists_hash=json.dumps(
                 [settings.as_json()[key] for key in ("removals", "unsafe_lists")]
+                + [settings.plugged]
             ),
             folder=self._folder,
         )

@@ -19,13 +19,14 @@ import importlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from codegemma.data import personal
 from codegemma.data.document import File
+from codegemma.data.names import NameTagger, tagged
 from codegemma.data.personal import Finding, Kind
 
 # A mark that is searched for first, and the pattern whose group "v", or all of it, is replaced.
@@ -135,9 +136,15 @@ _NO_ANCHORED: Final = re.compile(
 _DATA_URI: Final = re.compile(r"data:[\w/+.;=-]{3,80};base64,(?P<v>[A-Za-z0-9+/=]{1024,})")
 
 
-def find(text: str) -> list[Finding]:
-    """List what is to be replaced, in the order of the text, without overlaps."""
+def find(text: str, *, names: Iterable[tuple[int, int]] = ()) -> list[Finding]:
+    """List what is to be replaced, in the order of the text, without overlaps.
+
+    Args:
+        text: Of a file.
+        names: Places of names that are known already, see `names.tagged`.
+    """
     found = [*_keys(text), *personal.find(text)]
+    found += [Finding("name", *span) for span in names]
     if ";base64," in text:
         found += [Finding("data_uri", *match.span("v")) for match in _DATA_URI.finditer(text)]
     return _apart(found)
@@ -152,11 +159,14 @@ def _apart(found: Sequence[Finding]) -> list[Finding]:
     return kept
 
 
-def redact(files: Sequence[File]) -> tuple[list[File], Counter[str]]:
+def redact(
+    files: Sequence[File], *, tagger: NameTagger | None = None
+) -> tuple[list[File], Counter[str]]:
     """Replace what is found in the files of one repository.
 
     Args:
         files: In an order that numbers the replacements; paths are left alone.
+        tagger: Finds names that have no mark; None for none.
 
     Returns:
         The files, and how many values of each kind were replaced.
@@ -165,7 +175,10 @@ def redact(files: Sequence[File]) -> tuple[list[File], Counter[str]]:
     counts: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     redacted: list[File] = []
-    found = [find(file.text) for file in files]
+    found = [
+        find(file.text, names=tagged(file.text, tagger, path=file.path) if tagger else ())
+        for file in files
+    ]
     known = _known_keys(files, found)
     for file, findings in zip(files, found, strict=True):
         parts: list[str] = []

@@ -96,9 +96,10 @@ NO_LIST: Final = (
 )
 
 
-def unsafe(lists: Sequence[str]) -> dict[str, Any]:
-    """Tell which lists of unsafe content were loaded, loudly when none was."""
-    return {"lists": list(lists), "warning": "" if lists else NO_LIST}
+def unsafe(lists: Sequence[str], scanner: str | None = None) -> dict[str, Any]:
+    """Tell which lists and scanner of unsafe content were used, loudly when none was."""
+    used = [*lists, *filter(None, [scanner])]
+    return {"lists": used, "warning": "" if used else NO_LIST}
 
 
 def totals(rows: Sequence[dict[str, Any]], part: str) -> dict[str, int]:

@@ -38,11 +38,35 @@ _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 @runtime_checkable
 class UnsafeScanner(Protocol):
-    """Looks for unsafe content; picklable, since it is sent to workers."""
+    """Looks for unsafe content; picklable, since it is sent to workers.
+
+    Its class stands at the top of a module that workers can import, and its parts can be pickled.
+    """
+
+    @property
+    def version(self) -> str:
+        """What changes whenever it may find something else: older results are not taken then."""
+        ...
 
     def scan(self, text: str) -> str:
         """Give the name under which a file is dropped, "" when nothing was found."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scanners:
+    """Several scanners as one: what the first of them finds counts."""
+
+    parts: tuple[UnsafeScanner, ...]
+
+    @property
+    def version(self) -> str:
+        """The versions of all of them."""
+        return " ".join(part.version for part in self.parts)
+
+    def scan(self, text: str) -> str:
+        """Give what the first scanner that finds something says, "" when none does."""
+        return next(filter(None, (part.scan(text) for part in self.parts)), "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,11 +77,13 @@ class ListScanner:
         terms: Name of the list by words of a term.
         hashes: Name of the list by sha256 in hexadecimal.
         urls: Name of the list by beginning of the path, by host.
+        version: Hash of the lists, see `fingerprint`.
     """
 
     terms: dict[tuple[str, ...], str]
     hashes: dict[str, str]
     urls: dict[str, dict[str, str]]
+    version: str = ""
 
     def scan(self, text: str) -> str:
         """Give "LIST: term", "LIST: sha256" or "LIST: url" for the first hit, "" for none."""
@@ -99,7 +125,7 @@ def read_unsafe_lists(paths: Sequence[Path]) -> ListScanner:
     Raises:
         InputError: A list cannot be read, or a line is no entry; the line is named, not shown.
     """
-    scanner = ListScanner(terms={}, hashes={}, urls={})
+    scanner = ListScanner(terms={}, hashes={}, urls={}, version=" ".join(fingerprint(paths)))
     for path in paths:
         for number, line in _entries(path):
             kind, _, value = line.partition(":")

@@ -28,6 +28,7 @@ from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Genre, Ledger, Repository
 from codegemma.data.filters import Signals
+from codegemma.data.names import NameTagger
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
@@ -102,6 +103,7 @@ def inspect(
     ledger: Ledger,
     removals: Removals = _NO_REMOVALS,
     scanner: UnsafeScanner | None = None,
+    tagger: NameTagger | None = None,
 ) -> Inspected:
     """Drop files by removal, licence, rule and list, redact, and measure what is compared later.
 
@@ -113,6 +115,7 @@ def inspect(
         ledger: What was left out when it was read.
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content; None looks for none.
+        tagger: Finds names to replace, besides the rules; None for none.
     """
     ledgers = {stage: Ledger() for stage in _STAGES} | {"read": ledger}
     is_benchmark = decontaminate.is_benchmark_repository(repository.name)
@@ -151,9 +154,7 @@ def inspect(
             kept.append(replace(file, is_broken=filters.is_broken(signals)))
     kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
-    redacted: Counter[str] = Counter()
-    if recipe.redact:
-        kept, redacted = redact.redact(kept)
+    kept, redacted = redact.redact(kept, tagger=tagger) if recipe.redact else (kept, Counter[str]())
     return Inspected(
         repository=with_files(repository, kept),
         files=tuple(

@@ -22,6 +22,7 @@ from codegemma.data import dedup, pack, read, results, shards, stages
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
 from codegemma.data.document import File, Ledger, Location, Repository
 from codegemma.data.filters import Signals
+from codegemma.data.names import NameTagger
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
 from codegemma.data.safety import Removals, UnsafeScanner
@@ -42,7 +43,8 @@ class InspectJob:
         benchmarks_hash: Identity of the benchmarks.
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content.
-        lists_hash: Identity of both.
+        tagger: Finds names to replace.
+        lists_hash: Identity of these three.
         locations: The repositories; a unit is one of them.
         folder: Where results are stored.
     """
@@ -53,6 +55,7 @@ class InspectJob:
     locations: tuple[Location, ...]
     removals: Removals = field(default_factory=Removals)
     scanner: UnsafeScanner | None = None
+    tagger: NameTagger | None = None
     lists_hash: str = ""
     folder: Path
 
@@ -127,6 +130,7 @@ def inspect(job: InspectJob, index: int) -> None:
         ledger=ledger,
         removals=removals,
         scanner=job.scanner,
+        tagger=job.tagger,
     )
     texts = [zlib.compress(file.text.encode(), 1) for file in inspected.repository.files]
     signed = [file.signature for file in inspected.files if file.signature is not None]
