@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import cycle
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate import programs
 from codegemma.generate.sampling import controls_of, draw_uniforms
-from codegemma.generate.speculation import PLACES, Drafter, Recent, prefix_tokens
+from codegemma.generate.speculation import PLACES, Credit, Drafter, Recent, prefix_tokens
 from codegemma.generate.weights import empty_cache
 
 PRE, MID, SUF, SEP = 67, 68, 69, 70
@@ -72,6 +74,77 @@ def test_a_guess_that_fails_is_put_off_and_one_that_holds_makes_the_next_longer(
     assert drafter.propose([310, 311], max_tokens=99) == []
     assert len(drafter.propose([310, 311], max_tokens=99)) == 7
     assert (drafter.num_passes, drafter.num_drafted, drafter.num_accepted) == (3, 29, 10)
+
+
+def draw_with(drafter, num_tokens, hold):
+    """Draw as `batch.py` does, of a text in which guesses hold or not; give steps and passes."""
+    drawn, num_passes, num_steps = [300], 0, 1
+    while len(drawn) < num_tokens:
+        guess = drafter.propose(drawn, max_tokens=num_tokens - len(drawn) - 1)
+        if guess:
+            num_right = min(hold(), len(guess))
+            drafter.record(len(guess), num_right)
+            drawn += [300] * (num_right + 1)
+            num_passes += 1
+        else:
+            count = min(drafter.patience, num_tokens - len(drawn))
+            drawn += [300] * count
+            num_steps += count
+    return num_steps, num_passes
+
+
+PROMPT = [2, *[300] * 40]
+
+
+def test_guesses_that_all_fail_are_given_up_and_tried_now_and_then():
+    credit = Credit()
+    passes = []
+    for _ in range(10):  # requests of 128 tokens
+        drafter = Drafter(PROMPT, credit=credit)
+        num_steps, num_passes = draw_with(drafter, 128, lambda: 0)
+        assert num_steps + num_passes == 128
+        passes.append(num_passes)
+    assert passes[0] <= 4 + 3
+    assert sum(passes) <= 4 + 0.03 * 1280
+    assert all(passes[-5:])
+
+
+def test_one_request_whose_guesses_fail_waits_twice_as_long_each_time():
+    drafter = Drafter(PROMPT)
+    waits = []
+    for _ in range(3):
+        assert drafter.propose([300], max_tokens=99)
+        drafter.record(7, 0)
+        assert drafter.propose([300], max_tokens=99) == []
+        waits.append(drafter.patience)
+    assert waits == [4, 8, 16]
+    assert drafter.propose([300], max_tokens=99)
+    drafter.record(7, 1)
+    assert drafter.patience == 2
+
+
+@settings(deadline=None)
+@given(
+    held=st.lists(st.integers(0, 15), min_size=1, max_size=60),
+    lengths=st.lists(st.integers(2, 200), min_size=1, max_size=12),
+)
+def test_whatever_holds_guessing_never_costs_three_steps_in_a_hundred_and_four(held, lengths):
+    """Where a pass takes twice as long as a step, which it does not."""
+    credit = Credit()
+    outcomes = cycle(held)
+    cost = 0
+    for length in lengths:
+        drafter = Drafter(PROMPT, credit=credit)
+        num_steps, num_passes = draw_with(drafter, length, lambda: next(outcomes))
+        cost += num_steps + 2 * num_passes
+    assert cost <= 1.03 * sum(lengths) + 4 + 1e-6
+
+
+def test_guesses_that_held_long_ago_pay_for_few_that_fail():
+    credit = Credit()
+    draw_with(Drafter(PROMPT, credit=credit), 10_000, lambda: 15)
+    _, num_passes = draw_with(Drafter(PROMPT, credit=credit), 2_000, lambda: 0)
+    assert num_passes <= 16 + 0.03 * 2_000
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -211,6 +284,31 @@ def test_edits_draw_the_same_text_guessed_cached_streamed_and_in_a_batch(
     beside = plain.complete([Prompt(prefix="# other"), prompt], sampling)[1][0]
     assert (streamed, beside.text) == (expected.text, expected.text)
     assert beside.tokens == expected.tokens
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_engine_whose_guesses_fail_stops_making_them(make_engine, monkeypatch, temperature):
+    engine = make_engine(is_for_one=False, is_speculative=True)
+    counts = {"passes": 0, "saved": 0}
+    record = Drafter.record
+
+    def counted(self, num_drafted, num_accepted):
+        counts["passes"] += 1
+        counts["saved"] += num_accepted
+        record(self, num_drafted, num_accepted)
+
+    monkeypatch.setattr(Drafter, "record", counted)
+    # Guesses of what does not come: every token is followed by one that never was drawn there.
+    monkeypatch.setattr(
+        Drafter, "_find", lambda self, text, num_wanted: [1000 + len(text) % 7] * num_wanted
+    )
+    num_tokens = 0
+    for number in range(8):
+        sampling = Sampling(max_tokens=100, temperature=temperature, seed=number)
+        found = engine.complete([Prompt(prefix=f"x = {number}")], sampling)[0][0]
+        num_tokens += len(found.tokens)
+    assert num_tokens > 400
+    assert 4 <= counts["passes"] <= counts["saved"] + 4 + 0.03 * num_tokens
 
 
 def test_a_text_that_repeats_itself_is_drawn_in_fewer_passes(make_engine, monkeypatch):

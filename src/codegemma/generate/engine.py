@@ -272,7 +272,11 @@ class Engine:
         drafter = None
         if self._recent is not None and self._was_asked and len(requests) == 1:
             (request,) = requests
-            drafter = Drafter(request.tokens, self._recent.of(request.owner.namespace))
+            drafter = Drafter(
+                request.tokens,
+                self._recent.of(request.owner.namespace),
+                credit=self._recent.credit,
+            )
         # A process that asks once has one program less to load if all pieces have one length.
         only = only_length(max(len(request.tokens) for request in requests))
         piece_lengths = PIECE_LENGTHS if self._was_asked else (only,)
