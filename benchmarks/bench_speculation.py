@@ -4,16 +4,20 @@
 Real lines of held-out files are deleted and typed again, four characters a key, with a completion
 asked for at each key, by three engines in turn: plain; one that keeps rows; one that also guesses.
 The orders of the three alternate. Times are wall-clock and, which neighbours disturb less, this
-process's processor time. Usage: DATA_FOLDER [--files N] [--mode spm].
+process's processor time. Then what a pass that checks guesses takes, in steps of drawing one token
+by one: what guessing is charged for it is one step more (see `Credit`), whatever the model, which
+--model tries with another one. Usage: DATA_FOLDER [--files N] [--mode spm] [--model 2B].
 """
 
 import argparse
 import itertools
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from codegemma.completion import Prompt, Sampling
@@ -21,11 +25,15 @@ from codegemma.data.loader import ShardReader
 from codegemma.generate import programs
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import PREFIX_CACHE_BYTES, load_engine
+from codegemma.generate.speculation import PLACES
+from codegemma.generate.weights import empty_cache
+from codegemma.model.cache import KVCache
 from heldout_lines import draw_lines, read_records
 from results import Row, cpu_name, write_rows
 
 _KEYS_A_LINE = 5
 _CHARS_A_KEY = 4
+_HELD, _STEPS, _REPEATS = 400, 8, 15
 _ENGINES = {
     "plain": {},
     "kept rows": {"prefix_cache_bytes": PREFIX_CACHE_BYTES},
@@ -39,12 +47,17 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--mode", default="spm", choices=("psm", "spm"))
     parser.add_argument("--max-tokens", type=int, default=48)
+    parser.add_argument("--model", action="append", help="Whose passes are measured, too.")
     options = parser.parse_args()
     edits = read_edits(options.data, num_lines=options.files)
     sampling = Sampling(max_tokens=options.max_tokens, mode=options.mode)
     engines = {name: load_engine("nano", **words) for name, words in _ENGINES.items()}
     times, counts = replay(engines, edits, sampling)
-    path = write_rows("speculation", list(make_rows(times, counts, options)), device=cpu_name())
+    rows = make_rows(times, counts, options) + measure_passes("nano", engines["plain"])
+    engines.clear()
+    for name in options.model or ():
+        rows += measure_passes(name, load_engine(name))
+    path = write_rows("speculation", rows, device=cpu_name())
     print(path.read_text())
 
 
@@ -185,6 +198,71 @@ def make_rows(
         )
     )
     return rows
+
+
+def measure_passes(name: str, engine: Engine) -> list[Row]:
+    """Time passes of every width beside steps, in turn, behind 400 tokens."""
+    weights = engine._weights
+    common: dict[str, Any] = {
+        "controls": None,
+        "config": weights.config,
+        "dtype": weights.dtype,
+        "num_top": None,
+    }
+    cache = empty_cache(weights, num_rows=1, num_tokens=_HELD + 2 * _STEPS)
+
+    def at_place() -> KVCache:
+        return cache._replace(length=jax.device_put(np.full(1, _HELD, np.int32)))
+
+    def step() -> float:
+        nonlocal cache
+        begin = time.perf_counter()
+        drawn, cache = programs.decode(
+            weights.params,
+            np.full(1, 300, np.int32),
+            at_place(),
+            is_done=np.zeros(1, bool),
+            stop_ids=np.full((1, programs.MAX_STOP_IDS), programs.NO_TOKEN, np.int32),
+            uniforms=np.zeros((1, programs.MAX_STEPS), np.float32),
+            num_steps=np.int32(_STEPS),
+            **common,
+        )
+        jax.block_until_ready(drawn)
+        return (time.perf_counter() - begin) / _STEPS
+
+    def check(places: int) -> float:
+        nonlocal cache
+        begin = time.perf_counter()
+        drawn, cache = programs.verify(
+            weights.params,
+            np.full((1, places), 300, np.int32),
+            at_place(),
+            num_tokens=np.full(1, places, np.int32),
+            uniforms=np.zeros((1, places), np.float32),
+            **common,
+        )
+        jax.block_until_ready(drawn)
+        return time.perf_counter() - begin
+
+    ratios: dict[int, list[float]] = {places: [] for places in PLACES}
+    for repeat in range(_REPEATS + 1):  # the first one compiles
+        one = step()
+        for places, found in ratios.items():
+            spent = check(places)
+            if repeat:
+                found.append(spent / one)
+    return [
+        Row(
+            name=f"a pass of {places} places, {name}",
+            value=statistics.median(found),
+            unit="steps",
+            n=len(found),
+            low=min(found),
+            high=max(found),
+            note=f"{engine.info.dtype}, behind {_HELD} tokens; guessing is charged 2",
+        )
+        for places, found in ratios.items()
+    ]
 
 
 if __name__ == "__main__":

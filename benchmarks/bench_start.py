@@ -7,6 +7,10 @@ wall-clock, medians with least and most; processor seconds stand in the note bes
 a busy machine adds to the first and not to the second. The server is asked over one connection, a
 key further at each request, as an editor does.
 
+Then the first request of each kind that a server has not met: what its client waits longer than
+those of the next ones, from an empty cache folder and from that of an earlier start; where the
+server had the time to prepare for it, and, the peer, where it had none.
+
 Example:
     python benchmarks/bench_start.py
 """
@@ -15,12 +19,14 @@ import http.client
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +41,21 @@ _REPEATS = 5
 _NUM_KEYS = 20
 _TYPED = "blocks = [block for"
 _CODEGEMMA = (sys.executable, "-m", "codegemma")
+_UNPREPARED = (
+    sys.executable,
+    "-c",
+    "import codegemma.serve.worker as worker; worker.QUIET_S = 1e6\n"
+    "from codegemma.cli.main import main; main()",
+)
+_KINDS: Mapping[str, tuple[int, dict[str, object]]] = {
+    "temperature 0.8": (1, {"temperature": 0.8, "seed": 1}),
+    "8 requests at one time": (8, {}),
+    "8 at one time, temperature 0.8": (8, {"temperature": 0.8, "seed": 1}),
+    "2 samples": (1, {"temperature": 0.8, "seed": 1, "n": 2}),
+    "log probabilities": (1, {"logprobs": 1}),
+}
+_QUIET_S = 3.0
+_NUM_NEXT = 3
 
 
 class Spent(NamedTuple):
@@ -93,9 +114,9 @@ def measure_processes(cache: Path) -> Iterator[Row]:
 
 
 @contextmanager
-def serving(cache: Path) -> Iterator[str]:
-    """Serve nano on a free port; give the address once it is ready."""
-    words = (*_CODEGEMMA, "serve", "--port", "0")
+def serving(cache: Path, *, command: Sequence[str] = _CODEGEMMA) -> Iterator[tuple[str, int]]:
+    """Serve nano on a free port; give the address and the process once it is ready."""
+    words = (*command, "serve", "--port", "0")
     process = subprocess.Popen(
         words, cwd=_ROOT, env=_environment(cache), stdout=subprocess.PIPE, text=True
     )
@@ -103,7 +124,7 @@ def serving(cache: Path) -> Iterator[str]:
     try:
         found = re.search(r"http://(\S+)", process.stdout.readline())
         assert found, "the server did not start"
-        yield found[1]
+        yield found[1], process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -116,7 +137,7 @@ def measure_server(cache: Path) -> Row:
     latencies: list[float] = []
     num_read: list[int] = []
     num_drawn: list[int] = []
-    with serving(cache) as address:
+    with serving(cache) as (address, _):
         connection = http.client.HTTPConnection(address, timeout=60)
         for key in range(_NUM_KEYS):
             body = {"prompt": prefix + _TYPED[: key + 1], "suffix": suffix, "path": _FILE}
@@ -144,6 +165,85 @@ def measure_server(cache: Path) -> Row:
     )
 
 
+def measure_kinds(cache: Path, *, start: str) -> Iterator[Row]:
+    """Ask for the first time for each kind of request, with and without preparation.
+
+    Args:
+        cache: What earlier starts left; it is left as it is.
+        start: What to call it.
+    """
+    waits: dict[str, dict[str, float]] = {}
+    for command in (_UNPREPARED, _CODEGEMMA):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "cache"
+            shutil.copytree(cache, copy)
+            with serving(copy, command=command) as (address, pid):
+                prepared_s = _wait_for_quiet(pid) if command is _CODEGEMMA else 0.0
+                waits[command[-1]] = {
+                    name: _ask(address, count, body)
+                    - min(_ask(address, count, body) for _ in range(_NUM_NEXT))
+                    for name, (count, body) in _KINDS.items()
+                }
+    for name in _KINDS:
+        ours, theirs = waits[_CODEGEMMA[-1]][name], waits[_UNPREPARED[-1]][name]
+        yield Row(
+            name=f"first-request, {name}, {start}",
+            value=ours,
+            unit="s",
+            n=1,
+            peer="unprepared",
+            peer_value=theirs,
+            note=f"beyond what the next take; {prepared_s:.1f} processor-s to prepare; {_load()}",
+        )
+
+
+def _ask(address: str, count: int, settings: Mapping[str, object]) -> float:
+    """Send requests at one time; give the seconds until the last of them is answered."""
+    body = {
+        "prompt": "def area(radius):\n    return ",
+        "suffix": "\n",
+        "max_tokens": 16,
+        **settings,
+    }
+
+    statuses: list[int] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection(address, timeout=120)
+        connection.request(
+            "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+        )
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begin
+    assert statuses == [200] * count, statuses
+    return seconds
+
+
+def _wait_for_quiet(pid: int) -> float:
+    """Wait until a process uses no more of the processor; give what it used meanwhile."""
+    begin, last, since = _processor_s(pid), 0.0, time.monotonic()
+    while time.monotonic() - since < _QUIET_S:
+        time.sleep(0.1)
+        if (now := _processor_s(pid)) > last + 0.02:
+            last, since = now, time.monotonic()
+    return _processor_s(pid) - begin
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "CODEGEMMA_CACHE": str(cache)}
 
@@ -154,8 +254,11 @@ def _load() -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder)
+        empty, cache = Path(folder) / "empty", Path(folder) / "cache"
+        empty.mkdir()
         rows = [*measure_processes(cache), measure_server(cache)]
+        rows += measure_kinds(empty, start="first ever")
+        rows += measure_kinds(cache, start="later")
     path = write_rows("start", rows, device=cpu_name())
     for row in rows:
         print(f"{row.name}: {row.value:.3g} {row.unit} ({row.note})")

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from codegemma.cli.serve import listen, warm
+from codegemma.cli.serve import listen, prepare, warm
 from codegemma.errors import ConfigError
+from codegemma.generate.trimmed import Trimmed
 
 SCRIPT = Path(__file__).with_name("scripted_command.py")
 
@@ -134,6 +135,13 @@ def test_a_model_is_warmed_with_an_infill_and_once_more(fakes):
     assert len(first.tokens) == 300
     assert (first.tokens[:2], first.tokens[-2:]) == ((2, 67), (69, 68))
     assert completer.num_finished == 2
+
+
+def test_an_engine_compiles_ahead_and_another_completer_does_nothing(fakes):
+    completer = fakes.ScriptedCompleter("")
+    assert list(prepare(completer)) == []
+    completer.compile_ahead = lambda: iter(["decode of 1 x 1024"])
+    assert list(prepare(Trimmed(completer))) == ["decode of 1 x 1024"]
 
 
 def test_a_small_context_is_warmed_within_its_bounds(fakes):

@@ -6,6 +6,7 @@ import pytest
 
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate.trimmed import Trimmed
+from codegemma.serve import worker as workers
 from codegemma.serve.errors import ApiError
 from codegemma.serve.worker import Worker
 
@@ -201,3 +202,76 @@ def test_several_requests_are_drawn_at_one_time_and_the_rest_waits(scripted):
         return caught.value.code, texts
 
     assert asyncio.run(run()) == ("overloaded", ["return 42\n"] * 3)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What was prepared; a step is taken as soon as no request is there."""
+    monkeypatch.setattr(workers, "QUIET_S", 0.0)
+    return []
+
+
+def test_what_is_to_be_prepared_is_done_step_by_step_once_the_model_is_there(scripted, steps):
+    async def run():
+        def prepare(completer):
+            assert completer is scripted
+            for step in range(3):
+                steps.append(step)
+                yield step
+
+        worker = _ready(scripted, prepare=prepare)
+        await _until(lambda: len(steps) == 3)
+        assert worker.stop(timeout_s=5.0)
+
+    asyncio.run(run())
+    assert steps == [0, 1, 2]
+
+
+def test_no_step_is_begun_while_a_request_is_there_nor_soon_after(scripted, steps, monkeypatch):
+    async def run():
+        is_begun, may_go_on = threading.Event(), threading.Event()
+
+        def prepare(_):
+            while True:
+                is_begun.set()
+                may_go_on.wait(10)
+                may_go_on.clear()
+                steps.append("")
+                yield ""
+
+        worker = _ready(scripted, prepare=prepare)
+        await _until(is_begun.is_set)
+        scripted.hold.clear()
+        job = worker.submit([PROMPT], Sampling())
+        await _until(lambda: len(scripted.prompts) == 1)
+        may_go_on.set()  # of the step that had begun before the request
+        await _until(lambda: len(steps) == 1)
+        may_go_on.set()
+        await asyncio.sleep(0.05)
+        assert len(steps) == 1
+        monkeypatch.setattr(workers, "QUIET_S", 60.0)
+        scripted.hold.set()
+        assert await _text(job) == "return 42\n"
+        await asyncio.sleep(0.05)
+        assert len(steps) == 1
+        may_go_on.set()
+        assert worker.stop(timeout_s=5.0)
+
+    asyncio.run(run())
+
+
+def test_an_error_while_preparing_is_logged_and_requests_go_on(scripted, steps, caplog):
+    async def run():
+        def prepare(_):
+            steps.append(0)
+            raise MemoryError("no room")
+            yield
+
+        worker = _ready(scripted, prepare=prepare)
+        await _until(lambda: "preparing for requests ended early" in caplog.text)
+        text = await _text(worker.submit([PROMPT], Sampling()))
+        assert worker.stop(timeout_s=5.0)
+        return text
+
+    assert asyncio.run(run()) == "return 42\n"
+    assert (steps, "no room" in caplog.text) == ([0], True)

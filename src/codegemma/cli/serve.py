@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -127,6 +128,7 @@ def _run(
         token=token,
         max_drawn=MAX_DRAWN,
         beside=beside,
+        prepare=prepare,
         on_ready=on_ready,
         on_failure=on_failure,
     )
@@ -169,6 +171,15 @@ def warm(completer: "Completer") -> None:
     tokens = (BOS_ID, FIM_PREFIX_ID, *text, FIM_SUFFIX_ID, FIM_MIDDLE_ID)
     for _ in range(2):
         completer.complete([Prompt(tokens=tokens)], Sampling(max_tokens=8, heal=True))
+
+
+def prepare(completer: "Completer") -> Iterator[object]:
+    """Compile what requests of kinds not met yet will need; nothing for a model elsewhere."""
+    from codegemma.generate.trimmed import Trimmed
+
+    engine = completer.completer if isinstance(completer, Trimmed) else completer
+    compile_ahead: Callable[[], Iterator[object]] | None = getattr(engine, "compile_ahead", None)
+    return iter(()) if compile_ahead is None else compile_ahead()
 
 
 def _end(number: int, frame: FrameType | None) -> None:

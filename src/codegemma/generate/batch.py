@@ -25,7 +25,7 @@ from codegemma.generate.lengths import PIECE_LENGTHS, cache_length, piece_length
 from codegemma.generate.pace import Pace
 from codegemma.generate.places import Parked, Places
 from codegemma.generate.prefix_cache import PrefixCache
-from codegemma.generate.programs import MAX_STEPS, NO_TOKEN, Drawn
+from codegemma.generate.programs import MAX_STEPS, MAX_STOP_IDS, NO_TOKEN, Drawn
 from codegemma.generate.rows import Piece, Request, Row, allow
 from codegemma.generate.sampling import controls_of
 from codegemma.generate.speculation import PLACES, Drafter
@@ -36,7 +36,6 @@ from codegemma.text.tokenizer import Tokenizer
 NUM_TOP: Final = 20
 """Alternatives that are computed when any are asked for."""
 
-_MAX_STOP_IDS: Final = 8
 _STEPS_WHILE_OTHERS_WAIT: Final = 16
 
 
@@ -226,12 +225,13 @@ class Batch:
         length = piece_length(int(left.max()), lengths=entries[0].piece_lengths)
         counts = np.minimum(left, length)
         tokens = np.zeros((size, length), np.int32)
-        uniforms = np.zeros((size, entries[0].sampling.n), np.float32)
+        num_samples = entries[0].sampling.n
+        uniforms = np.zeros((size, row_bucket(num_samples)), np.float32)
         for index, entry in enumerate(entries):
             start = group.num_read[index]
             part = entry.request.tokens[start : start + counts[index]]
             tokens[index, : len(part)] = part
-            uniforms[index] = [row.uniforms(1)[0] for row in entry.rows]
+            uniforms[index, :num_samples] = [row.uniforms(1)[0] for row in entry.rows]
         group.num_read += counts
         is_ended = (counts > 0) & (group.num_read == group.lengths)
         first = [None if entry.is_done else entry.rows[0] for entry in entries]
@@ -290,7 +290,7 @@ class Batch:
         size = len(rows)
         token = np.zeros(size, np.int32)
         is_done = np.ones(size, bool)
-        stop_ids = np.full((size, _MAX_STOP_IDS), NO_TOKEN, np.int32)
+        stop_ids = np.full((size, MAX_STOP_IDS), NO_TOKEN, np.int32)
         uniforms = np.zeros((size, MAX_STEPS), np.float32)
         for index, row in enumerate(rows):
             if row is not None:

@@ -23,6 +23,7 @@ import numpy as np
 from codegemma.completion import CompleterInfo, Completion, Delta, Loglikelihood, Prompt, Sampling
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate import programs
+from codegemma.generate.ahead import compile_ahead
 from codegemma.generate.batch import Batch
 from codegemma.generate.lengths import (
     PIECE_LENGTHS,
@@ -236,6 +237,18 @@ class Engine:
                 )
                 parts.append(np.asarray(logits)[0, : counts[0]])
         return np.concatenate(parts)
+
+    def compile_ahead(self) -> Iterator[str]:
+        """Compile what later requests are likely to need, a program with each step.
+
+        Requests go on meanwhile; see `ahead.py` for which programs these are.
+        """
+        return compile_ahead(
+            self._weights,
+            table=self._tokenizer.byte_table,
+            ranks=self._byte_ranks,
+            max_rows=self._max_rows,
+        )
 
     def _request(self, prompt: Prompt, sampling: Sampling) -> Request:
         if prompt.turns and not self._info.is_instruction:

@@ -33,6 +33,9 @@ from codegemma.model.transformer import forward_cached, unembed
 MAX_STEPS: Final = 64
 """Most tokens one call of `decode` draws."""
 
+MAX_STOP_IDS: Final = 8
+"""Most ids that end a row."""
+
 NO_TOKEN: Final = -1
 """Stands where no token was drawn, and fills lists of stop ids."""
 

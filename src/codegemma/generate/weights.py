@@ -47,11 +47,15 @@ def row_bytes(config: ModelConfig, *, num_slots: int, itemsize: int) -> int:
     return 2 * num_values * itemsize
 
 
+def cache_shape(config: ModelConfig, *, num_rows: int, num_slots: int) -> tuple[int, ...]:
+    """Give the shape of a cache's keys, which is that of its values."""
+    return (config.num_layers, num_rows, config.num_kv_heads, num_slots, config.head_dim)
+
+
 def empty_cache(weights: Weights, *, num_rows: int, num_tokens: int) -> KVCache:
     """Make a cache with room for `num_tokens` in each row, its length from a short list."""
-    config = weights.config
-    length = cache_length(num_tokens, context_length=config.context_length)
-    shape = (config.num_layers, num_rows, config.num_kv_heads, length, config.head_dim)
+    length = cache_length(num_tokens, context_length=weights.config.context_length)
+    shape = cache_shape(weights.config, num_rows=num_rows, num_slots=length)
     # From numpy: an array made by jax would be one more program to compile.
     zeros = np.zeros(shape, weights.cache_dtype)
     return KVCache(

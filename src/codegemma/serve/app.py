@@ -9,7 +9,7 @@ command's affair (`cli/serve.py`). Prompts and completions are never logged.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +50,7 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     body_timeout_s: float = BODY_TIMEOUT_S,
     beside: "FilesBeside | None" = None,
+    prepare: Callable[[Completer], Iterator[object]] | None = None,
     on_ready: Callable[[Completer], None] = lambda _: None,
     on_failure: Callable[[BaseException], None] = lambda _: None,
 ) -> Starlette:
@@ -64,6 +65,7 @@ def create_app(
         max_body_bytes: Largest accepted body.
         body_timeout_s: Longest time a client may take to send its body.
         beside: Files to put before infill prompts that name their path; None puts none.
+        prepare: Gives the steps of what is done while there are no requests.
         on_ready: Called in that thread with the completer.
         on_failure: Called in that thread with the error that ended loading.
     """
@@ -71,6 +73,7 @@ def create_app(
         load,
         max_waiting=max_waiting,
         max_drawn=max_drawn,
+        prepare=prepare,
         on_ready=on_ready,
         on_failure=on_failure,
     )

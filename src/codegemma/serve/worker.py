@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads that complete requests from a bounded queue; one of them loads the model first.
 
+Another one prepares for requests that may come, a step at a time, while there are none.
+
 A request is a `Job`: the worker puts each piece of text on it, or each completion where nobody
 watches them grow; an endpoint reads them from the event loop, and `cancel` ends it at once, whether
 it still waits or is being drawn. Requests are not batched here: those that several threads draw
@@ -8,11 +10,14 @@ at one time share the completer, and an engine draws them together.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from codegemma.completion import Completer, Delta, Prompt, Sampling
@@ -23,7 +28,11 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING = 32
 MAX_DRAWN = 8
+QUIET_S = 1.0
+"""How long no request must have been there for a step of preparation."""
+
 State = Literal["loading", "ready", "failed", "stopped"]
+_NICE = 10  # not 19: a thread that holds the interpreter must get to let it go
 _STOPPING = ("shutting_down", "the server is stopping")
 _UNAVAILABLE = {
     "loading": ("model_loading", "the model is being loaded; try again in a moment"),
@@ -80,6 +89,7 @@ class Worker:
         load: Makes the completer; called once, in the first thread.
         max_waiting: Most requests that may wait behind those being drawn.
         max_drawn: Most requests that are drawn at one time.
+        prepare: Gives the steps of what is done while there are no requests, at low priority.
         on_ready: Called in the thread once the completer is there.
         on_failure: Called in the thread with the error that ended loading.
     """
@@ -90,6 +100,7 @@ class Worker:
         *,
         max_waiting: int = MAX_WAITING,
         max_drawn: int = 1,
+        prepare: Callable[[Completer], Iterator[object]] | None = None,
         on_ready: Callable[[Completer], None] = lambda _: None,
         on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
@@ -97,6 +108,8 @@ class Worker:
         self._load = load
         self._max_waiting = max_waiting
         self._max_drawn = max_drawn
+        self._prepare = prepare
+        self._last_ended = 0.0
         self._on_ready = on_ready
         self._on_failure = on_failure
         self._completer: Completer | None = None
@@ -204,16 +217,41 @@ class Worker:
                 self.state = "ready"
         self._on_ready(completer)
         with self._changed:
-            for number in range(1, self._max_drawn if self.state == "ready" else 1):
-                thread = threading.Thread(
-                    target=self._work,
-                    args=(completer,),
-                    name=f"codegemma-worker-{number}",
-                    daemon=True,
-                )
-                thread.start()
-                self._threads.append(thread)
+            if self.state == "ready":
+                for number in range(1, self._max_drawn):
+                    self._start(self._work, completer, name=f"codegemma-worker-{number}")
+                if self._prepare is not None:
+                    self._start(self._prepare_steps, completer, name="codegemma-preparer")
         self._work(completer)
+
+    def _start(self, run: Callable[[Completer], None], completer: Completer, *, name: str) -> None:
+        thread = threading.Thread(target=run, args=(completer,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _prepare_steps(self, completer: Completer) -> None:
+        """Do a step whenever there has been no request for a while, until there are none left."""
+        assert self._prepare is not None
+        _lower_priority()
+        try:
+            steps = self._prepare(completer)
+            while self._wait_for_quiet() and next(steps, None) is not None:
+                pass
+        except Exception:  # what is not prepared is made when it is asked for
+            logger.warning("preparing for requests ended early", exc_info=True)
+
+    def _wait_for_quiet(self) -> bool:
+        """Wait until there has been no request for a while; False where the server stops."""
+        with self._changed:
+            while self.state != "stopped":
+                left = self._last_ended + QUIET_S - time.monotonic()
+                if self._waiting or self._drawn:
+                    self._changed.wait()
+                elif left > 0:
+                    self._changed.wait(left)
+                else:
+                    return True
+        return False
 
     def _work(self, completer: Completer) -> None:
         job: Job | None = None
@@ -225,12 +263,21 @@ class Worker:
         with self._changed:
             if ended is not None:
                 self._drawn.remove(ended)
+                self._last_ended = time.monotonic()
+                self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self.state == "stopped")
             if not self._waiting:
                 return None
             job = self._waiting.popleft()
             self._drawn.add(job)
             return job
+
+
+def _lower_priority() -> None:
+    """Let the other threads go first, where a thread has a priority of its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _draw(completer: Completer, job: Job) -> None:
