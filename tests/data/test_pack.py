@@ -243,5 +243,7 @@ def test_a_line_that_no_budget_holds_is_left_out_and_counted(tokenizer: Tokenize
     records, _, ledger = pack.pack_repository(repository, tokenizer=tokenizer, recipe=NANO)
 
     assert ledger.rows == {"line_over_budget": [1, 1207]}
+    assert ledger.languages == {"line_over_budget": {"python": [1, 1207]}}
+    assert ledger.samples == {"line_over_budget": ["r/a.py"]}
     kept = "".join(file.text for record in records for file in record.files)
     assert kept.count("\n") == 80

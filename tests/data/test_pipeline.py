@@ -318,3 +318,21 @@ def test_lists_of_the_user_are_honoured_and_part_of_the_settings(
     removed.write_text("*\n", encoding="utf-8")
     with pytest.raises(InputError, match="the removal list covers every repository"):
         pipeline.prepare(make(recipe=recipe, removals=(removed,)), out=tmp_path / "all")
+
+
+def test_a_recipe_that_reads_none_of_the_files_says_what_it_reads_and_what_there_is(
+    make: Make, tmp_path: Path
+) -> None:
+    for name in ("LICENSE", "a.ts", "b.ts", "Makefile", "node_modules/c.ts"):
+        path = tmp_path / "web" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("const x = 1\n")
+    settings = make(sources=(tmp_path / "web",), each=False)
+
+    with pytest.raises(
+        InputError,
+        match=r"^nothing is left to train on: the recipe nano reads \.py, and the sources hold "
+        r"\.ts \(2\), LICENSE \(1\), Makefile \(1\); another --recipe may read those, such as "
+        r"codegemma-2b$",
+    ):
+        pipeline.prepare(settings, out=tmp_path / "out")

@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -317,3 +318,29 @@ def test_what_is_left_out_is_counted_by_language_with_a_path_that_names_nobody(
         "not_unicode": ["mine/latin.js"],
         "skipped_folder": ["mine/.tox/", "mine/a/node_modules/"],
     }
+
+
+def test_the_rows_of_a_table_and_the_folders_of_an_archive_have_their_share_of_its_bytes(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "t.jsonl"
+    rows = [
+        {"repo_name": name, "path": f"{i}.py", "content": "x = 1\n"}
+        for i, name in enumerate("aaab")
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for name in ("c/1.py", "d/1.py", "d/2.py", "d/3.py"):
+            out.writestr(name, "x = 1\n")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "a.py").write_text("x = 1\n")
+    found = read.find_repositories([table], each=True)
+    found += read.find_repositories([archive], each=True)
+    found += read.find_repositories([tmp_path / "e"])
+
+    sizes = read.sizes_bytes(found, extensions=(".py",))
+
+    whole, packed = table.stat().st_size, archive.stat().st_size
+    assert [at.name for at in found] == ["a", "b", "c", "d", "e"]
+    assert sizes == [whole * 3 // 4, whole // 4, packed // 4, packed * 3 // 4, 6]

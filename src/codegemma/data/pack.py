@@ -16,12 +16,13 @@ Unstated: how the ordered files are divided into examples; best fit is Ding et a
 """
 
 import bisect
+import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from codegemma.data import graph
+from codegemma.data import graph, languages
 from codegemma.data.document import TURN_END, File, Ledger, Repository
 from codegemma.data.pairing import pair_tests
 from codegemma.data.recipes import DataRecipe
@@ -59,7 +60,8 @@ def pack_repository(
     files = {file.path: file for file in repository.files}
     edges = graph.link_all({path: graph.imports_of(file) for path, file in files.items()})
     for path in graph.arrange_linked(edges):
-        items.extend(_windows(files[path], repository.origin, counter, recipe, ledger))
+        lost = functools.partial(_lose, ledger, repository, files[path])
+        items.extend(_windows(files[path], repository.origin, counter, recipe, lost))
     num_tokens = sum(item.num_tokens - RESERVED_TOKENS for item in items)
     related = [(user, other) for user, others in edges.items() for other in others]
     related += pair_tests(edges).items()
@@ -97,11 +99,12 @@ def _document_records(
             turns = file.text.split(TURN_END)
             size = len(render_conversation(tokenizer, turns))
             if size > recipe.context_tokens:
-                ledger.add("conversation_over_budget", file.size_bytes)
+                _lose(ledger, repository, file, "conversation_over_budget", file.size_bytes)
                 continue
             groups = [(tuple(_turn(index, text, origin) for index, text in enumerate(turns)), size)]
         else:
-            windows = _windows(replace(file, path=""), origin, counter, recipe, ledger)
+            lost = functools.partial(_lose, ledger, repository, file)
+            windows = _windows(replace(file, path=""), origin, counter, recipe, lost)
             groups = [((item.file,), item.num_tokens - RESERVED_TOKENS) for item in windows]
         for files, size in groups:
             num_tokens += size
@@ -116,8 +119,19 @@ def _turn(index: int, text: str, origin: str) -> RecordFile:
     return RecordFile(path=path, text=text, suffix_starts=(), origin=origin)
 
 
+def _lose(ledger: Ledger, repository: Repository, file: File, rule: str, size_bytes: int) -> None:
+    """Count what no record holds of a file."""
+    genre = repository.genre
+    language = languages.detect(file.path, file.text) if genre == "code" else genre
+    ledger.add(rule, size_bytes, language=language, sample=f"{repository.name}/{file.path}")
+
+
 def _windows(
-    file: File, origin: str, counter: _LineCounter, recipe: DataRecipe, ledger: Ledger
+    file: File,
+    origin: str,
+    counter: _LineCounter,
+    recipe: DataRecipe,
+    lost: Callable[[str, int], None],
 ) -> list[_Item]:
     lines = [line + "\n" for line in file.text.split("\n")]
     lines[-1] = lines[-1].removesuffix("\n")
@@ -140,7 +154,7 @@ def _windows(
         num_tokens = sum(sizes[first:last])
         text = file.text[begin:end]
         if num_tokens > room:
-            ledger.add("line_over_budget", len(text.encode()))
+            lost("line_over_budget", len(text.encode()))
         elif text.strip():
             reach = slice(bisect.bisect_right(starts, begin), bisect.bisect_right(starts, end))
             inside = tuple(start - begin for start in starts[reach])

@@ -48,6 +48,7 @@ from codegemma.data.steps import InspectJob, Packed, PackJob
 from codegemma.errors import ConfigError, InputError
 from codegemma.text.tokenizer import FILE_NAMES, Tokenizer
 
+_MAX_ENDINGS: Final = 5
 _SAMPLE_BYTES: Final = 24_000_000
 _RECORDS_PER_SHARD: Final = 4096
 STAGES: Final = (
@@ -274,7 +275,8 @@ class _Run:
             for found, paths in zip(inspected, dropped, strict=True)
         ]
         if not any(files and name not in heldout for files, name in zip(kept, names, strict=True)):
-            raise InputError("nothing is left to train on: " + _reason(barred))
+            reason = self._reason(barred, everything, locations)
+            raise InputError(f"nothing is left to train on: {reason}")
         self._progress("vocabulary", 0, 1)
         tokenizer_file = self._write_tokenizer(names, dropped, kept, heldout)
         packed = self._pack(tokenizer_file, names, dropped, kept)
@@ -327,6 +329,28 @@ class _Run:
         report.write_json(self._folder / "manifest.json", manifest)
         return manifest
 
+    def _reason(
+        self,
+        barred: Sequence[Inspected],
+        everything: Sequence[Inspected],
+        locations: Sequence[Location],
+    ) -> str:
+        if barred:
+            return (
+                f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
+                "code that you may use all the same"
+            )
+        if any(found.input.rows for found in everything):
+            return "no file passed the filters"
+        recipe = self._settings.recipe
+        counts = read.endings(locations)
+        found = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:_MAX_ENDINGS]
+        return (
+            f"the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources hold "
+            + (", ".join(f"{ending} ({count})" for ending, count in found) or "no files")
+            + "; another --recipe may read those, such as codegemma-2b"
+        )
+
     def _unused_removals(self, locations: Sequence[Location], asked: set[str]) -> list[str]:
         """Give the places of the removal entries that left out neither a file nor a repository."""
         of_files = (steps.read_asked(self._folder, at.name) for at in locations)
@@ -363,7 +387,7 @@ class _Run:
             folder=self._folder,
         )
         extensions = settings.recipe.extensions
-        sizes = [read.size_bytes(at, extensions=extensions) for at in locations]
+        sizes = read.sizes_bytes(locations, extensions=extensions)
         self._run("inspect", steps.inspect, job, sizes)
         found = [steps.read_inspected(self._folder, at.name) for at in locations]
         for inspected in found:
@@ -434,15 +458,6 @@ class _Run:
         target = folder / "tokenizer.model"
         target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
         return target
-
-
-def _reason(barred: Sequence[Inspected]) -> str:
-    if not barred:
-        return "no file passed the filters"
-    return (
-        f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
-        "code that you may use all the same"
-    )
 
 
 def _write_shards(

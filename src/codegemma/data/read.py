@@ -15,7 +15,7 @@ import os
 import platform
 import re
 import sysconfig
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from email.message import Message
@@ -57,6 +57,8 @@ _FORGE: Final = re.compile(
 )
 _OWNED: Final = re.compile(r"(?:[a-z+]+://[^/]+/|[^/:]+:)/*([^?#]+?)(?:\.git)?/*")
 """An address of a repository, as a URL or in the short form of ssh."""
+_UNKNOWN_MEMBERS: Final = 100
+"""Of the last folder of an archive that was not read to its end."""
 _MAX_LICENSE_BYTES: Final = 200_000
 
 
@@ -357,10 +359,48 @@ def _fault_of_path(path: str) -> str:
     return "path_not_unicode" if any("\ud800" <= letter <= "\udfff" for letter in path) else ""
 
 
-def size_bytes(location: Location, *, extensions: Sequence[str]) -> int:
-    """Estimate how much there is to read, for a progress bar and to share out work."""
-    if location.kind in ("table", "rows"):
-        return len(location.rows) * (10_000 if location.kind == "table" else 1_000)
+def endings(locations: Iterable[Location]) -> Counter[str]:
+    """Count the files of sources by how their names end, such as ".ts"; folders skipped are not."""
+    found: Counter[str] = Counter()
+
+    def note(path: str) -> bool:
+        if not _skipped_folder(path):
+            found[PurePosixPath(path).suffix or PurePosixPath(path).name] += 1
+        return False
+
+    for location in locations:
+        for _ in _blobs(location, wanted=note, max_bytes=0):
+            pass
+    return found
+
+
+def sizes_bytes(locations: Sequence[Location], *, extensions: Sequence[str]) -> list[int]:
+    """Estimate how much there is to read of each, for a progress bar and to share out work.
+
+    Of a table, or of an archive with a repository in each folder, each has a share by the number
+    of its rows or members.
+    """
+    parts = [_num_parts(at) for at in locations]
+    whole: Counter[Path] = Counter()
+    for at, count in zip(locations, parts, strict=True):
+        whole[at.root] += count
+    return [
+        at.root.stat().st_size * count // whole[at.root] if count else _size_bytes(at, extensions)
+        for at, count in zip(locations, parts, strict=True)
+    ]
+
+
+def _num_parts(location: Location) -> int:
+    """Count the rows or members that a location has of a file with others, 0 for one of its own."""
+    if not location.root.is_file():
+        return 0
+    if location.kind == "archive" and location.rows:
+        begin, end = location.rows
+        return min(end, begin + _UNKNOWN_MEMBERS) - begin
+    return len(location.rows)
+
+
+def _size_bytes(location: Location, extensions: Sequence[str]) -> int:
     if location.kind == "archive":
         return location.root.stat().st_size
     if location.kind == "git":
