@@ -268,15 +268,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--cursors", type=int, default=2000)
+    parser.add_argument("--cursors", type=int, default=2000, help="0: spans alone.")
     parser.add_argument("--others", type=int, default=400, help="Places of the other kinds.")
     parser.add_argument("--modes", nargs="+", help="Orders; the model's own if none.")
     parser.add_argument("--name", default="healing", help="Of the results, with date and device.")
     options = parser.parse_args()
     engine = load_engine(options.model)
-    lines = draw_lines(
-        read_records(ShardReader(options.data, "heldout")), num_lines=4 * options.cursors
-    )
+    num_lines = 4 * max(options.cursors, options.others)
+    lines = draw_lines(read_records(ShardReader(options.data, "heldout")), num_lines=num_lines)
     data_hash = read_manifest(options.data)["totals"]["heldout"]["sha256"][:12]
     fingerprint = (engine.info.fingerprint or "none")[:12]
     note = f"{engine.info.name} {fingerprint}, held-out data {data_hash}, seed 0, "
@@ -286,8 +285,11 @@ def main() -> None:
     modes: list[Mode] = options.modes or [engine.info.mode]
     for mode in modes:
         for place, is_inside, count in kinds:
-            cursors = place_cursors(lines, engine.tokenizer, num_cursors=count, is_inside=is_inside)
-            rows += measure(engine, cursors, mode=mode, place=place, note=note)
+            if options.cursors:
+                cursors = place_cursors(
+                    lines, engine.tokenizer, num_cursors=count, is_inside=is_inside
+                )
+                rows += measure(engine, cursors, mode=mode, place=place, note=note)
             spans = place_spans(
                 lines, engine.tokenizer, num_spans=options.others, ends_inside=is_inside
             )
