@@ -320,6 +320,16 @@ def test_lists_of_the_user_are_honoured_and_part_of_the_settings(
         pipeline.prepare(make(recipe=recipe, removals=(removed,)), out=tmp_path / "all")
 
 
+def test_the_records_written_are_told(make: Make, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    pipeline.prepare(make(), out=tmp_path / "out", progress=lambda *now: told.append(now))
+
+    written = [now[1:] for now in told if now[0] == "write"]
+    assert (written[0], written[-1]) == ((0, 2), (2, 2))
+    assert (1, 2) in written
+
+
 def test_a_recipe_that_reads_none_of_the_files_says_what_it_reads_and_what_there_is(
     make: Make, tmp_path: Path
 ) -> None:

@@ -280,8 +280,7 @@ class _Run:
         self._progress("vocabulary", 0, 1)
         tokenizer_file = self._write_tokenizer(names, dropped, kept, heldout)
         packed = self._pack(tokenizer_file, names, dropped, kept)
-        self._progress("write", 0, 1)
-        entries, digests = _write_shards(self._folder, genres, heldout)
+        entries, digests = _write_shards(self._folder, genres, heldout, self._progress)
         rows = report.repository_rows(inspected, kept, packed, heldout)
         trained: list[tuple[Genre, Packed]] = []
         for name, result in zip(names, packed, strict=True):
@@ -461,7 +460,7 @@ class _Run:
 
 
 def _write_shards(
-    folder: Path, genres: Mapping[str, Genre], heldout: Collection[str]
+    folder: Path, genres: Mapping[str, Genre], heldout: Collection[str], progress: Progress
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Write all records; give the shards of each part and a hash over its records.
 
@@ -472,6 +471,8 @@ def _write_shards(
     target.mkdir()
     entries: dict[str, list[dict[str, Any]]] = {}
     digests: dict[str, str] = {}
+    done, total = 0, len(steps.StoredRecords(folder, list(genres)))
+    progress("write", done, total)
     for part in shards.PARTS:
         entries[part], keys = [], list[bytes]()
         for genre in GENRES:
@@ -486,5 +487,7 @@ def _write_shards(
                     target, part, records, records_per_shard=_RECORDS_PER_SHARD, genre=genre
                 )
             keys += map(shards.record_key, records)
+            done += len(records)
+            progress("write", done, total)
         digests[part] = hashlib.sha256(b"".join(sorted(keys))).hexdigest()
     return entries, digests
