@@ -92,6 +92,14 @@ def test_requests_beside_each_other_compile_nothing_either(prepared, compiled, t
     assert compiled == []
 
 
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_prompts_that_are_read_together_compile_nothing_either(prepared, compiled, count):
+    engine, _ = prepared
+    prompts = [Prompt(prefix=CODE + f"x{number} = ") for number in range(count)]
+    engine.complete(prompts, Sampling(max_tokens=8, heal=True))
+    assert compiled == []
+
+
 def test_what_is_not_compiled_ahead_is_compiled_when_it_is_met(prepared, compiled):
     """So that the tests above would see a program that is compiled."""
     engine, _ = prepared

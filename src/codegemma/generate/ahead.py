@@ -7,9 +7,9 @@ its prompt is, whether its temperature is above 0, and how many requests are dra
 they are compiled by the shapes of their arguments alone: nothing is run, no memory is taken for
 keys and values, and the weights' lock stays free, so that requests go on meanwhile.
 
-Not here, and compiled when met: log probabilities, several samples of a prompt, prompts that are
-read together, more than `ROWS` rows, rows beside each other with more slots than the second length
-of a cache, healing turned off, scoring.
+Not here, and compiled when met: log probabilities, several samples of a prompt, more than `ROWS`
+rows, rows beside each other with more slots than the second length of a cache, healing turned off,
+scoring.
 """
 
 from collections.abc import Callable, Iterator
@@ -98,11 +98,10 @@ def _calls(
     }
     drawing = common | {"allowed": allow([None] * size, table=table, ranks=ranks)}
     counts = np.ones(size, np.int32)
-    if size == 1:
-        for length in PIECE_LENGTHS:
-            tokens, uniforms = np.zeros((1, length), np.int32), np.zeros((1, 1), np.float32)
-            named = drawing | {"num_tokens": counts, "is_end": np.True_, "uniforms": uniforms}
-            yield programs.prefill, (params, tokens, cache), named
+    for length in PIECE_LENGTHS:
+        tokens, uniforms = np.zeros((size, length), np.int32), np.zeros((size, 1), np.float32)
+        named = drawing | {"num_tokens": counts, "is_end": np.True_, "uniforms": uniforms}
+        yield programs.prefill, (params, tokens, cache), named
     named = drawing | {
         "is_done": np.zeros(size, bool),
         "stop_ids": np.full((size, programs.MAX_STOP_IDS), programs.NO_TOKEN, np.int32),
