@@ -18,6 +18,13 @@ def test_file_of_the_home_folder_is_what_is_looked_for(tmp_path, monkeypatch):
     assert repr(str(tmp_path / ".netrc")) in canaries("bubblewrap")[-1].source
 
 
+@pytest.mark.parametrize("home", ["/usr/sbin", "/bin", "/usr/lib"])
+def test_home_among_the_tools_is_not_what_is_looked_for(home, monkeypatch):
+    monkeypatch.setenv("HOME", home)
+
+    assert "open('/root/" in canaries("bubblewrap")[-1].source
+
+
 def test_a_weaker_box_is_asked_for_the_same_properties():
     strict, weaker = canaries("bubblewrap"), canaries("landlock")
     assert [canary.name for canary in weaker] == [canary.name for canary in strict]

@@ -276,7 +276,9 @@ def _end_program() -> None:
             raise OSError("the program's processes would not end")
 
 
-def _collect(process: int, pipes: dict[int, bytearray], limits: Frame, *, has_network: bool) -> str:
+def _collect(
+    process: int, pipes: dict[int, bytearray], limits: Frame, *, has_own_network: bool
+) -> str:
     """Read the program's output until it ends; give why it was ended, "" if by itself."""
     ended = os.pidfd_open(process)
     poll = select.poll()
@@ -291,7 +293,7 @@ def _collect(process: int, pipes: dict[int, bytearray], limits: Frame, *, has_ne
             reason = reason or "timeout"
         if is_running and now >= next_look and not reason:
             next_look = now + 0.05
-            held = _resident_bytes() + (_socket_bytes() if has_network else 0)
+            held = _resident_bytes() + (_socket_bytes() if has_own_network else 0)
             if held > limits["memory_bytes"]:
                 reason = "out_of_memory"
         if is_running and reason:
@@ -352,7 +354,7 @@ def _keep_step(step: Frame, limits: Frame, box: Frame) -> Frame:
     for descriptor in (stdin, out_end, err_end, verdict_end):
         os.close(descriptor)
     kept = {out: bytearray(), err: bytearray(), verdict: bytearray()}
-    reason = _collect(process, dict(kept), limits, has_network=box["readable"] is None)
+    reason = _collect(process, dict(kept), limits, has_own_network=box["readable"] is None)
     reported = bytes(kept[verdict])
     _, raw_status, used = os.wait4(process, 0)
     status = os.waitstatus_to_exitcode(raw_status)
@@ -371,6 +373,7 @@ def _keep_step(step: Frame, limits: Frame, box: Frame) -> Frame:
         "is_finished": status == 0 and bool(step.get("argv") or reported == secret),
         "stdout": kept[out].decode(errors="replace"),
         "stderr": stderr,
+        "used_fraction": used_fraction,
         "wall_s": time.monotonic() - start,
     }
 

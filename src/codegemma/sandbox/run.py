@@ -244,7 +244,8 @@ def _judge(program: Program, answer: Mapping[str, Any], *, num_steps: int) -> Ru
     if answer["reason"] and (is_compiled or answer["reason"] != "flood"):
         outcome = _REASONS[answer["reason"]]
     elif not is_compiled:
-        outcome = "compile_error"
+        # A driver whose compiler was ended by the kernel for its time ends by an error.
+        outcome = "timeout" if answer["used_fraction"] > 0.5 else "compile_error"
     elif answer["is_finished"] and lines.issuperset(program.expected_lines):
         outcome = "pass"
     return RunResult(

@@ -8,13 +8,13 @@ counted as wrong. Each sample uses the parts of its library that test programs u
 from collections.abc import Mapping
 from typing import Final
 
-from codegemma.sandbox.program import Language, Limits
+from codegemma.sandbox.program import MEBIBYTE, Language, Limits
 
 LINE: Final = "the tools work: 42"
 """What each sample prints."""
 
-LIMITS: Final = Limits(cpu_s=60, wall_s=240.0)
-"""Bounds of a sample: enough for Kotlin's compiler on a busy machine."""
+LIMITS: Final = Limits(cpu_s=60, wall_s=240.0, memory_bytes=1536 * MEBIBYTE)
+"""Bounds of a sample: enough for Kotlin's compiler on a busy machine, and memory as in tests."""
 
 SAMPLES: Final[Mapping[Language, str]] = {
     "cpp": """\

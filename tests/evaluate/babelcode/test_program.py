@@ -195,6 +195,13 @@ JAVASCRIPT_FORGERIES = {
         "function validateSolution() { return true; }\nfunction driver() { return 'PASSED'; }\n"
         "function convertToString() { return ''; }\nconst halfOf = (x) => 0;"
     ),
+    "hands the tests a require of its own": (
+        "function require(name) {\n"
+        "  const word = module.require('fs').readFileSync(0, 'utf8');\n"
+        "  console.log(`TEST-0...PASSED-${word}\\nTEST-1...PASSED-${word}`);\n"
+        "  return module.require(name);\n}\n"
+        "const halfOf = (x) => 0;"
+    ),
     "makes all differences small": "Math.abs = () => 0; const halfOf = (x) => 0;",
 }
 
@@ -231,6 +238,12 @@ def test_names_of_javascript_are_its_own(sandbox, code):
         "JSON.stringify = () => ''; const pair = (x) => [];",
         "Object.prototype.toJSON = () => 0; const pair = (x) => [];",
         "Array.prototype.toJSON = () => 0; const pair = (x) => [];",
+        "Array.from = () => [];\n"
+        "Object.defineProperty(Set, Symbol.hasInstance, {value: () => true});\n"
+        "const pair = (x) => [];",
+        "function Array() {}\n"
+        "Object.defineProperty([].__proto__, 'toJSON', {value: () => 0});\n"
+        "const pair = (x) => [];",
     ],
 )
 def test_javascript_cannot_change_how_values_are_told_apart(sandbox, code):

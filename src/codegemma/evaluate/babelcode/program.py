@@ -8,7 +8,8 @@ no program can print by chance, and in what the sandbox asks for:
 - Java gets a class Main, which the sandbox starts, and loses `public` before its classes, which
   only the file's own class may carry there.
 - JavaScript is kept from changing how values are turned into text, and its tests stand in a
-  function of their own and run after the program: no name reaches the nonce or what prints it.
+  function of their own and run after the program: no name of the program, not even one that
+  is hoisted, reaches the nonce or what prints it.
 - JavaScript and Kotlin, which are run from their source, read the nonce from their input instead;
   in Kotlin under a name that the program cannot know.
 - Python is judged by assertions instead of lines.
@@ -34,26 +35,29 @@ CLASS: Final = "PLACEHOLDER_CLS_NAME"
 CLASS_NAME: Final = "Solution"
 
 _TOLERANCES = {"float": "1e-06", "double": "1e-09"}
-_JAVASCRIPT_GUARD = (
-    "for (const each of [Object, Array, String, Number, Boolean])"
-    " Object.defineProperty(each.prototype, 'toJSON', {value: undefined});\n"
-    "[JSON, Math, console].forEach(Object.freeze);"
-)
 _JAVASCRIPT_START = """\
 (() => {
 'use strict';
 const {Array, JSON, Math, Set, process} = globalThis;
-const nonce_of_tests = require('fs').readFileSync(0, 'utf8');
-const write = require('fs').writeSync;
+const {readFileSync, writeSync} = process.mainModule.require('fs');
+const nonce_of_tests = readFileSync(0, 'utf8');
 const console = {log: (line) => {
   for (;;) {
-    try { return write(1, `\\n${line}\\n`); } catch (error) {
+    try { return writeSync(1, `\\n${line}\\n`); } catch (error) {
       if (error.code !== 'EAGAIN') throw error;
     }
   }
 }};
+{
+  const {Boolean, Number, Object, String, Symbol} = globalThis;
+  for (const each of [Object, Array, String, Number, Boolean])
+    Object.defineProperty(each.prototype, 'toJSON', {value: undefined});
+  Object.defineProperty(Set, Symbol.hasInstance, {value: Set[Symbol.hasInstance]});
+  [JSON, Math, globalThis.console].forEach(Object.freeze);
+}
 """
-_JAVASCRIPT_RUN, _JAVASCRIPT_LATER = "  main();\n", "  process.nextTick(main);\n"
+_JAVASCRIPT_RUN = "if (require.main === module) {\n  main();\n}"
+_JAVASCRIPT_LATER = "process.nextTick(main);"
 _JAVA_START = "\nclass Main {\n    public static void main(String[] args) {\n"
 _LENIENT = """\
 def plain(value):
@@ -104,7 +108,7 @@ def build_program(question: Question, language: Language, code: str, *, nonce: s
     if language.key == "javascript":
         head, tests = source.split(CODE)
         tests = tests.replace(_JAVASCRIPT_RUN, _JAVASCRIPT_LATER)
-        source = f"{_JAVASCRIPT_START}{tests}}})();\n{_JAVASCRIPT_GUARD}{head}{code}\n"
+        source = f"{_JAVASCRIPT_START}{tests}}})();\n{head}{code}\n"
     if language.key == "kotlin":
         header = language.section("header", {})
         source = source.replace(header, f"{header}\nval {name} = readLine()\n", 1)
