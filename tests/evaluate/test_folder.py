@@ -156,6 +156,22 @@ def test_a_copy_with_a_broken_end_is_gone_on_from(tmp_path):
     assert [task_id for task_id, _ in folder.samples()] == ["a1", "a2"]
 
 
+def test_a_shard_that_went_on_with_what_the_target_drew_itself_is_refused(tmp_path):
+    part = RunFolder(tmp_path / "m1", "t", shard=Shard(index=1, count=2))
+    _add(part, "a1")
+    folder = RunFolder(tmp_path / "all", "t")
+    folder.merge([tmp_path / "m1"])
+    _add(folder, "a2")
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    _add(part, "a2")
+
+    with pytest.raises(InputError, match=r"both hold sample 0 of a2; take one of"):
+        folder.merge([tmp_path / "m1"])
+
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+    assert [task_id for task_id, _ in folder.samples()] == ["a1", "a2"]
+
+
 def test_runs_that_cannot_be_merged_are_named(tmp_path):
     for name in ("m1", "m2"):
         _add(RunFolder(tmp_path / name, "t"), name)
@@ -188,7 +204,9 @@ def test_sample_in_two_files_is_refused(tmp_path):
     for index in (1, 2):
         _add(RunFolder(tmp_path, "t", shard=Shard(index=index, count=2)), "a")
 
-    with pytest.raises(InputError, match=r"sample 0 of a, which another file"):
+    with pytest.raises(
+        InputError, match=r"1-of-2.jsonl and .*2-of-2.jsonl both hold sample 0 of a"
+    ):
         RunFolder(tmp_path, "t").samples()
 
 

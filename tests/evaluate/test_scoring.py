@@ -182,11 +182,11 @@ def test_samples_go_in_groups_each_kept_before_the_next(
     assert [progress.done for progress in seen] == [5, 10, 12]
 
 
-def test_groups_are_small_where_programs_are_compiled(monkeypatch):
+def test_groups_are_small_where_programs_take_seconds(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
     assert scoring.group_size(TASK) == 64
-    assert scoring.group_size(replace(TASK, language="kotlin")) == 8
+    assert scoring.group_size(replace(TASK, has_slow_programs=True)) == 8
 
 
 def test_killed_scoring_goes_on_without_a_lost_or_doubled_score(few_problems, sandbox, tmp_path):

@@ -331,10 +331,6 @@ DRAWS = {
         "import random\ndef draw(self, *a): return 43\n"
         "random.Random.randrange.__code__ = draw.__code__\ndef answer(): return 43"
     ),
-    "a copy that is none": (
-        "import copy\ncopy._deepcopy_dispatch[list] = lambda x, memo: [43] * 64\n"
-        "def answer(): return 43"
-    ),
 }
 
 

@@ -109,11 +109,11 @@ def _answer(source: str, check: str) -> Program:
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_tests_draw_and_copy_with_the_library_as_it_was(name: str, sandbox: Sandbox):
+def test_tests_draw_with_the_library_as_it_was(name: str, sandbox: Sandbox):
     tests = (
-        "def check(candidate):\n    import copy, random\n"
+        "def check(candidate):\n    import random\n"
         "    drawn = [random.randint(41, 43) for _ in range(64)]\n"
-        "    for each in copy.deepcopy(drawn):\n        import random\n"
+        "    for each in drawn:\n        import random\n"
         "        candidate()\n        assert candidate() == each\n"
         "        assert candidate() == random.randint(41, 43)\n"
         "check(answer)"
@@ -121,6 +121,19 @@ def test_tests_draw_and_copy_with_the_library_as_it_was(name: str, sandbox: Sand
     program = Program(language="python", source=DRAWS[name], tests=tests, entry_point="answer")
 
     assert sandbox.run(program, _LIMITS).outcome == "fail"
+
+
+def test_tests_copy_with_the_library_as_it_was(sandbox: Sandbox):
+    forge = "import copy\ncopy._deepcopy_dispatch[list] = lambda x, memo: [43]\n"
+    tests = (
+        "def check(candidate):\n    import copy\n"
+        "    assert copy.deepcopy([42]) == [candidate()]\ncheck(answer)"
+    )
+
+    for answer, outcome in ((43, "fail"), (42, "pass")):
+        source = f"{forge}def answer(): return {answer}"
+        program = Program(language="python", source=source, tests=tests, entry_point="answer")
+        assert sandbox.run(program, _LIMITS).outcome == outcome
 
 
 def test_honest_answer_passes_beside_the_forged_ones(sandbox: Sandbox):
@@ -166,12 +179,14 @@ def _fill(folder: Path) -> Path:
 @pytest.mark.timeout(900)  # two programs for each attack, one of them up to its limit
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests here show it already")
 # Linux answers kill(-1) with success when it was let signal nobody; without a network of their own
-# the sockets of a program are not counted.
+# the sockets of a program are not counted, and whether it ends in time depends on the machine.
 @pytest.mark.parametrize(
-    ("isolation", "harmless"),
-    [("bubblewrap", []), ("landlock", ["kill everything", "memory in sockets"])],
+    ("isolation", "harmless", "uncounted"),
+    [("bubblewrap", set(), set()), ("landlock", {"kill everything"}, {"memory in sockets"})],
 )
-def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless: list[str]):
+def test_attacks_fail_for_a_normal_user_too(
+    copy: Path, isolation: str, harmless: set[str], uncounted: set[str]
+):
     if not _PYTHON.exists():
         pytest.skip(f"no {_PYTHON}, the Python that every user may run")
     if isolation == "landlock" and landlock_version() < 6:
@@ -192,5 +207,5 @@ def test_attacks_fail_for_a_normal_user_too(copy: Path, isolation: str, harmless
     report = json.loads(run.stdout)
     assert (report["user"], report["backend"]) == (_SOMEBODY, isolation)
     assert report["count"] >= 60
-    assert set(report["passed"]) <= set(harmless)
+    assert set(report["passed"]) - uncounted == harmless
     assert report["left"] == []

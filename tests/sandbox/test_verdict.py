@@ -8,7 +8,6 @@ import math
 import random
 import string
 import sys
-import time
 from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
@@ -101,17 +100,19 @@ def test_items_of_an_iterator_are_checked_as_they_come():
 
 
 def test_library_is_made_what_it_was(monkeypatch):
-    library = verdict.Library()
+    monkeypatch.setattr(random._inst, "gauss_next", 0.5)
+    library, make = verdict.Library(), copyreg.__newobj__
     for holder, name in (
         *((builtins, "abs"), (math, "isclose"), (random, "randint"), (random.Random, "randint")),
-        *((copyreg, "__reduce_ex__"), (random._inst, "gauss_next"), (string.Template, "delimiter")),
+        *((copyreg, "__newobj__"), (string.Template, "delimiter")),
     ):
         monkeypatch.setattr(holder, name, None, raising=False)
+    monkeypatch.setattr(random._inst, "gauss_next", None)
     monkeypatch.setitem(sys.modules, "random", None)
     monkeypatch.setitem(copy._deepcopy_dispatch, list, None)
     setattr(random.Random, "own", None)  # noqa: B010
     monkeypatch.setattr(random.Random.randrange, "__code__", (lambda *_: 7).__code__)
-    monkeypatch.setattr(copy.deepcopy, "__defaults__", (None, "x"))
+    monkeypatch.setattr(copy.deepcopy, "__defaults__", ("x", "x"))
 
     library.restore()
 
@@ -119,19 +120,9 @@ def test_library_is_made_what_it_was(monkeypatch):
     assert (random.Random.randint(random._inst, 2, 2), random.Random().randrange(1)) == (2, 0)
     assert sys.modules["random"] is random
     assert copy.deepcopy([1]) == [1]
-    assert string.Template.delimiter == "$"
+    assert (string.Template.delimiter, random._inst.gauss_next) == ("$", 0.5)
+    assert copyreg.__newobj__ is make
     assert not hasattr(random.Random, "own")
-
-
-def test_restoring_is_cheap_enough_to_follow_every_call():
-    library = verdict.Library()
-    library.restore()
-    start = time.process_time()
-
-    for _ in range(100):
-        library.restore()
-
-    assert (time.process_time() - start) / 100 < 0.002
 
 
 def test_tests_see_no_name_that_hides_what_they_use():

@@ -63,7 +63,8 @@ def progress() -> "Generator[Listener]":
             key = (now.task, now.stage)
             note = f"passed {100 * now.num_passed / now.num_scored:.1f} %" if now.num_scored else ""
             if not is_terminal:
-                is_begun = now.stage == "reading the data" and now.done == 0  # nothing else is told
+                # Reading has no steps to tell of on the way: its beginning is told at once.
+                is_begun = now.stage == "reading the data" and now.done == 0
                 if is_begun or time.monotonic() - told >= EVERY_S:
                     told = time.monotonic()
                     counts = "" if is_begun else f" {now.done} of {now.total}"

@@ -81,17 +81,7 @@ class RunFolder:
             DataError: A file is damaged.
             InputError: Two files hold the same sample.
         """
-        found: dict[tuple[str, int], Sample] = {}
-        for path in self._parts("samples"):
-            for sample in read_samples(path):
-                key = (sample.task_id, sample.index)
-                if key in found:
-                    raise InputError(
-                        f"{path} holds sample {sample.index} of {sample.task_id}, which another "
-                        "file of the folder holds too; take one of the two files out"
-                    )
-                found[key] = sample
-        return found
+        return _read_samples(self._parts("samples"))
 
     def scores(self) -> dict[ScoreKey, Score]:
         """Read all shards' scores.
@@ -186,7 +176,7 @@ class RunFolder:
         Raises:
             ConfigError: Files of one name do not go on from each other, or settings differ.
             DataError: A file is damaged.
-            InputError: A folder holds nothing of this task.
+            InputError: A folder holds nothing of this task, or two files hold the same sample.
         """
         known = self.settings()
         found = {path.name: path for path in _list(self.path)}
@@ -200,7 +190,8 @@ class RunFolder:
                 refuse_changes(known, settings, where=source.path)
             known = settings if known is None else known
             for path in paths:
-                found[path.name] = _longer(found.setdefault(path.name, path), path)
+                found[path.name] = _later(found.setdefault(path.name, path), path)
+        _read_samples(path for name, path in found.items() if name.startswith("samples"))
         for name, path in found.items():
             if path.parent != self.path:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -212,7 +203,26 @@ class RunFolder:
         return [path for path in _list(self.path) if path.name.startswith(kind)]
 
 
-def _longer(one: Path, other: Path) -> Path:
+def _read_samples(paths: Iterable[Path]) -> dict[tuple[str, int], Sample]:
+    """Read the files of a folder, or of what is to become one.
+
+    Raises:
+        DataError: A file is damaged.
+        InputError: Two files hold the same sample.
+    """
+    found: dict[tuple[str, int], tuple[Path, Sample]] = {}
+    for path in paths:
+        for sample in read_samples(path):
+            other, _ = found.setdefault((sample.task_id, sample.index), (path, sample))
+            if other != path:
+                raise InputError(
+                    f"{other} and {path} both hold sample {sample.index} of {sample.task_id}; "
+                    "take one of the two files out"
+                )
+    return {key: sample for key, (_, sample) in found.items()}
+
+
+def _later(one: Path, other: Path) -> Path:
     """Give of two files of one name the one that goes on where the other ends; `one` if equal.
 
     Raises:
@@ -220,13 +230,15 @@ def _longer(one: Path, other: Path) -> Path:
         DataError: A file is damaged.
     """
     if one.suffix == ".json":
-        steps = [
+        first, second = (
             [_read(path).get(name, []) for name in ("sessions", "scoring")] for path in (one, other)
-        ]
+        )
     else:  # a broken last line is made again
-        steps = [[data[: data.rfind(b"\n") + 1]] for data in (one.read_bytes(), other.read_bytes())]
-    for path, shorter, longer in ((one, *steps[::-1]), (other, *steps)):
-        if all(b[: len(a)] == a for a, b in zip(shorter, longer, strict=True)):
+        first, second = (
+            [data[: data.rfind(b"\n") + 1]] for data in (one.read_bytes(), other.read_bytes())
+        )
+    for path, begun, whole in ((one, second, first), (other, first, second)):
+        if all(b[: len(a)] == a for a, b in zip(begun, whole, strict=True)):
             return path
     raise ConfigError(
         f"{one} and {other} differ and have one name, and neither goes on from the other; runs "

@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 GROUP: Final = 64
 """Samples that are scored together; a kill loses the scores of so many at most."""
 
-_NUM_COMPILED: Final = 4
-"""As many for each processor where every program takes seconds to compile."""
+_NUM_SLOW: Final = 4
+"""Samples of a group for each processor, where a program takes seconds."""
 
 
 class Progress(NamedTuple):
@@ -125,9 +125,7 @@ class Scorer:
 
 def group_size(task: Task) -> int:
     """Give how many samples of a task are scored before their scores are kept."""
-    if task.language in (None, "python"):
-        return GROUP
-    return min(GROUP, _NUM_COMPILED * (os.cpu_count() or 1))
+    return min(GROUP, _NUM_SLOW * (os.cpu_count() or 1)) if task.has_slow_programs else GROUP
 
 
 def score_samples(

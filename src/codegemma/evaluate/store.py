@@ -179,8 +179,8 @@ def _check_types(
     """Refuse a line whose fields are not of the types that they are written with."""
     for name, kinds in types.items():
         value = line.get(name)
-        is_number = bool not in kinds and isinstance(value, bool)  # JSON's true is no 1
-        if name in line and (is_number or not isinstance(value, kinds)):
+        is_stray_bool = bool not in kinds and isinstance(value, bool)  # JSON's true is no 1
+        if name in line and (is_stray_bool or not isinstance(value, kinds)):
             names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
             raise DataError(f"{where} is damaged: {name} is {names}, and not {value!r}")
 

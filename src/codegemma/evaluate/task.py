@@ -85,6 +85,7 @@ class Task:
             task knows completions alone.
         language: Language of its programs; None: it runs none, and needs no sandbox.
         limits: Bounds of each program.
+        has_slow_programs: Whether one takes seconds, so that few are scored before they are kept.
         keeps_tail: Whether a prompt that is too long loses its start instead of being refused.
         reads_prepared: Whether `problems` and `files` are of a folder that `codegemma prepare`
             wrote, rather than of the benchmark folder.
@@ -103,6 +104,7 @@ class Task:
     whole: Variant | None = None
     language: Language | None = "python"
     limits: Limits = field(default_factory=Limits)
+    has_slow_programs: bool = False
     keeps_tail: bool = False
     reads_prepared: bool = False
     check_model: Callable[[Completer, Path], None] | None = None

@@ -69,6 +69,8 @@ def test_one_name_stands_for_eight_tasks_and_each_has_its_own():
     ]
     (task,) = make("bc-humaneval", "rust")
     assert (task.name, task.language) == ("bc-humaneval:rust", "rust")
+    assert task.has_slow_programs
+    assert not make("bc-humaneval", "python")[0].has_slow_programs
 
 
 def test_unknown_language_is_refused_with_those_there_are():

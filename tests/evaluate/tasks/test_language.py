@@ -440,7 +440,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path):
     ("name", "words"),
     [
         ("mmlu:stm", "mmlu takes no 'stm' after the colon; it takes mmlu:stem, mmlu:N-shot"),
-        ("piqa:5-shot", "it takes piqa:N-shot with N at most 0: it has no other examples"),
+        ("piqa:5-shot", "it takes piqa:0-shot alone: it has no other examples"),
         ("gsm8k:9-shot", "gsm8k:N-shot with N at most 8: it has no other examples"),
         ("piqa:", "piqa takes no ''"),
     ],

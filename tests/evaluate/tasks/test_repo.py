@@ -44,7 +44,7 @@ def task(repository: Repository, box: Sandbox, tmp_path: Path) -> Task:
 def test_each_snippet_is_asked_for_alone_and_with_the_files_it_depends_on(task: Task) -> None:
     problems = task.problems(Path())
 
-    assert task.name == "repo:shop"
+    assert (task.name, task.has_slow_programs) == ("repo:shop", True)
     assert [problem.group for problem in problems] == [
         "line, alone",
         "line, with context",

@@ -75,6 +75,7 @@ def _task(name: str, language: Language) -> Task:
         whole=Variant(name="solution", cut=lambda _, text: text, check=whole),
         language=language.key,
         limits=_MORE_LIMITS.get(language.key, _LIMITS),
+        has_slow_programs=language.key != "python",
     )
 
 

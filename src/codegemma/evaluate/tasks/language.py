@@ -194,7 +194,8 @@ def make(name: str, argument: str | None) -> tuple[Task]:
         known = _BENCHMARKS.get(name)
         words = "N-shot"
         if known is not None and known.shots is None:
-            words += f" with N at most {known.num_shots}: it has no other examples"
+            most = f"N-shot with N at most {known.num_shots}"
+            words = f"{most if known.num_shots else '0-shot alone'}: it has no other examples"
         raise refuse_argument(name, argument or "", (*parts, words))
     reader = _Reader(name, benchmark, num_shots=num_shots)
     variants = tuple(

@@ -83,6 +83,7 @@ def make_task(
             Variant(name="edit-similarity", cut=_cut, check=_similarity, is_pass_rate=False),
         ),
         raw=Variant(name="raw", cut=lambda _, text: text, check=check),
+        has_slow_programs=True,  # each runs tests
     )
 
 
