@@ -110,17 +110,15 @@ def _answer(source: str, check: str) -> Program:
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_tests_draw_with_the_library_as_it_was(name: str, sandbox: Sandbox):
-    tests = (
-        "def check(candidate):\n    import random\n"
-        "    drawn = [random.randint(41, 43) for _ in range(64)]\n"
-        "    for each in drawn:\n        import random\n"
-        "        candidate()\n        assert candidate() == each\n"
-        "        assert candidate() == random.randint(41, 43)\n"
-        "check(answer)"
-    )
-    program = Program(language="python", source=DRAWS[name], tests=tests, entry_point="answer")
+    draw = "import random\n    drawn = [random.randint(41, 43) for _ in range(64)]\n"
+    for steps in (draw, f"candidate()\n    {draw}"):  # before and after the program's own steps
+        tests = (
+            f"def check(candidate):\n    {steps}"
+            "    for each in drawn: assert candidate() == each\ncheck(answer)"
+        )
+        program = Program(language="python", source=DRAWS[name], tests=tests, entry_point="answer")
 
-    assert sandbox.run(program, _LIMITS).outcome == "fail"
+        assert sandbox.run(program, _LIMITS).outcome == "fail"
 
 
 def test_tests_copy_with_the_library_as_it_was(sandbox: Sandbox):
