@@ -59,6 +59,7 @@ def test_tasks_are_measured_and_their_results_printed(
 ):
     out = str(tmp_path / "out")
     words = ("evaluate", "humaneval", "humaneval-infilling-single", "--out", out)
+    monkeypatch.setattr(results, "EVERY_S", 1e9)  # no line of progress on a slow machine
 
     shown = run(*words, completer=fakes.ScriptedCompleter(_answer))
 
