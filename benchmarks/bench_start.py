@@ -11,10 +11,15 @@ Then the first request of each kind that a server has not met: what its client w
 those of the next ones, from an empty cache folder and from that of an earlier start; where the
 server had the time to prepare for it, and, the peer, where it had none.
 
+With --model instead: how long a checkpoint takes to its first token, files not in memory and
+nothing compiled; then with the files in memory, from compiled programs that were kept, and without.
+
 Example:
     python benchmarks/bench_start.py
+    python benchmarks/bench_start.py --model 2b-int4 2b-bfloat16
 """
 
+import argparse
 import http.client
 import json
 import os
@@ -83,7 +88,8 @@ def run(*words: str, cache: Path) -> Spent:
     return Spent(seconds, usage.ru_utime + usage.ru_stime, output)
 
 
-def process_row(name: str, runs: Sequence[Spent], *, goal_s: float, what: str) -> Row:
+def process_row(name: str, runs: Sequence[Spent], *, what: str, goal_s: float | None = None) -> Row:
+    goal = f"goal {goal_s:g} s; " if goal_s else ""
     seconds = sorted(spent.seconds for spent in runs)
     processor_s = statistics.median(spent.processor_s for spent in runs)
     return Row(
@@ -93,7 +99,7 @@ def process_row(name: str, runs: Sequence[Spent], *, goal_s: float, what: str) -
         n=len(runs),
         low=seconds[0],
         high=seconds[-1],
-        note=f"goal {goal_s:g} s; {what}; {processor_s:.2f} processor-s; {_load()}",
+        note=f"{goal}{what}; {processor_s:.2f} processor-s; {_load()}",
     )
 
 
@@ -113,6 +119,41 @@ def measure_processes(cache: Path) -> Iterator[Row]:
     imports = (sys.executable, "-c", "import codegemma")
     imported = [run(*imports, cache=cache) for _ in range(_REPEATS)]
     yield process_row("import", imported, goal_s=0.15, what="the interpreter included")
+
+
+def measure_first_token(model: Path, root: Path) -> Iterator[Row]:
+    """Start on a checkpoint and draw a token: the first time, later, and with nothing compiled."""
+    complete = (
+        *_CODEGEMMA,
+        "complete",
+        _PLACE,
+        "--json",
+        "--max-tokens",
+        "1",
+        "--model",
+        str(model),
+    )
+    for file in model.glob("*.safetensors"):
+        forget_pages(file)
+    runs = {
+        "first ever": [run(*complete, cache=root / "kept")],
+        "later": [run(*complete, cache=root / "kept") for _ in range(_NUM_NEXT)],
+        "later, nothing compiled kept": [
+            run(*complete, cache=root / f"empty-{number}") for number in range(_NUM_NEXT)
+        ],
+    }
+    drawn = json.loads(runs["later"][0].output)["completions"][0]
+    assert len(drawn["tokens"]) == 1, drawn
+    what = f"{drawn['prompt_tokens']} tokens read"
+    for name, found in runs.items():
+        yield process_row(f"first-token, {model.name}, {name}", found, what=what)
+
+
+def forget_pages(file: Path) -> None:
+    """Have the system drop what it keeps of a file in memory."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextmanager
@@ -269,13 +310,20 @@ def _load() -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", nargs="+", type=Path, default=[], help="checkpoints")
+    models = parser.parse_args().model
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        empty, cache = Path(folder) / "empty", Path(folder) / "cache"
-        empty.mkdir()
-        rows = [*measure_processes(cache), measure_server(cache)]
-        rows += measure_kinds(empty, start="first ever")
-        rows += measure_kinds(cache, start="later")
-    path = write_rows("start", rows, device=cpu_name())
+        for number, model in enumerate(models):
+            rows += measure_first_token(model.resolve(), Path(folder) / str(number))
+        if not models:
+            empty, cache = Path(folder) / "empty", Path(folder) / "cache"
+            empty.mkdir()
+            rows += [*measure_processes(cache), measure_server(cache)]
+            rows += measure_kinds(empty, start="first ever")
+            rows += measure_kinds(cache, start="later")
+    path = write_rows("start-checkpoints" if models else "start", rows, device=cpu_name())
     for row in rows:
         print(f"{row.name}: {row.value:.3g} {row.unit} ({row.note})")
     print(f"written to {path}")
