@@ -74,15 +74,22 @@ $(VENV)/.made:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
+# A compiler that came or went since: the kernels are built then, or left out.
+$(VENV)/.compiler: FORCE | $(VENV)/.made
+	@{ command -v c++; command -v cmake; } >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+.PHONY: FORCE
+FORCE:
+
 KERNELS := $(wildcard src/codegemma/kernels/cpp/*)
 
-$(VENV)/.core: requirements/core.txt pyproject.toml $(KERNELS) | $(VENV)/.made
+$(VENV)/.core: requirements/core.txt pyproject.toml $(KERNELS) $(VENV)/.compiler | $(VENV)/.made
 	$(PIP) install --require-hashes -r requirements/core.txt
 	$(INSTALL)
 	@touch $@
 
 # dev.txt holds core.txt, version by version, so this stamp serves for both.
-$(VENV)/.dev: requirements/dev.txt pyproject.toml $(KERNELS) | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(KERNELS) $(VENV)/.compiler | $(VENV)/.made
 	sed -n '/^pip==/,/# via/p' requirements/dev.txt >$(VENV)/pip.txt # an older pip refuses extras in a hashed list
 	$(PIP) install --require-hashes -r $(VENV)/pip.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt

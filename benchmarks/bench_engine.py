@@ -2,13 +2,14 @@
 """Measure decoding and reading prompts with quantised weights, beside llama.cpp on the same bits.
 
 Both run in processes of their own and take turns sample by sample; before and after each sample the
-read bandwidth of plain memory is probed. llama.cpp is driven through its library by the bindings of
-llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
-set. Words in a library's name tune it: `repacked` lets it reorder its weights, `unmapped` read them
-into memory, `flash` and `unflash` settle its attention, `ubatch128` and the like its batches,
-`single` reads a context token by token, `1thread` its threads. Prompts are random ids; what a model
-says of them is of no interest. A machine that others use too gives ratios at best: the load average
-stands in each row's note.
+read bandwidth of plain memory is probed, and rows say what share of it decoding takes. Others say
+how long a token's products, attention and the rest take, by jax's profiler. llama.cpp is driven
+through its library by the bindings of llama-cpp-python's source package, unpacked; the library is
+built by hand, once for each instruction set. Words in a library's name tune it: `repacked` lets it
+reorder its weights, `unmapped` read them into memory, `flash` and `unflash` settle its attention,
+`ubatch128` and the like its batches, `single` reads a context token by token, `1thread` its
+threads. Prompts are random ids; what a model says of them is of no interest. A machine that others
+use too gives ratios at best: the load average stands in each row's note.
 
 Example:
     python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
@@ -25,11 +26,12 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,11 +84,26 @@ class Ours:
             cache = self._last
         return total
 
+    def breakdown(self, length: int) -> dict[str, float]:
+        """Milliseconds a token, after `length` tokens, by operation."""
+        with tempfile.TemporaryDirectory() as folder:
+            with self._jax.profiler.trace(folder):
+                whole = 1000 * self.decode(length)
+            (file,) = Path(folder).rglob("*.xplane.pb")
+            planes = self._jax.profiler.ProfileData.from_file(str(file)).planes
+        spent = {"products": 0.0, "attention": 0.0}
+        calls = {"codegemma_multiply": "products", "codegemma_attend": "attention"}
+        for event in (event for plane in planes for line in plane.lines for event in line.events):
+            if event.name in calls:
+                spent[calls[event.name]] += event.duration_ns / 1e6 / _STEPS
+        return spent | {"rest": whole - sum(spent.values())}
+
     def _cache(self, length: int, *, room: int) -> Any:
         from codegemma.generate.weights import empty_cache
 
         cache = empty_cache(self._weights, num_rows=1, num_tokens=max(length + room, 1))
-        return cache._replace(length=self._jax.device_put(np.array([length], np.int32)))
+        cache = cache._replace(length=self._jax.device_put(np.array([length], np.int32)))
+        return self._jax.block_until_ready(cache)  # it is copied while the caller goes on
 
     def _run(self, program: Any, tokens: np.ndarray, cache: Any, settings: dict[str, Any]) -> float:
         start = time.perf_counter()
@@ -187,8 +204,7 @@ def serve(arguments: argparse.Namespace) -> None:
     print(json.dumps({"load_s": time.perf_counter() - start, "bytes": memory}), flush=True)
     for line in sys.stdin:
         what, length = line.split()
-        seconds = getattr(engine, what)(int(length))
-        print(json.dumps({"s": seconds}), flush=True)
+        print(json.dumps({"found": getattr(engine, what)(int(length))}), flush=True)
 
 
 class Worker:
@@ -205,22 +221,21 @@ class Worker:
         )
         self.loaded = self._answer()
 
-    def ask(self, what: str, length: int) -> float | None:
-        """Seconds that the engine took; None when its process ended, now or before."""
+    def ask(self, what: str, length: int) -> Any:
+        """What the engine found, seconds mostly; None when its process ended, now or before."""
         assert self._process.stdin is not None
         if self._process.poll() is not None:
             return None
         self._process.stdin.write(f"{what} {length}\n")
         self._process.stdin.flush()
-        found = self._answer()
-        return found.get("s")
+        return self._answer().get("found")
 
     def close(self) -> None:
         """Let it end."""
         self._process.terminate()
         self._process.wait()
 
-    def _answer(self) -> dict[str, float]:
+    def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         while line and not line.startswith("{"):  # a library's own words
@@ -245,36 +260,45 @@ def probe_bandwidth(values: np.ndarray, *, threads: int) -> float:
     return values.nbytes / (time.perf_counter() - start)
 
 
+class Sample(NamedTuple):
+    """One piece of work, and the read bandwidth of memory around it, bytes a second."""
+
+    seconds: float
+    bandwidth: float
+
+
+Samples = dict[tuple[str, str, int], list[Sample]]
+"""By worker, what it does, and at which length."""
+
+
 def measure(
     workers: dict[str, Worker], work: list[tuple[str, int]], *, repeats: int, threads: int
-) -> tuple[dict[tuple[str, str, int], list[float]], list[float]]:
-    """Seconds of every worker at every piece of work, in turn, and the bandwidth around them."""
+) -> Samples:
+    """Let every worker do every piece of work, in turn, and probe the bandwidth around each."""
     values = np.ones(_PROBE_BYTES // 8, np.uint64)
-    found: dict[tuple[str, str, int], list[float]] = {}
-    bandwidth: list[float] = []
+    found: Samples = {}
     for what, length in work:
         for worker in workers.values():
             worker.ask(what, length)  # compiles, or reads the context
+        after = probe_bandwidth(values, threads=threads)
         for _ in range(repeats):
             for name, worker in workers.items():
-                bandwidth.append(probe_bandwidth(values, threads=threads))
-                seconds = worker.ask(what, length)
+                before, seconds = after, worker.ask(what, length)
+                after = probe_bandwidth(values, threads=threads)
                 if seconds is not None:
-                    found.setdefault((name, what, length), []).append(seconds)
-    bandwidth.append(probe_bandwidth(values, threads=threads))
-    return found, bandwidth
+                    sample = Sample(seconds, (before + after) / 2)
+                    found.setdefault((name, what, length), []).append(sample)
+    return found
 
 
-def make_rows(
-    found: dict[tuple[str, str, int], list[float]], *, weights: str, paths: list[str], note: str
-) -> list[Row]:
+def make_rows(found: Samples, *, weights: str, paths: list[str], note: str) -> list[Row]:
     """Rates of our paths, each beside the fastest llama.cpp, or the one named as the path."""
     rates = {
-        key: sorted((1 if key[1] == "decode" else key[2]) / seconds for seconds in samples)
+        key: sorted((1 if key[1] == "decode" else key[2]) / sample.seconds for sample in samples)
         for key, samples in found.items()
     }
     rows: list[Row] = []
-    for (name, what, length), samples in rates.items():
+    for (name, what, length), values in rates.items():
         if name not in paths:
             continue
         peers = {
@@ -285,22 +309,55 @@ def make_rows(
         same = {other: rate for other, rate in peers.items() if other.endswith(f" {name}")}
         wide = {other: rate for other, rate in peers.items() if not other.endswith(" avx2")}
         peer = max(chosen, key=chosen.__getitem__) if (chosen := same or wide) else None
-        value = statistics.median(samples)
+        value = statistics.median(values)
+        probed = sorted(sample.bandwidth / 1e9 for sample in found[name, what, length])
         rows.append(
             Row(
                 name=f"{what}-{weights}-{'ctx' if what == 'decode' else ''}{length}-{name}",
                 value=value,
                 unit="tokens/s",
-                n=len(samples),
-                low=samples[0],
-                high=samples[-1],
+                n=len(values),
+                low=values[0],
+                high=values[-1],
                 peer=peer,
                 peer_value=peers[peer] if peer else None,
                 ratio=value / peers[peer] if peer else None,
-                note=note,
+                note=f"{note}; probed {probed[0]:.1f} to {probed[-1]:.1f} GB/s",
             )
         )
     return rows
+
+
+def bandwidth_rows(found: Samples, *, weights: str, paths: list[str], size: int) -> list[Row]:
+    """What share of the read bandwidth around it decoding takes, of weights of `size` bytes."""
+    rows: list[Row] = []
+    for (name, what, length), samples in found.items():
+        if name in paths and what == "decode":
+            shares = sorted(size / sample.seconds / sample.bandwidth for sample in samples)
+            rows.append(
+                Row(
+                    name=f"bandwidth-{weights}-ctx{length}-{name}",
+                    value=statistics.median(shares),
+                    unit="of what is probed",
+                    n=len(shares),
+                    low=shares[0],
+                    high=shares[-1],
+                    note="weights alone; keys and values are not counted",
+                )
+            )
+    return rows
+
+
+def breakdown_rows(
+    workers: dict[str, Worker], *, contexts: list[int], weights: str, paths: list[str]
+) -> list[Row]:
+    """Where a token's time goes, in our paths."""
+    return [
+        Row(name=f"{part}-{weights}-ctx{length}-{path}", value=value, unit="ms a token", n=_STEPS)
+        for path in paths
+        for length in contexts
+        for part, value in (workers[path].ask("breakdown", length) or {}).items()
+    ]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -341,13 +398,15 @@ def main() -> int:
         )
     work = [("decode", length) for length in arguments.contexts]
     work += [("prefill", length) for length in arguments.prompts]
-    found, bandwidth = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
+    found = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
     weights = json.loads((Path(arguments.folder) / "codegemma.json").read_text())["weights"]
     size = sum(file.stat().st_size for file in Path(arguments.folder).glob("*.safetensors"))
-    spread = f"{min(bandwidth) / 1e9:.1f} to {max(bandwidth) / 1e9:.1f} GB/s"
-    note = f"{size / 1e9:.2f} GB of weights, probed read bandwidth {spread}, {arguments.threads} "
-    note += f"threads, load average {os.getloadavg()[0]:.1f}"
-    rows = make_rows(found, weights=weights, paths=arguments.paths, note=note)
+    note = f"{size / 1e9:.2f} GB of weights, {arguments.threads} threads, "
+    note += f"load average {os.getloadavg()[0]:.1f}"
+    shared_words = {"weights": weights, "paths": arguments.paths}
+    rows = make_rows(found, **shared_words, note=note)
+    rows += bandwidth_rows(found, **shared_words, size=size)
+    rows += breakdown_rows(workers, contexts=arguments.contexts, **shared_words)
     for name, worker in workers.items():
         for what, unit in (("load_s", "s"), ("bytes", "bytes")):
             value = worker.loaded.get(what, 0.0)

@@ -247,6 +247,8 @@ class CompleterInfo:
         revision: Repository and commit of weights from the hub, None of others.
         device: Such as "cpu", "cuda" or "remote".
         dtype: Activation dtype.
+        most_read: Most tokens of an infill prompt, where reading all that the context holds takes
+            longer than a user waits; None: what the context holds.
     """
 
     name: str
@@ -257,6 +259,7 @@ class CompleterInfo:
     revision: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
+    most_read: int | None = None
 
 
 @runtime_checkable

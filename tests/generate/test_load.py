@@ -109,6 +109,21 @@ def test_two_rows_of_the_7b_are_kept_and_smaller_models_stay_within_the_bound():
     assert load.most_kept(configs.by_name("codegemma-2b"), 512 << 20) == 536_870_912
 
 
+def test_a_large_model_on_a_processor_reads_as_much_as_a_user_waits_for(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert load.most_read(configs.by_name("codegemma-2b"), "cpu") == 1024
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert load.most_read(configs.by_name("codegemma-7b"), "cpu") == 4096
+    assert load.most_read(configs.by_name("codegemma-7b"), "gpu") is None
+    assert load.most_read(configs.by_name("nano"), "cpu") is None
+
+
+def test_what_a_user_waits_for_cuts_nothing_where_a_model_is_measured(folder, monkeypatch):
+    monkeypatch.setattr(load, "most_read", lambda config, device: 99)
+    assert load.load_completer(folder).info.most_read == 99
+    assert load.load_engine(folder).info.most_read is None
+
+
 def test_an_unknown_dtype_is_refused(folder):
     with pytest.raises(ConfigError, match="float64"):
         load.load_engine(folder, dtype="float64")

@@ -17,6 +17,7 @@ from codegemma.generate.verify import RECORD_KEY, Check
 from codegemma.model import config as configs
 from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.hub import NANO_FOLDER
+from codegemma.model.quantise import quantise_checkpoint
 
 INFILLER = Path(__file__).parents[1] / "golden" / "infiller"
 
@@ -142,10 +143,21 @@ def test_nano_gives_what_it_recorded(faulty):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nano_with_a_planted_fault_misses_its_record(faulty, fault):
     engine, metadata = faulty(NANO_FOLDER, fault)
-    outcome, _, _ = check(engine, metadata)
+    outcome, _, nll = check(engine, metadata)
     assert not outcome.is_passed
+    assert not verify.check_record(nll, metadata.training[RECORD_KEY], weights="int4").is_passed
     sizes = verify.check_parameters(engine.config, "nano")
     assert sizes.is_passed == (fault != "a layer missing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_nano_rounded_gives_what_it_recorded_as_well_as_its_format_can(quiet, tmp_path, weights):
+    quantise_checkpoint(NANO_FOLDER, tmp_path / "rounded", weights=weights)
+    report = verify.verify(tmp_path / "rounded")
+    (middles,) = (outcome for outcome in report.checks if outcome.name == "middles")
+    assert middles.is_passed, middles.detail
+    assert middles.detail.endswith(f"as recorded before its weights were rounded to {weights}")
 
 
 @pytest.fixture
@@ -306,6 +318,9 @@ def test_a_record_that_is_none_is_refused():
     nll = {"psm": 1.0, "spm": 1.0, "spm2": 1.0}
     assert verify.check_record(nll, {"psm": 1.0015, "spm": 1.0, "spm2": 1.0}).is_passed
     assert not verify.check_record(nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}).is_passed
+    assert verify.check_record(
+        nll, {"psm": 1.005, "spm": 1.0, "spm2": 1.0}, weights="int4"
+    ).is_passed
     assert not verify.check_record(nll | {"psm": math.nan}, nll).is_passed
     for record in ({"psm": 1.0}, nll | {"spm": math.nan}, nll | {"spm2": math.inf}):
         with pytest.raises(ConfigError, match="middle_nll to give a finite number for psm, spm"):

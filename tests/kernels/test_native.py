@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import ctypes
 import os
 import shutil
 import site
@@ -48,6 +49,17 @@ def test_without_the_library_a_line_says_what_to_install(monkeypatch):
         native._open_library.cache_clear()
 
 
+def test_a_library_of_another_system_is_told_and_done_without(monkeypatch, tmp_path, caplog):
+    (tmp_path / "other.so").write_bytes(b"\x7fELF of another system")
+    monkeypatch.setattr(native, "_FILE_NAME", str(tmp_path / "other.so"))
+    native._open_library.cache_clear()
+    try:
+        assert native.choose_path() is None
+        assert "the native kernels cannot be loaded: " in caplog.text
+    finally:
+        native._open_library.cache_clear()
+
+
 def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):
     compiler = shutil.which("aarch64-linux-gnu-g++")
     emulator = shutil.which("qemu-aarch64")
@@ -68,6 +80,25 @@ def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):
         [emulator, "-cpu", "cortex-a53", program, PRODUCTS], capture_output=True, text=True
     )
     assert (old.returncode, "neon: not supported here" in old.stdout) == (1, True)
+
+
+@pytest.mark.slow
+def test_clang_builds_every_path_and_gives_the_recorded_products(tmp_path):
+    compiler = shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no Clang: apt-get install clang")
+    build = [f"-S{SOURCES}", f"-B{tmp_path}", f"-DPython_EXECUTABLE={sys.executable}"]
+    subprocess.run(["cmake", *build, f"-DCMAKE_CXX_COMPILER={compiler}"], check=True)
+    subprocess.run(["cmake", "--build", tmp_path], check=True)
+    library = ctypes.CDLL(str(tmp_path / "libcodegemma_kernels.so"))
+    library.codegemma_paths.restype = ctypes.c_char_p
+    assert tuple(library.codegemma_paths().decode().split(",")) == native.paths()
+    program = tmp_path / "paths_test"
+    files = [SOURCES / "portable.cpp", TEST]
+    command = [compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *files, "-o", program]
+    subprocess.run(command, check=True)
+    found = subprocess.run([program, PRODUCTS], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stdout
 
 
 def without_compiler(command, *, tmp_path, **environment):

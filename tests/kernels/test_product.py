@@ -77,6 +77,15 @@ def test_every_number_of_rows_is_within_the_rounding_of_activations(path, rows, 
 
 
 @FORMATS
+def test_activations_next_to_nothing_give_next_to_nothing(path, name):
+    weight, _ = random_weight(np.random.default_rng(0), 64, 32, name=name)
+    x = np.zeros((1, 64), np.float32)
+    x[0, 3], x[0, 40] = 1e-38, 1e-31  # 127 times the inverse of the first is infinite
+    [found] = multiply(jnp.asarray(x), [weight])
+    assert np.abs(found).max() < 1e-29
+
+
+@FORMATS
 def test_weights_of_one_input_are_multiplied_together_and_by_layer(path, name, refused):
     rng = np.random.default_rng(0)
     pairs = [random_weight(rng, 64, size, name=name, layers=3) for size in (16, 304, 48)]

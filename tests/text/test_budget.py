@@ -255,6 +255,24 @@ def test_what_a_short_file_leaves_of_the_context_is_for_others():
     assert spare_tokens(long, Sampling(max_tokens=100), tokenizer=MODEL, info=SMALL) == 0
 
 
+def test_infill_takes_no_more_than_is_read_while_a_user_waits():
+    info = replace(SMALL, most_read=64)
+    long = Prompt(prefix=LINES, suffix=LINES, path="p.py")
+    sampling = Sampling(max_tokens=100)
+
+    fitted = fit_prompt(long, sampling, tokenizer=MODEL, info=info)
+
+    assert 48 <= len(fitted.tokens) <= 64
+    assert fitted.cut is not None
+    assert spare_tokens(long, sampling, tokenizer=MODEL, info=info) == 0
+    short = Prompt(prefix="x = ", suffix="\n", path="p.py")
+    used = len(render_prompt(MODEL, short, mode="spm"))
+    assert spare_tokens(short, sampling, tokenizer=MODEL, info=info) == 64 - used
+    whole = Prompt(prefix=LINES[:200])
+    assert len(fit_prompt(whole, sampling, tokenizer=MODEL, info=info).tokens) > 64  # is never cut
+    assert len(fit_prompt(long, sampling, tokenizer=MODEL, info=SMALL).tokens) > 128
+
+
 def test_the_tokens_of_lines_are_counted_each_on_its_own():
     lines = ["x = 1\n", "", "def f():\n", "<|fim_prefix|>\n", "\u2581\n"]
 

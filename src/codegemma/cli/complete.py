@@ -131,8 +131,8 @@ def _choose_context(
 
 def _say_cut(cut: "Cut", name: str) -> None:
     print(
-        f"codegemma: the file is longer than the context of {name}: left out {cut.prefix_chars} "
-        f"characters at its start, {cut.suffix_chars} at its end",
+        f"codegemma: the file is longer than what {name} reads at a time: left out "
+        f"{cut.prefix_chars} characters at its start, {cut.suffix_chars} at its end",
         file=sys.stderr,
     )
 

@@ -15,7 +15,7 @@ from typing import Final
 from codegemma.completion import CompleterInfo, Prompt, Sampling, TokenizerProtocol
 from codegemma.context.choose import MIN_TOKENS, choose
 from codegemma.context.index import RepositoryIndex
-from codegemma.text.budget import spare_tokens
+from codegemma.text.budget import infill_room, spare_tokens
 
 MAX_AGE_S: Final = 1.0
 """How old what is known of the disk may be."""
@@ -62,7 +62,7 @@ class FilesBeside:
     ) -> Prompt:
         """Put other files before an infill prompt, in the tokens that it leaves.
 
-        What is left is rounded down to sixteenths of the context: while a user types, the files
+        What is left is rounded down to sixteenths of the room: while a user types, the files
         before the prompt stay the same, and so does a cache of them.
 
         Args:
@@ -78,7 +78,7 @@ class FilesBeside:
         if prompt.path is None or prompt.suffix is None or prompt.tokens or prompt.context:
             return prompt
         spare = spare_tokens(prompt, sampling, tokenizer=tokenizer, info=info)
-        spare -= spare % max(1, info.context_length // _STEP_FRACTION)
+        spare -= spare % max(1, infill_room(sampling, info) // _STEP_FRACTION)
         if spare < MIN_TOKENS:
             return prompt
         self.refresh()

@@ -42,8 +42,9 @@ def shared_settings(
         model.pop(name, None)
     if info and info.device == "remote" and "name" in model:
         model["name"] = info.name.rpartition("#")[2]  # the same model may be served elsewhere
-    if model.get("revision") is None:
-        model.pop("revision", None)
+    for name in ("revision", "most_read"):
+        if model.get(name) is None:
+            model.pop(name, None)
     return {
         "task": task.name,
         "model": model,

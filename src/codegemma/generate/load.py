@@ -38,6 +38,11 @@ SMALL_MODEL_PARAMS: Final = 500_000_000
 PREFIX_CACHE_BYTES: Final = 512 << 20
 """Most bytes of keys and values that a completer keeps for later requests; see `most_kept`."""
 
+LEAST_READ: Final = 1024
+"""Tokens of an infill prompt that a large model reads on any processor; see `most_read`."""
+
+_READ_A_CORE: Final = 256
+
 _MIN_KEPT: Final = 2, 2048  # rows of bfloat16, and their slots: 1.9 GB for the 7B
 
 _CACHE_SETTING: Final = "jax_compilation_cache_dir"
@@ -90,7 +95,8 @@ def load_engine(
         name_or_path: Name of a model, its folder, or a GGUF file.
         dtype: As for `load_completer`.
         progress: As for `load_completer`.
-        is_for_one: As of `Engine`; without it no answer depends on which was the first.
+        is_for_one: As of `Engine`; without it no answer depends on which was the first, nor is
+            more cut of a prompt than what the context cannot hold (`most_read`).
         is_speculative: As of `Engine`.
         prefix_cache_bytes: As of `Engine`; with 0 none depends on those before it. Two rows of
             2,048 tokens are kept whatever they take.
@@ -123,12 +129,25 @@ def load_engine(
             revision=hub_revision(folder),
             device=device,
             dtype=checkpoint.metadata.weights or str(chosen),
+            most_read=most_read(checkpoint.config, device) if is_for_one else None,
         ),
         dtype=chosen,
         is_for_one=is_for_one,
         is_speculative=is_speculative,
         prefix_cache_bytes=prefix_cache_bytes and most_kept(checkpoint.config, prefix_cache_bytes),
     )
+
+
+def most_read(config: ModelConfig, device: str) -> int | None:
+    """Count the tokens of an infill prompt that are read while a user waits; None: all.
+
+    A 2B with int4 weights reads 25 tokens a second and core with AVX2, 135 with AMX
+    (`benchmarks/bench_engine.py`): the first prompt takes some seconds, later ones the
+    part that changed.
+    """
+    if device != "cpu" or num_params(config) < SMALL_MODEL_PARAMS:
+        return None
+    return max(LEAST_READ, _READ_A_CORE * (os.cpu_count() or 1))
 
 
 def most_kept(config: ModelConfig, num_bytes: int) -> int:

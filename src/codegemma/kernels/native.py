@@ -8,6 +8,7 @@ another, or "none". Nothing is loaded at import, not even jax.
 
 import ctypes
 import functools
+import logging
 import os
 import sysconfig
 from pathlib import Path
@@ -24,20 +25,26 @@ MULTIPLY: Final = "codegemma_multiply"
 ATTEND: Final = "codegemma_attend"
 """The custom call of attention over a cache."""
 
+_log = logging.getLogger(__name__)
+
 _FILE_NAME: Final = "libcodegemma_kernels.so"
 _NONE: Final = "none"
 
 
 @functools.cache
 def _open_library() -> ctypes.CDLL | None:
-    """Open the library; None where it was not built."""
+    """Open the library; None where it was not built, or is not for this system."""
     # An editable installation leaves it among the installed packages, apart from its source.
     installed = Path(sysconfig.get_path("platlib")) / "codegemma" / "kernels"
     found = (folder / _FILE_NAME for folder in (Path(__file__).parent, installed))
     path = next((path for path in found if path.exists()), None)
     if path is None:
         return None
-    library = ctypes.CDLL(str(path))
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:  # built for another system, say
+        _log.warning("the native kernels cannot be loaded: %s", error)
+        return None
     library.codegemma_paths.restype = ctypes.c_char_p
     return library
 
@@ -92,7 +99,7 @@ def describe() -> str:
         return f"no native kernels, as {SETTING}={_NONE} asks: XLA multiplies int8 and int4 weights"
     return (
         "no native kernels: int8 and int4 weights work, several times slower; install a C++ "
-        "compiler and CMake (Debian: g++ cmake), then codegemma again"
+        "compiler and CMake (Debian: g++ cmake), then codegemma again (make run does)"
     )
 
 

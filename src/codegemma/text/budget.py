@@ -9,6 +9,9 @@ nearest. Then the prefix keeps its tail and the suffix its head, and what one si
 goes to the other. Cuts fall on line borders where one is near, and stay where they are while a
 user types a little, so that a cache of the prompt's tokens stays good.
 
+On a processor a model of billions of weights reads a full context for a minute or more. There
+infill takes no more than the completer says is read while a user waits (`most_read`).
+
 Unstated: the shares of prefix and suffix in the released models' own tools.
 """
 
@@ -53,7 +56,8 @@ def fit_prompt(
     """Give a prompt the ids that a model reads of it, and what is cut so that they fit.
 
     Room is left for `max_tokens` tokens of an infill, or for half the context where more are
-    asked for; for one token of everything else. A prompt that has its ids is only measured.
+    asked for, and no more than `most_read` are taken; for one token of everything else. A prompt
+    that has its ids is only measured.
 
     Args:
         prompt: Code with LF line ends, turns, or tokens.
@@ -74,7 +78,7 @@ def fit_prompt(
         return prompt
     mode = info.mode if sampling.mode == "auto" else sampling.mode
     if prompt.suffix is not None and not prompt.tokens:
-        room = _room(sampling, info)
+        room = infill_room(sampling, info)
         fitted = cut_around_cursor(prompt, tokenizer=tokenizer, mode=mode, max_tokens=room)
         return _heal(fitted, tokenizer) if sampling.heal else fitted
     tokens = prompt.tokens or tuple(render_prompt(tokenizer, prompt, mode=mode))
@@ -140,7 +144,13 @@ def spare_tokens(
     if not fitted.tokens:
         texts = (prompt.prefix, prompt.suffix or "", f"{prompt.path or ''}\n")
         used = _NUM_FRAME + sum(count_tokens(text, tokenizer=tokenizer) for text in texts)
-    return max(0, _room(sampling, info) - used)
+    return max(0, infill_room(sampling, info) - used)
+
+
+def infill_room(sampling: Sampling, info: CompleterInfo) -> int:
+    """Count the tokens that an infill prompt may have."""
+    room = _room(sampling, info)
+    return room if info.most_read is None else min(room, info.most_read)
 
 
 def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:

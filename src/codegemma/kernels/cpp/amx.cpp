@@ -2,6 +2,7 @@
 // Intel's matrix tiles, for many rows: weights and rows as bfloat16, so that sums stay in the tiles over
 // all groups. (Tiles of int8 would have to be emptied and scaled after every group.) Few rows go
 // the way of AVX-512.
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,8 +27,10 @@ struct alignas(64) TileConfig {
 
 bool IsSupported() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  constexpr unsigned kTiles = 1u << 24 | 1u << 22;  // AMX-TILE and AMX-BF16; Clang 14 cannot ask for them
+  unsigned a = 0, b = 0, c = 0, d = 0;
   if (!kAvx512.is_supported() || !__builtin_cpu_supports("avx512bf16") ||
-      !__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16")) {
+      !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) != kTiles) {
     return false;
   }
   static const bool is_permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;

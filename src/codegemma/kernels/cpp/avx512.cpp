@@ -23,7 +23,7 @@ void Prepare(const float* x, const Rows& rows, int64_t row, int32_t offset) {
     const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
     const float highest =
         _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-    const __m512 inverse = _mm512_set1_ps(highest > 0 ? 127.0f / highest : 0);
+    const __m512 inverse = _mm512_set1_ps(highest > kLeast ? 127.0f / highest : 0);
     const __m512i low_q = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
     const __m512i high_q = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm512_cvtepi32_epi8(low_q));

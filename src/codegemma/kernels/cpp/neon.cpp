@@ -30,7 +30,7 @@ void Prepare(const float* x, const Rows& rows, int64_t row, int32_t offset) {
     float32x4_t most = vdupq_n_f32(0);
     for (int i = 0; i < 8; ++i) most = vmaxq_f32(most, vabsq_f32(vld1q_f32(x + 4 * i)));
     const float highest = vmaxvq_f32(most);
-    const float32x4_t inverse = vdupq_n_f32(highest > 0 ? 127.0f / highest : 0);
+    const float32x4_t inverse = vdupq_n_f32(highest > kLeast ? 127.0f / highest : 0);
     int32x4_t sums = vdupq_n_s32(0);
     for (int i = 0; i < 8; i += 2) {
       const int32x4_t low = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x + 4 * i), inverse));

@@ -24,6 +24,9 @@ constexpr int64_t kGroup = 32;
 // How far ahead of its use a weight is fetched: left to itself, the processor stops at each page.
 constexpr int64_t kFetchedAhead = 2048;
 
+// Below this a group's largest activation counts as 0: 127 times its inverse would not be finite.
+constexpr float kLeast = 1e-30f;
+
 struct Weight {
   const uint8_t* q;
   const uint16_t* scale;

@@ -31,7 +31,7 @@ void Prepare(const float* x, const Rows& rows, int64_t row, int32_t offset) {
   for (int64_t group = 0; group < groups; ++group, x += kGroup, q += kGroup) {
     float highest = 0;
     for (int64_t i = 0; i < kGroup; ++i) highest = std::fmax(highest, std::fabs(x[i]));
-    const float inverse = highest > 0 ? 127.0f / highest : 0;
+    const float inverse = highest > kLeast ? 127.0f / highest : 0;
     int32_t sum = 0;
     for (int64_t i = 0; i < kGroup; ++i) {
       q[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
