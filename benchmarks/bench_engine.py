@@ -44,7 +44,7 @@ _PROBE_BYTES = 1 << 29
 class Ours:
     """The programs of generation on a checkpoint, with a cache filled as far as asked."""
 
-    def __init__(self, folder: str, *, context: int) -> None:
+    def __init__(self, folder: str, *, context: int, num_rows: int = 1) -> None:
         import jax
 
         from codegemma.generate import programs
@@ -53,20 +53,21 @@ class Ours:
 
         self._jax, self._programs = jax, programs
         self._weights = load_engine(folder)._weights
-        self._context = context
+        self._context, self._num_rows = context, num_rows
         self.path = native.choose_path()
 
     def decode(self, length: int) -> float:
-        """Seconds a token, after `length` tokens."""
+        """Seconds a token, after `length` tokens; of rows that decode together each has one."""
         drawn = {
-            "is_done": np.zeros(1, bool),
-            "stop_ids": np.full((1, 8), -1, np.int32),
+            "is_done": np.zeros(self._num_rows, bool),
+            "stop_ids": np.full((self._num_rows, 8), -1, np.int32),
             "controls": None,
-            "uniforms": np.zeros((1, 64), np.float32),
+            "uniforms": np.zeros((self._num_rows, 64), np.float32),
             "num_steps": np.int32(_STEPS),
         }
-        cache = self._cache(length, room=64)
-        return self._run(self._programs.decode, np.array([5], np.int32), cache, drawn) / _STEPS
+        cache = self._cache(length, room=64, rows=self._num_rows)
+        tokens = np.full(self._num_rows, 5, np.int32)
+        return self._run(self._programs.decode, tokens, cache, drawn) / _STEPS / self._num_rows
 
     def prefill(self, length: int) -> float:
         """Seconds to read `length` tokens, in pieces of up to 256, and draw one."""
@@ -95,14 +96,15 @@ class Ours:
         calls = {"codegemma_multiply": "products", "codegemma_attend": "attention"}
         for event in (event for plane in planes for line in plane.lines for event in line.events):
             if event.name in calls:
-                spent[calls[event.name]] += event.duration_ns / 1e6 / _STEPS
+                spent[calls[event.name]] += event.duration_ns / 1e6 / _STEPS / self._num_rows
         return spent | {"rest": whole - sum(spent.values())}
 
-    def _cache(self, length: int, *, room: int) -> Any:
+    def _cache(self, length: int, *, room: int, rows: int = 1) -> Any:
         from codegemma.generate.weights import empty_cache
 
-        cache = empty_cache(self._weights, num_rows=1, num_tokens=max(length + room, 1))
-        cache = cache._replace(length=self._jax.device_put(np.array([length], np.int32)))
+        cache = empty_cache(self._weights, num_rows=rows, num_tokens=max(length + room, 1))
+        lengths = np.full(rows, length, np.int32)
+        cache = cache._replace(length=self._jax.device_put(lengths))
         return self._jax.block_until_ready(cache)  # it is copied while the caller goes on
 
     def _run(self, program: Any, tokens: np.ndarray, cache: Any, settings: dict[str, Any]) -> float:
@@ -187,7 +189,9 @@ def serve(arguments: argparse.Namespace) -> None:
     """Load, then answer lines `WHAT LENGTH` with seconds."""
     start = time.perf_counter()
     if arguments.worker == "ours":
-        engine: Ours | LlamaCpp = Ours(arguments.folder, context=arguments.context)
+        engine: Ours | LlamaCpp = Ours(
+            arguments.folder, context=arguments.context, num_rows=arguments.rows
+        )
     else:
         engine = LlamaCpp(
             arguments.gguf,
@@ -371,6 +375,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--contexts", nargs="*", type=int, default=[0, 500, 2000])
     parser.add_argument("--prompts", nargs="*", type=int, default=[16, 128, 512])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=1, help="that decode together, ours alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worker", choices=["ours", "llama"], help=argparse.SUPPRESS)
     parser.add_argument("--context", type=int, default=0, help=argparse.SUPPRESS)
@@ -387,7 +392,7 @@ def main() -> int:
     shared = ["--context", str(longest), "--threads", str(arguments.threads)]
     workers: dict[str, Worker] = {}
     for path in arguments.paths:
-        words = [arguments.folder, "--worker", "ours", *shared]
+        words = [arguments.folder, "--worker", "ours", "--rows", str(arguments.rows), *shared]
         workers[path] = Worker(words, {"CODEGEMMA_KERNEL": path})
     for library in arguments.library:
         name, _, folder = library.partition("=")
@@ -399,7 +404,11 @@ def main() -> int:
     work = [("decode", length) for length in arguments.contexts]
     work += [("prefill", length) for length in arguments.prompts]
     found = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
-    weights = json.loads((Path(arguments.folder) / "codegemma.json").read_text())["weights"]
+    said = Path(arguments.folder) / "codegemma.json"
+    made = json.loads(said.read_text()) if said.exists() else {}
+    weights = made.get("weights", "float") + (
+        f"-{arguments.rows}rows" if arguments.rows > 1 else ""
+    )
     size = sum(file.stat().st_size for file in Path(arguments.folder).glob("*.safetensors"))
     note = f"{size / 1e9:.2f} GB of weights, {arguments.threads} threads, "
     note += f"load average {os.getloadavg()[0]:.1f}"

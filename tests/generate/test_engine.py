@@ -9,6 +9,7 @@ from codegemma.completion import Completer, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError, InputError
 from codegemma.generate import programs
 from codegemma.generate.engine import Engine
+from codegemma.generate.load import load_engine
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.text.fim import render_prompt
 
@@ -390,3 +391,19 @@ def test_engines_take_stacked_and_unstacked_weights_alike(params, config, tokeni
 
     other = Engine(unstack_layers(params), config=config, tokenizer=tokenizer, info=engine.info)
     np.testing.assert_array_equal(other.logits([2, 300]), engine.logits([2, 300]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_on_an_accelerator_draw_what_reading_all_at_once_finds_likeliest(dtype):
+    if jax.default_backend() == "cpu":
+        pytest.skip("jax has no accelerator here")
+    engine = load_engine("nano", dtype=dtype)
+    assert engine.info.device == jax.default_backend()
+    found = engine.complete([prompt_of(prefix) for prefix in PREFIXES], Sampling(max_tokens=24))
+    prompts = [render_prompt(engine.tokenizer, prompt_of(p), mode="spm") for p in PREFIXES]
+    pairs = [(prompt, drawn.tokens) for prompt, [drawn] in zip(prompts, found, strict=True)]
+    num_greedy = sum(one.is_greedy for one in engine.score(pairs))
+    assert engine.info.mode == "spm"
+    # In bfloat16 two near ties may fall either way.
+    assert num_greedy >= (len(PREFIXES) if dtype == "float32" else len(PREFIXES) - 2)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from codegemma.model import cached_attention
 from codegemma.model.cache import BFLOAT16_BITS, KVCache
 from codegemma.model.cached_attention import attend_cache, extend_by_xla, extend_cache
 
@@ -39,10 +42,14 @@ def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0):
         (50, [[49, 0], [7, 8]]),
     ],
 )
-def test_it_agrees_with_dense_attention(num_slots, query_slots, num_kv_heads):
+@pytest.mark.parametrize("is_by_block", [True, False])
+def test_it_agrees_with_dense_attention(
+    num_slots, query_slots, num_kv_heads, is_by_block, monkeypatch
+):
+    monkeypatch.setattr(cached_attention, "is_by_block", lambda: is_by_block)
     query_slots = np.array(query_slots, np.int32)
     q, k, v = draw(num_slots, num_kv_heads, query_slots)
-    found = jax.jit(attend_cache)(
+    found = jax.jit(partial(attend_cache))(
         jnp.asarray(q),
         jnp.asarray(k),
         jnp.asarray(v),

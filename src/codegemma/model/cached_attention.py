@@ -4,8 +4,10 @@
 The native kernels do it where they are and know the shape (`kernels/attention.py`). Elsewhere keys
 and values are read block by block straight from the cache of all layers, as many blocks as
 the fullest row needs; a softmax is built up on the way (Milakov and Gimelshein, arXiv 1805.02867).
-Taking a layer out of the cache first would copy it at every step. For inference only: a loop of
-unknown length has no gradient.
+Taking a layer out of the cache first would copy it at every step. An accelerator, to which a loop
+of small products is idle time, reads all slots there are in one product: their number is at most
+twice that of tokens (`generate/lengths.py`). For inference only: a loop of unknown length has no
+gradient.
 """
 
 from typing import Final
@@ -22,6 +24,11 @@ BLOCK: Final = 128
 
 _FLOAT32 = jnp.float32
 _MASKED: Final = -2.3819763e38  # gemma_pytorch's value: near the lowest float32, yet finite
+
+
+def is_by_block() -> bool:
+    """Whether XLA reads a cache block by block, as far as it is filled, and not all of it at once."""
+    return jax.default_backend() == "cpu"
 
 
 def extend_cache(
@@ -90,7 +97,7 @@ def attend_cache(
     batch, num_queries, num_heads, head_dim = q.shape
     num_kv_heads, num_slots = k.shape[2:4]
     group = num_heads // num_kv_heads
-    block = BLOCK if num_slots % BLOCK == 0 else num_slots
+    block = BLOCK if num_slots % BLOCK == 0 and is_by_block() else num_slots
     grouped = q.reshape(batch, num_queries, num_kv_heads, group, head_dim)
     num_blocks = jnp.minimum(jnp.max(query_slots) // block + 1, num_slots // block)
 
@@ -128,6 +135,9 @@ def attend_cache(
         jnp.zeros(shape, _FLOAT32),
         jnp.zeros((*shape, head_dim), _FLOAT32),
     )
-    _, total, out = jax.lax.fori_loop(jnp.zeros_like(num_blocks), num_blocks, add_block, state)
+    if block == num_slots:
+        _, total, out = add_block(jnp.zeros_like(num_blocks), state)
+    else:
+        _, total, out = jax.lax.fori_loop(jnp.zeros_like(num_blocks), num_blocks, add_block, state)
     attended = (out / total[..., None]).astype(q.dtype)
     return attended.swapaxes(1, 2).reshape(q.shape)
