@@ -27,7 +27,7 @@ _MASKED: Final = -2.3819763e38  # gemma_pytorch's value: near the lowest float32
 
 
 def is_by_block() -> bool:
-    """Whether XLA reads a cache block by block, as far as it is filled, and not all of it at once."""
+    """Whether XLA reads a cache block by block, as far as it is filled, not all of it at once."""
     return jax.default_backend() == "cpu"
 
 
