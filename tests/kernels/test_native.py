@@ -27,6 +27,14 @@ def test_the_best_path_is_taken_and_every_processor_has_one():
     assert native.describe() == f"native kernels for int8 and int4 weights: {native.paths()[0]}"
 
 
+def test_portable_code_is_taken_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr(native, "paths", lambda: ("portable",))
+    assert native.choose_path() is None
+    assert native.describe().startswith("no native kernels for this processor, which has neither")
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "portable")
+    assert native.describe() == "native kernels for int8 and int4 weights: portable"
+
+
 def test_the_environment_names_another_path(monkeypatch):
     monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
     assert native.choose_path() is None

@@ -3,7 +3,8 @@
 
 `pip install` builds it where there is a C++ compiler (`cpp/CMakeLists.txt`). A path is what one
 instruction set can do; the best one the processor has is taken, unless `CODEGEMMA_KERNEL` names
-another, or "none". Nothing is loaded at import, not even jax.
+another, or "none". Portable C++ is not taken by itself: XLA is faster without the library than with
+it (`benchmarks/bench_products.py`). Nothing is loaded at import, not even jax.
 """
 
 import ctypes
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _FILE_NAME: Final = "libcodegemma_kernels.so"
 _NONE: Final = "none"
+_PORTABLE: Final = "portable"
 
 
 @functools.cache
@@ -97,6 +99,11 @@ def describe() -> str:
         return f"native kernels for int8 and int4 weights: {path}"
     if os.environ.get(SETTING) == _NONE:
         return f"no native kernels, as {SETTING}={_NONE} asks: XLA multiplies int8 and int4 weights"
+    if paths():
+        return (
+            "no native kernels for this processor, which has neither AVX2 nor NEON dot products: "
+            "XLA multiplies int8 and int4 weights"
+        )
     return (
         "no native kernels: int8 and int4 weights work, several times slower; install a C++ "
         "compiler and CMake (Debian: g++ cmake), then codegemma again (make run does)"
@@ -113,4 +120,4 @@ def _path_on_cpu() -> str | None:
             f"{SETTING}={wanted}: expected {_NONE} or one of this machine's kernels "
             f"({', '.join(found) or 'there are none'})"
         )
-    return wanted or next(iter(found), None)
+    return wanted or next((path for path in found if path != _PORTABLE), None)
