@@ -261,7 +261,7 @@ def test_links_out_of_the_repository_are_not_followed(shop: Path, tmp_path: Path
 def test_a_repository_is_looked_at_up_to_a_number_of_files(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "MAX_FILES", 3)
+    monkeypatch.setattr("codegemma.context.disk.MAX_FILES", 3)
     index = RepositoryIndex(shop)
 
     assert index.refresh() == 3

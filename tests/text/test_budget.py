@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from codegemma.completion import CompleterInfo, Cut, Prompt, Sampling, SourceFile, Turn
 from codegemma.errors import ContextLengthError
 from codegemma.text.budget import (
-    count_each,
-    count_tokens,
+    count_by_line,
     cut_around_cursor,
     fit_prompt,
     keep_tail,
@@ -273,10 +272,9 @@ def test_infill_takes_no_more_than_is_read_while_a_user_waits():
     assert len(fit_prompt(long, sampling, tokenizer=MODEL, info=SMALL).tokens) > 128
 
 
-def test_the_tokens_of_lines_are_counted_each_on_its_own():
-    lines = ["x = 1\n", "", "def f():\n", "<|fim_prefix|>\n", "\u2581\n"]
+def test_the_tokens_of_a_text_are_counted_by_line_or_estimated():
+    text = "x = 1\n\ndef f():\n<|fim_prefix|>\n\u2581\n"
 
-    assert count_each(lines, tokenizer=MODEL) == [
-        count_tokens(line, tokenizer=MODEL) for line in lines
-    ]
-    assert count_each(lines, tokenizer=None) == [2, 0, 3, 5, 2]
+    assert count_by_line(text, tokenizer=MODEL) == MODEL.count_by_line(text)
+    assert count_by_line(text, tokenizer=None) == [2, 1, 3, 5, 2, 0]
+    assert count_by_line("a\x0c\u2028b", tokenizer=None) == [2]

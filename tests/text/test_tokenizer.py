@@ -50,6 +50,28 @@ def test_both_files_of_a_vocabulary_give_the_same_ids(text: str):
     assert JSON.encode(text) == MODEL.encode(text)
 
 
+@given(odd_text)
+@settings(max_examples=100, deadline=None)
+def test_the_tokens_of_a_text_are_counted_by_the_lines_in_which_they_begin(text: str):
+    for tokenizer in (MODEL, JSON):
+        starts = [0]
+        for token in tokenizer.encode(text):
+            starts.append(starts[-1] + len(tokenizer.token_bytes(token)))
+        data = text.encode()
+        lines = [data[:start].count(b"\n") for start in starts[:-1]]
+
+        counts = tokenizer.count_by_line(text)
+        assert counts == [lines.count(number) for number in range(text.count("\n") + 1)]
+
+
+def test_a_token_of_a_line_end_and_more_counts_for_the_line_it_ends():
+    assert [MODEL.token_bytes(token) for token in MODEL.encode("a\n\n\nb\n")] == [
+        b"a", b"\n\n\n", b"b", b"\n"
+    ]  # fmt: skip
+    assert MODEL.count_by_line("a\n\n\nb\n") == [2, 0, 0, 2, 0]
+    assert MODEL.count_by_line("") == [0]
+
+
 @pytest.mark.parametrize("row", json.loads((GOLDEN / "encodings.json").read_text("utf-8")))
 def test_ids_are_those_of_sentencepiece_itself(row: dict[str, object]):
     text = str(row["text"])

@@ -20,7 +20,7 @@ from codegemma.context.index import RepositoryIndex
 from codegemma.data import graph, pack
 from codegemma.data.resolve import family_of
 from codegemma.text import syntax
-from codegemma.text.budget import count_each, count_tokens
+from codegemma.text.budget import count_by_line, count_tokens
 
 Reason = Literal["tested by it", "imported", "tests it", "beside it", "imports it", "near"]
 """Why a file is shown: the one under the cursor tests it or imports it, or is tested by it, lies in
@@ -186,9 +186,12 @@ def _window(
     lines = text[start : start + max(0, max_tokens) * _BYTES_PER_TOKEN].split("\n")
     lines = [*(line + "\n" for line in lines[:-1]), lines[-1]]
     sizes: list[int] = []
-    while len(sizes) < len(lines) and sum(sizes) <= max(0, max_tokens):
+    used = 0
+    while len(sizes) < len(lines) and used <= max(0, max_tokens):
         chunk = lines[len(sizes) : len(sizes) + _LINES_AT_A_TIME]
-        sizes += count_each(chunk, tokenizer=tokenizer)
+        counted = count_by_line("".join(chunk), tokenizer=tokenizer)[: len(chunk)]
+        sizes += counted
+        used += sum(counted)
     lines = lines[: len(sizes)]
     if sizes[0] > max_tokens:
         return ""

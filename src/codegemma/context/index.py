@@ -2,37 +2,27 @@
 """The files of a repository on disk and what they import, kept up to date as files change.
 
 Looks at size and time of every source file, reads those that are new or changed, and knows the
-edges between all. Follows no symbolic links, runs nothing, reads nothing over `MAX_FILE_BYTES`.
+edges between all. Runs nothing, and reads nothing over `disk.MAX_FILE_BYTES`.
 What was read may be kept in a file, so that another process need not read it again.
 """
 
 import json
 import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from functools import lru_cache
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Final
 
+from codegemma.context.disk import MAX_FILE_BYTES, Disk, Stamp
 from codegemma.data import graph
 from codegemma.data.document import File
 from codegemma.data.graph import Graph, Weight
 from codegemma.data.pairing import Pairs
 from codegemma.data.read import decode
 from codegemma.data.resolve import Key, Resolver
-from codegemma.text import syntax
 from codegemma.text.imports import Import
 
-MAX_FILES: Final = 20_000
-"""Files beyond, the deepest ones, are not looked at."""
-MAX_FILE_BYTES: Final = 1_000_000
-
-_SKIPPED_FOLDERS: Final = frozenset(
-    {"__pycache__", "node_modules", "site-packages", "venv", "build", "dist", "target", "vendor"}
-)
 _FORMAT: Final = 1
 _KEPT_FRACTION: Final = 50
 """The cache, written whole, is written after changes of more than 1/50 of the files: fewer are
@@ -41,13 +31,9 @@ _RELINKED_FRACTION: Final = 8
 """After changes of more than 1/8 of the files all are linked anew, which is faster then."""
 
 
-_Stamp = tuple[int, int]
-"""Time of change in nanoseconds and size: what tells whether a file changed."""
-
-
 @dataclass(slots=True)
 class _Entry:
-    stamp: _Stamp
+    stamp: Stamp
     imports: tuple[Import, ...]
 
 
@@ -62,13 +48,14 @@ class RepositoryIndex:
         root: Folder of the repository.
         edges: The files that each file imports, cycles as they are; of every file.
         tests: What each test tests.
-        is_whole: Whether the repository has no more than `MAX_FILES`.
+        is_whole: Whether the repository has no more than `disk.MAX_FILES`.
     """
 
     def __init__(self, root: Path, *, cache: Path | None = None) -> None:
         self.root = root
         self.edges: dict[str, dict[str, Weight]] = {}
         self.is_whole = True
+        self._disk = Disk(root)
         self._users: dict[str, set[str]] = {}
         self._cache = cache
         self._num_unkept = 0
@@ -94,7 +81,7 @@ class RepositoryIndex:
 
     def refresh(self) -> int:
         """Look for new, changed and vanished files; give how many there were."""
-        stamps, self.is_whole = _scan(self.root)
+        stamps, self.is_whole = self._disk.look()
         entries = self._entries
         fresh = [
             path
@@ -133,7 +120,7 @@ class RepositoryIndex:
     def _update(
         self,
         changed: Mapping[str, tuple[Import, ...] | None],
-        stamps: Mapping[str, _Stamp],
+        stamps: Mapping[str, Stamp],
         *,
         is_linked: bool,
     ) -> None:
@@ -189,49 +176,6 @@ class RepositoryIndex:
             self._users.setdefault(target, set()).add(path)
 
 
-def _scan(root: Path) -> tuple[dict[str, _Stamp], bool]:
-    """Give time and size of every source file, folders nearest to the root first."""
-    stamps: dict[str, _Stamp] = {}
-    folders = deque([""])
-    while folders:
-        inside = folders.popleft()
-        files: dict[str, _Stamp] = {}
-        below: list[str] = []
-        for entry in _entries(f"{root}/{inside}"):
-            name = entry.name
-            if name[0] == "." or name in _SKIPPED_FOLDERS:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                below.append(f"{inside}{name}/")
-            elif _is_source(name.rpartition(".")[2]):
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue  # gone since its folder was read
-                if S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
-                    files[inside + name] = found.st_mtime_ns, found.st_size
-        if len(stamps) + len(files) > MAX_FILES:
-            kept = sorted(files)[: MAX_FILES - len(stamps)]
-            return stamps | {path: files[path] for path in kept}, False
-        stamps.update(files)
-        folders.extend(sorted(below))
-    return stamps, True
-
-
-def _entries(folder: str) -> "list[os.DirEntry[str]]":
-    """List a folder, nothing where it is not readable or gone."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:
-        return []
-
-
-@lru_cache
-def _is_source(extension: str) -> bool:
-    return syntax.language_of(f"file.{extension}") is not None
-
-
 def _read_text(root: Path, path: str) -> str:
     try:
         with (root / path).open("rb") as file:
@@ -275,7 +219,7 @@ def _store(cache: Path, root: Path, entries: Mapping[str, _Entry]) -> None:
             partial.unlink()
 
 
-def _stamp(modified_ns: int, size_bytes: int) -> _Stamp:
+def _stamp(modified_ns: int, size_bytes: int) -> Stamp:
     return modified_ns, size_bytes
 
 

@@ -15,7 +15,7 @@ infill takes no more than the completer says is read while a user waits (`most_r
 Unstated: the shares of prefix and suffix in the released models' own tools.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -164,15 +164,17 @@ def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
 
 
-def count_each(texts: Sequence[str], *, tokenizer: TokenizerProtocol | None) -> list[int]:
-    """Count the tokens of each of several texts, such as lines.
+def count_by_line(text: str, *, tokenizer: TokenizerProtocol | None) -> list[int]:
+    """Count the tokens of a text line by line, as `Tokenizer.count_by_line`, or as estimated.
 
     Raises:
-        InputError: A text holds a lone surrogate.
+        InputError: The text holds a lone surrogate.
     """
     if isinstance(tokenizer, Tokenizer):
-        return list(map(len, tokenizer.encode_batch(texts)))
-    return [count_tokens(text, tokenizer=tokenizer) for text in texts]
+        return tokenizer.count_by_line(text)
+    lines = text.split("\n")
+    counted = [count_tokens(line + "\n", tokenizer=tokenizer) for line in lines[:-1]]
+    return [*counted, count_tokens(lines[-1], tokenizer=tokenizer)]
 
 
 def _heal(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:

@@ -139,6 +139,22 @@ class Tokenizer:
             return [self.encode(text) for text in texts]
         return self._backend.encode_batch(texts)
 
+    def count_by_line(self, text: str) -> list[int]:
+        """Count the tokens of a text by the line in which they begin; they add up to all of them.
+
+        A line holds its end. Behind the last line end there is one more line, which may be empty.
+
+        Raises:
+            InputError: The text holds a lone surrogate.
+        """
+        counts = [0]
+        ends = self._line_ends
+        for token in self.encode(text):
+            counts[-1] += 1
+            if token in ends:
+                counts += [0] * ends[token]
+        return counts
+
     def decode(self, tokens: Iterable[int]) -> str:
         """Decode ids, control tokens left out; bytes that are no UTF-8 become U+FFFD.
 
@@ -196,6 +212,11 @@ class Tokenizer:
     def max_token_bytes(self) -> int:
         """Length of the longest token's bytes: n tokens never hold more than n times as much."""
         return max(map(len, self._bytes))
+
+    @cached_property
+    def _line_ends(self) -> dict[int, int]:
+        """How many line ends a token holds, of those that hold one."""
+        return {token: data.count(b"\n") for token, data in enumerate(self._bytes) if b"\n" in data}
 
     @cached_property
     def _bytes(self) -> list[bytes]:
