@@ -64,6 +64,24 @@ def test_the_tokens_of_a_text_are_counted_by_the_lines_in_which_they_begin(text:
         assert counts == [lines.count(number) for number in range(text.count("\n") + 1)]
 
 
+@given(odd_text, st.integers(0, 3000))
+@settings(max_examples=100, deadline=None)
+def test_of_a_text_of_too_many_tokens_the_first_ones_are_given(text: str, max_tokens: int):
+    for tokenizer in (MODEL, JSON):
+        whole = text + "value = f(1, 2)\n" * 200 + text
+        ids = tokenizer.encode(whole)
+        first = tokenizer.encode(whole, max_tokens=max_tokens)
+
+        assert first == ids[: len(first)]
+        assert len(first) == len(ids) or len(first) > max_tokens
+
+
+def test_a_long_text_is_not_encoded_beyond_what_is_asked_for():
+    text = "value = f(1, 2)\n" * 100_000
+
+    assert 100 < len(MODEL.encode(text, max_tokens=100)) < 2000
+
+
 def test_a_token_of_a_line_end_and_more_counts_for_the_line_it_ends():
     assert [MODEL.token_bytes(token) for token in MODEL.encode("a\n\n\nb\n")] == [
         b"a", b"\n\n\n", b"b", b"\n"

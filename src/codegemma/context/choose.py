@@ -12,7 +12,7 @@ Unstated: how files are chosen at inference.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from codegemma.completion import SourceFile, TokenizerProtocol
@@ -99,7 +99,7 @@ def choose(
         text = index.read(candidate.path)
         if may_fit:
             bytes_left -= size_bytes
-            shown = _show(text, candidate, tokenizer, is_whole=True)
+            shown = _show(text, candidate, tokenizer, left)
         if shown is None or shown.num_tokens > left:
             if windows == _MAX_WINDOWS:
                 continue
@@ -107,7 +107,7 @@ def choose(
             bytes_left -= left * _BYTES_PER_TOKEN
             names = index.imported_names(path, candidate.path)
             window = _window(text, candidate.path, names, tokenizer, left - _ROOM_TOKENS)
-            shown = _show(window, candidate, tokenizer, is_whole=False)
+            shown = replace(_show(window, candidate, tokenizer, left), is_whole=False)
         if shown.file.text.strip() and shown.num_tokens <= left:
             left -= shown.num_tokens
             chosen[candidate.path] = shown
@@ -115,14 +115,16 @@ def choose(
 
 
 def _show(
-    text: str, candidate: "_Candidate", tokenizer: TokenizerProtocol | None, *, is_whole: bool
+    text: str, candidate: "_Candidate", tokenizer: TokenizerProtocol | None, max_tokens: int
 ) -> Shown:
-    tokens = sum(count_tokens(t, tokenizer=tokenizer) for t in (candidate.path + "\n", text))
+    """Give a text with the number of its tokens; where that is over the most, with any over it."""
+    path = count_tokens(candidate.path + "\n", tokenizer=tokenizer)
+    tokens = count_tokens(text, tokenizer=tokenizer, max_tokens=max_tokens)
     return Shown(
         file=SourceFile(path=candidate.path, text=text),
-        num_tokens=tokens + _SEPARATOR_TOKENS,
+        num_tokens=path + tokens + _SEPARATOR_TOKENS,
         reason=candidate.reason,
-        is_whole=is_whole,
+        is_whole=True,
     )
 
 

@@ -15,6 +15,7 @@ infill takes no more than the completer says is read while a user waits (`most_r
 Unstated: the shares of prefix and suffix in the released models' own tools.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -153,14 +154,21 @@ def infill_room(sampling: Sampling, info: CompleterInfo) -> int:
     return room if info.most_read is None else min(room, info.most_read)
 
 
-def count_tokens(text: str, *, tokenizer: TokenizerProtocol | None) -> int:
+def count_tokens(
+    text: str, *, tokenizer: TokenizerProtocol | None, max_tokens: int = sys.maxsize
+) -> int:
     """Count the tokens of a text; estimated without a tokenizer, or where it is a request away.
+
+    Args:
+        text: All of it.
+        tokenizer: The completer's.
+        max_tokens: Of a text that has more, any number above is good enough.
 
     Raises:
         InputError: The text holds a lone surrogate.
     """
     if isinstance(tokenizer, Tokenizer):
-        return len(tokenizer.encode(text))
+        return len(tokenizer.encode(text, max_tokens=max_tokens))
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
 
 

@@ -10,6 +10,7 @@ Control tokens are put in by `fim.py` and `chat.py`, by id.
 import codecs
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
@@ -102,12 +103,16 @@ class Tokenizer:
                 return cls.from_file(path)
         raise CheckpointError(f"{folder} holds no tokenizer: expected {' or '.join(FILE_NAMES)}")
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, max_tokens: int = sys.maxsize) -> list[int]:
         """Encode plain text: no `<bos>`, and never the id of a control token.
 
         A control token's spelling is cut after its first character, so that its parts are encoded
         as ordinary text. U+2581, which SentencePiece uses for the space, goes byte by byte.
         Time is linear in the length of the text, in one line or many.
+
+        Args:
+            text: All of it.
+            max_tokens: Of a text that has more, the first ids are enough: more than so many.
 
         Raises:
             InputError: The text holds half of a surrogate pair, which no file can.
@@ -117,14 +122,14 @@ class Tokenizer:
         out: list[int] = []
         start = 0
         for match in self._special.finditer(text):
-            if match.group()[0] == t.SPACE:
-                self._encode_run(text[start : match.start()], out)
-                out += self._space_ids * len(match.group())
-                start = match.end()
-            else:
-                self._encode_run(text[start : match.start() + 1], out)
-                start = match.start() + 1
-        self._encode_run(text[start:] if start else text, out)
+            is_space = match.group()[0] == t.SPACE
+            end = match.start() + (not is_space)
+            self._encode_run(text[start:end], out, max_tokens)
+            if len(out) > max_tokens:
+                return out
+            out += self._space_ids * (len(match.group()) * is_space)
+            start = match.end() if is_space else end
+        self._encode_run(text[start:] if start else text, out, max_tokens)
         return out
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
@@ -244,11 +249,13 @@ class Tokenizer:
         """
         return _CROSSES_BORDER.search(_NO_TEXT.join(self._bytes)) is None
 
-    def _encode_run(self, text: str, out: list[int]) -> None:
+    def _encode_run(self, text: str, out: list[int], max_tokens: int) -> None:
         """Encode text without special spellings, in chunks: short ones are faster by the byte."""
         start = 0
         if len(text) > 2 * _CHUNK_CHARS and self._has_borders:
             while match := _BORDER.search(text, start + _CHUNK_CHARS):
+                if len(out) > max_tokens:
+                    return
                 self._encode_windows(text[start : match.start()], out)
                 start = match.start()
         if start < len(text):
