@@ -262,3 +262,72 @@ def test_a_removed_repository_is_not_read_and_its_entry_is_used(run, source, tmp
 
     assert "removal entries" not in ran.err
     assert sum(row["files"] for row in json.loads(ran.out)["dropped"]["read"].values()) == 0
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    ran = subprocess.run(
+        ["git", "-C", str(folder), *identity, *words], check=True, capture_output=True, text=True
+    )
+    return ran.stdout.strip()
+
+
+@pytest.fixture
+def several(source: Path) -> Path:
+    """A folder of three git repositories, of the second of which the files of HEAD are lost."""
+    folder = source.parent / "several"
+    for name in ("one", "two", "three"):
+        (folder / name).mkdir(parents=True)
+        for file in source.iterdir():
+            text = file.read_text(encoding="utf-8").replace("step", name)
+            (folder / name / file.name).write_text(text, encoding="utf-8")
+        git(folder / name, "init", "-q")
+        git(folder / name, "add", ".")
+        git(folder / name, "commit", "-q", "-m", "x")
+    tree = git(folder / "two", "rev-parse", "HEAD^{tree}")
+    (folder / "two" / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    return folder
+
+
+@pytest.mark.parametrize("broken_at", ["its files", "its commit"])
+def test_one_broken_repository_of_several_is_left_out_by_name(
+    run, several, tmp_path, broken_at
+) -> None:
+    if broken_at == "its commit":
+        (several / "two" / ".git" / "HEAD").unlink()
+    out = tmp_path / "out"
+    words = ("prepare", str(several), "--each", "--out", str(out), "--model", TOKENIZER)
+    ran = run(*words)
+
+    assert ran.status == 3
+    assert "codegemma: two is left out: git cannot read " in ran.err
+    assert "codegemma: 1 of the repositories could not be read; the data set is whole" in ran.err
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(row["name"] for row in manifest["repositories"]) == ["one", "three"]
+    assert [name for name, _ in manifest["refused"]] == ["two"]
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["refused"] == manifest["refused"]
+    assert "1 repositories that could not be read" in (out / "report.html").read_text("utf-8")
+    again = run(*words, "--json")
+    assert again.status == 3
+    assert [name for name, _ in json.loads(again.out)["refused"]] == ["two"]
+
+
+def test_a_broken_repository_that_was_mended_is_not_taken_for_done(run, several, tmp_path) -> None:
+    words = ("prepare", str(several), "--out", str(tmp_path / "out"), "--model", TOKENIZER)
+    assert run(*words).status == 3
+    git(several / "two", "add", "--renormalize", ".")
+    git(several / "two", "write-tree")
+    ran = run(*words)
+
+    assert ran.status == 2
+    assert "prepared before two changed" in ran.err
+
+
+def test_a_broken_repository_that_was_named_ends_the_run(run, several, tmp_path) -> None:
+    sources = [str(several / "one"), str(several / "two")]
+    ran = run("prepare", *sources, "--out", str(tmp_path / "out"), "--model", TOKENIZER)
+
+    assert ran.status == 2
+    assert ran.err.startswith("codegemma: git cannot read ")
+    assert not (tmp_path / "out" / "manifest.json").exists()

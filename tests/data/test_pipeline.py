@@ -17,6 +17,7 @@ from codegemma.errors import ConfigError, InputError
 NANO = dataclasses.replace(recipes.nano(), heldout=("orders",))
 
 Make = Callable[..., Settings]
+WORDS = ("take", "turn", "fold", "join", "sort", "mend", "keep", "give", "find", "tell", "draw")
 
 
 @pytest.fixture
@@ -328,6 +329,36 @@ def test_the_records_written_are_told(make: Make, tmp_path: Path) -> None:
     written = [now[1:] for now in told if now[0] == "write"]
     assert (written[0], written[-1]) == ((0, 2), (2, 2))
     assert (1, 2) in written
+
+
+def test_every_stage_tells_how_far_it_is(make: Make, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    (many / "LICENSE").write_text("MIT License", encoding="utf-8")
+    for i in range(200):
+        name = chr(97 + i // 26) + chr(97 + i % 26)
+        steps = "".join(f"    {word}_{name} = {name}_{word}(left_{name})\n" for word in WORDS)
+        text = f"def work_{name}(left_{name}):\n{steps}    return left_{name}\n"
+        (many / f"m{i}.py").write_text(text, encoding="utf-8")
+    told: list[tuple[str, int, int]] = []
+    settings = make(sources=(many,), each=False, tokenizer_file=None, vocab_size=620)
+
+    pipeline.prepare(settings, out=tmp_path / "out", progress=lambda *now: told.append(now))
+
+    stages = list(dict.fromkeys(now[0] for now in told))
+    assert stages == [
+        "benchmarks", "inspect", "measured", "signatures", "copies", "relatives", "vocabulary",
+        "merges", "pack", "write",
+    ]  # fmt: skip
+    by_stage = {stage: [now[1:] for now in told if now[0] == stage] for stage in stages}
+    assert by_stage["signatures"] == [(band, 42) for band in range(42)]
+    assert by_stage["copies"] == [(0, 200), (64, 200), (128, 200), (192, 200), (200, 200)]
+    read = by_stage["vocabulary"]
+    assert len(read) == 201
+    assert [done for done, _ in read] == sorted(done for done, _ in read)
+    assert read[0] == (0, read[-1][0])
+    assert read[-1][0] == read[-1][1] > 10_000
+    assert by_stage["merges"] == [(0, 0)]
 
 
 def test_a_recipe_that_reads_none_of_the_files_says_what_it_reads_and_what_there_is(

@@ -344,3 +344,34 @@ def test_the_rows_of_a_table_and_the_folders_of_an_archive_have_their_share_of_i
     whole, packed = table.stat().st_size, archive.stat().st_size
     assert [at.name for at in found] == ["a", "b", "c", "d", "e"]
     assert sizes == [whole * 3 // 4, whole // 4, packed // 4, packed * 3 // 4, 6]
+
+
+def test_of_several_in_a_folder_a_broken_one_is_told_and_the_others_are_given(
+    repository_folder: Path,
+) -> None:
+    (repository_folder / "broken" / ".git").mkdir(parents=True)
+    (repository_folder / "broken" / "a.py").write_text("x = 1\n", encoding="utf-8")
+    (repository_folder / "cut.zip").write_bytes(b"PK\x03\x04 no more")
+    found = read.find_repositories([repository_folder], each=True)
+
+    assert [(at.name, at.is_part, bool(at.fault)) for at in found] == [
+        ("broken", True, True),
+        ("cut", True, True),
+        ("orders", True, False),
+        ("shapes", True, False),
+    ]
+    assert "git cannot read the commit of" in found[0].fault
+    assert "cut.zip cannot be read" in found[1].fault
+    assert read.sizes_bytes(found, extensions=(".py",))[:2] == [0, 0]
+    with pytest.raises(InputError, match=r"git cannot read the commit of .*broken"):
+        read.read_repository(found[0], extensions=(".py",), max_bytes=100)
+    with pytest.raises(InputError, match=r"git cannot read the commit of .*broken"):
+        read.find_repositories([repository_folder / "broken"])
+
+
+def test_where_all_in_a_folder_are_broken_the_first_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / ".git").mkdir(parents=True)
+
+    with pytest.raises(InputError, match=r"git cannot read the commit of .*a: "):
+        read.find_repositories([tmp_path], each=True)

@@ -113,7 +113,8 @@ def prepare(
     """Prepare training data: read, filter, deduplicate, decontaminate, pack.
 
     Writes OUT/shards, OUT/tokenizer.model, OUT/manifest.json, OUT/report.json and the same as a
-    page, OUT/report.html; with --materialize OUT/rows, too.
+    page, OUT/report.html; with --materialize OUT/rows, too. One of several repositories that
+    cannot be read is left out and named, and the exit status is 3.
     """
     try:
         from codegemma.data import engine, pipeline
@@ -146,12 +147,11 @@ def prepare(
 
         dropped.keep(out, settings)
     _write_page(manifest, out)
-    if as_json:
-        print(json.dumps({key: manifest[key] for key in ("totals", "dropped", "mixture")}))
-    else:
-        _print_summary(manifest, out)
+    (_print_json if as_json else _print_summary)(manifest, out)
     for line in _warnings(manifest, settings, out):
         print(f"codegemma: {line}", file=sys.stderr)
+    if manifest.get("refused"):
+        raise typer.Exit(3)
 
 
 def _sorted_sources(
@@ -215,6 +215,14 @@ def _chosen(
 
 def _warnings(manifest: dict[str, Any], settings: "Settings", out: Path) -> Iterator[str]:
     """Say what a user should know of a data set that is good but lacks something."""
+    refused = manifest.get("refused", ())
+    for name, fault in refused[:_MAX_SHOWN]:
+        yield f"{name} is left out: {fault}"
+    if refused:
+        yield (
+            f"{len(refused)} of the repositories could not be read; the data set is whole without "
+            "them"
+        )
     held = manifest["totals"]["heldout"]["repositories"]
     total = held + manifest["totals"]["train"]["repositories"]
     if not held:
@@ -291,10 +299,15 @@ def _run(settings: "Settings", out: Path, epochs: int, *, is_quiet: bool) -> dic
     console = Console(stderr=True)
     is_hidden = is_quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=is_hidden) as bar:
-        task = bar.add_task("start", total=1)
+        bar.add_task("start", total=None)
 
         def show(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=stage, completed=done, total=total)
+            (task,) = bar.tasks
+            if task.description == stage:
+                bar.update(task.id, completed=done, total=total)
+                return
+            bar.remove_task(task.id)  # a stage goes at a pace of its own
+            bar.add_task(stage, completed=done, total=total or None)
 
         manifest = pipeline.prepare(settings, out=out, progress=show)
         if epochs:
@@ -319,6 +332,12 @@ def _write_page(manifest: dict[str, Any], out: Path) -> None:
     partial = out / ".report.html"
     partial.write_text(page, encoding="utf-8")
     partial.replace(path)
+
+
+def _print_json(manifest: dict[str, Any], out: Path) -> None:
+    del out
+    shown = {key: manifest[key] for key in ("totals", "dropped", "mixture")}
+    print(json.dumps(shown | {"refused": manifest.get("refused", [])}))
 
 
 def _print_summary(manifest: dict[str, Any], out: Path) -> None:

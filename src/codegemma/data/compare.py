@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from codegemma.data import decontaminate, dedup, shingles, stages
 from codegemma.data.decontaminate import Hit
-from codegemma.data.document import Ledger
+from codegemma.data.document import Ledger, Progress, each_told, no_progress
 from codegemma.data.pairing import is_test
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.stages import Inspected, Measured
@@ -109,6 +109,7 @@ def find_copies(
     threshold: float,
     heldout: Collection[str] = (),
     read_text: ReadText | None = None,
+    progress: Progress = no_progress,
 ) -> list[dict[str, str]]:
     """Find copies among all files.
 
@@ -119,6 +120,7 @@ def find_copies(
         threshold: Least Jaccard similarity of a near copy.
         heldout: Names of those kept apart.
         read_text: None: the repositories hold their texts.
+        progress: As of `dedup.find_copies`; of altered copies told the repositories ("relatives").
 
     Returns:
         For each repository, the rule by path of the files to drop.
@@ -137,8 +139,9 @@ def find_copies(
         [file.signature for file in files],
         threshold=threshold,
         similarity=_similarity(repositories, places, read_text),
+        progress=progress,
     )
-    relatives = _heldout_relatives(repositories, heldout=heldout)
+    relatives = _heldout_relatives(repositories, heldout=heldout, progress=progress)
     dropped: list[dict[str, str]] = [
         dict.fromkeys((file.path for file in inspected.files), "repository_copy")
         if number in whole
@@ -172,7 +175,7 @@ def _similarity(
 
 
 def _heldout_relatives(
-    repositories: Sequence[Inspected], *, heldout: Collection[str]
+    repositories: Sequence[Inspected], *, heldout: Collection[str], progress: Progress
 ) -> list[set[str]]:
     """Find, in each repository, altered copies of held-out code and the folders they fill.
 
@@ -188,7 +191,7 @@ def _heldout_relatives(
         [file.signature for r in apart for file in r.files if file.signature is not None]
     )
     relatives: list[set[str]] = []
-    for inspected in repositories:
+    for inspected in each_told(repositories, "relatives", progress):
         repository = inspected.repository
         if not apart or repository.genre != "code" or repository.name in heldout:
             relatives.append(set())
@@ -274,6 +277,7 @@ def select(
     heldout: Collection[str],
     read_text: ReadText | None,
     ledgers: Mapping[str, Ledger],
+    progress: Progress = no_progress,
 ) -> tuple[list[set[str]], list[dict[str, str]]]:
     """Apply all stages that compare repositories.
 
@@ -283,12 +287,17 @@ def select(
         heldout: Names of those kept apart.
         read_text: As of `find_copies`.
         ledgers: "copies", "contamination" and "share" are added to.
+        progress: As of `find_copies`.
 
     Returns:
         The paths to drop of each, and the contaminated files with what they share.
     """
     copied = find_copies(
-        repositories, threshold=recipe.near_copy_threshold, heldout=heldout, read_text=read_text
+        repositories,
+        threshold=recipe.near_copy_threshold,
+        heldout=heldout,
+        read_text=read_text,
+        progress=progress,
     )
     hits = contaminated(repositories, max_repositories=recipe.max_common_repositories)
     dropped: list[set[str]] = []

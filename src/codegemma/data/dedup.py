@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegemma.data import shingles
+from codegemma.data.document import Progress, each_told, no_progress
 from codegemma.data.shingles import Words
 
 NUM_BANDS = 42
@@ -93,6 +94,7 @@ def find_copies(
     *,
     threshold: float,
     similarity: Similarity,
+    progress: Progress = no_progress,
 ) -> list[Copy | None]:
     """Tell of each file whether one that stays, earlier in the order, is its copy.
 
@@ -101,13 +103,15 @@ def find_copies(
         signatures: `signature` of each; None compares the hash alone.
         threshold: Least Jaccard similarity of a near copy, in (0, 1].
         similarity: Asked where the signatures leave it open.
+        progress: Told of the bands ("signatures") and the files ("copies") that were compared.
     """
     firsts: dict[bytes, int] = {}
     signed = [place for place, signature in enumerate(signatures) if signature is not None]
-    bands = _Bands([signature for signature in signatures if signature is not None])
+    bands = _Bands([one for one in signatures if one is not None], progress)
     found: list[Copy | None] = []
     row = -1
-    for place, (digest, signature) in enumerate(zip(digests, signatures, strict=True)):
+    for place in each_told(range(len(digests)), "copies", progress):
+        digest, signature = digests[place], signatures[place]
         row += signature is not None
         copy: Copy | None = None
         if digest in firsts:
@@ -156,10 +160,11 @@ class _Bands:
 
     Args:
         signatures: Of all files; a band that nobody shares is not remembered.
+        progress: Told of the bands.
     """
 
-    def __init__(self, signatures: Sequence[NDArray[np.uint32]]) -> None:
-        self._groups = shared_bands(signatures)
+    def __init__(self, signatures: Sequence[NDArray[np.uint32]], progress: Progress) -> None:
+        self._groups = shared_bands(signatures, progress=progress)
         self._last = np.full(self._groups.max(initial=-1) + 1, -1, np.int32)
         self._before = np.full_like(self._groups, -1)
 
@@ -185,7 +190,9 @@ class _Bands:
         self._last[groups] = row
 
 
-def shared_bands(signatures: Sequence[NDArray[np.uint32]]) -> NDArray[np.int32]:
+def shared_bands(
+    signatures: Sequence[NDArray[np.uint32]], *, progress: Progress = no_progress
+) -> NDArray[np.int32]:
     """Number the bands that two or more files share, int32 [N, NUM_BANDS]; -1 is a file's own."""
     keys = np.empty((len(signatures), NUM_BANDS), np.uint64)
     for start in range(0, len(signatures), _CHUNK):
@@ -198,6 +205,7 @@ def shared_bands(signatures: Sequence[NDArray[np.uint32]]) -> NDArray[np.int32]:
     groups = np.empty((len(signatures), NUM_BANDS), np.int32)
     count = 0
     for band in range(NUM_BANDS):
+        progress("signatures", band, NUM_BANDS)
         _, inverse, sizes = np.unique(keys[:, band], return_inverse=True, return_counts=True)
         is_shared = sizes > 1
         numbers = np.where(is_shared, count + np.cumsum(is_shared) - 1, -1)

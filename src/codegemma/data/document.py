@@ -6,10 +6,10 @@ Stages take a repository and give a smaller one with a ledger; text is normalise
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 Genre = Literal["code", "text", "math", "chat"]
 """What a source holds: repositories, natural language, mathematics, or conversations."""
@@ -26,6 +26,13 @@ LineEnds = Literal["lf", "crlf", "cr", "mixed"]
 
 Wanted = Callable[[str], bool]
 """Tells by its path whether a file is to be read."""
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, in all) as work goes on; the numbers are bytes where they are large. In all is
+0 where nobody can know it."""
+
+_TOLD_EVERY: Final = 64
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +51,9 @@ class Location:
             an archive, the numbers of its first member and behind its last, () for all of it.
         genre: What it holds; of any but code, a location is a part of a source.
         aliases: Other names a removal list may know it by, such as `owner/name` of a git remote.
+        is_part: Whether it is one of those found in a folder: a fault of it leaves it out alone,
+            where that of one the user named ends the run.
+        fault: Why it cannot be read, "" where it can as far as was seen.
     """
 
     name: str
@@ -56,6 +66,8 @@ class Location:
     rows: tuple[int, ...] = ()
     genre: Genre = "code"
     aliases: tuple[str, ...] = ()
+    is_part: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +210,19 @@ class Ledger:
     def _keep(self, rule: str, samples: Iterable[str]) -> None:
         known = {*self.samples.get(rule, ()), *samples}
         self.samples[rule] = sorted(known, key=_rank)[:_MAX_SAMPLES]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Tell nobody; what stands in for a `Progress`."""
+
+
+def each_told(items: Sequence[_Item], stage: str, progress: Progress) -> Iterator[_Item]:
+    """Give items one after the other, and tell how many of them are done with."""
+    for done, item in enumerate(items):
+        if done % _TOLD_EVERY == 0:
+            progress(stage, done, len(items))
+        yield item
+    progress(stage, len(items), len(items))
 
 
 def as_unicode(text: str) -> str:

@@ -36,13 +36,11 @@ from datatrove.pipeline.base import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from codegemma import errors
+from codegemma.data.document import Progress
 from codegemma.errors import ConfigError, PrerequisiteError
 
 Executor = Literal["local", "ray", "slurm"]
 EXECUTORS: Final[tuple[Executor, ...]] = ("local", "ray", "slurm")
-
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, in all) as work goes on; the numbers are bytes where they are large."""
 
 Work = Callable[[Any, int], None]
 """Does one unit of a job; found by its name in other processes, so it stands at a module's top."""

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from codegemma.data import engine, loader, manifest, rows, shards
-from codegemma.data.engine import Cluster, Progress
+from codegemma.data.document import Progress
+from codegemma.data.engine import Cluster
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.report import write_json
 from codegemma.errors import ConfigError

@@ -8,10 +8,9 @@ number of workers. Everything is written in a folder beside and moved when it is
 
 import dataclasses
 import gzip
-import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -37,8 +36,17 @@ from codegemma.data import (
     vocabulary,
 )
 from codegemma.data import manifest as manifests
-from codegemma.data.document import GENRES, TURN_END, Genre, Ledger, Location
-from codegemma.data.engine import Cluster, Progress
+from codegemma.data.document import (
+    GENRES,
+    TURN_END,
+    Genre,
+    Ledger,
+    Location,
+    Progress,
+    each_told,
+    no_progress,
+)
+from codegemma.data.engine import Cluster
 from codegemma.data.names import NameTagger, identify
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
@@ -50,7 +58,6 @@ from codegemma.text.tokenizer import FILE_NAMES, Tokenizer
 
 _MAX_ENDINGS: Final = 5
 _SAMPLE_BYTES: Final = 24_000_000
-_RECORDS_PER_SHARD: Final = 4096
 STAGES: Final = (
     "read",
     "removed",
@@ -151,7 +158,7 @@ class Settings:
         return {name: identify(one) for name, one in own.items() if one is not None}
 
 
-def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def prepare(settings: Settings, *, out: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Make a data set. Run again after an interrupt, it goes on where it stopped.
 
     Args:
@@ -189,14 +196,10 @@ def prepare(settings: Settings, *, out: Path, progress: Progress | None = None) 
         if finished is not None:  # by a run that ended between the two looks
             shutil.rmtree(partial)
             return finished
-        run = _Run(settings, removals, partial, progress or _no_progress)
+        run = _Run(settings, removals, partial, progress)
         manifest = run.prepare(identity, locations, asked)
         output.publish(partial, out)
     return manifest
-
-
-def _no_progress(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def _finished(
@@ -212,16 +215,12 @@ def _finished(
             "choose another folder or delete it"
         )
     made_of = {row["name"]: row["input_sha256"] for row in manifest["repositories"]}
+    made_of |= {name: "" for name, _ in manifest.get("refused", ())}
     for location in locations:
         if location.name not in made_of:
             continue  # its licence kept it out
-        repository, _ = read.read_repository(
-            location,
-            extensions=recipe.extensions,
-            max_bytes=recipe.max_file_bytes,
-            languages=recipe.languages,
-        )
-        if made_of[location.name] != stages.content_hash(repository):
+        repository, _, fault = steps.read_part(location, recipe=recipe)
+        if made_of[location.name] != ("" if fault else stages.content_hash(repository)):
             raise ConfigError(
                 f"{out} holds data prepared before {location.name} changed; "
                 "choose another folder or delete it"
@@ -253,15 +252,15 @@ class _Run:
     ) -> dict[str, Any]:
         """Run the stages; `asked` are the removal entries that left out whole repositories."""
         everything = self._inspect(locations, identity["benchmarks"])
+        refused = [[found.repository.name, found.fault] for found in everything if found.fault]
         barred = [found for found in everything if found.is_barred]
-        inspected = [found for found in everything if not found.is_barred]
+        inspected = [found for found in everything if not found.is_barred and not found.fault]
         genres: dict[str, Genre] = {
             found.repository.name: found.repository.genre for found in inspected
         }
         heldout = self._choose_heldout(genres)
         # Held-out repositories first: of two copies the held-out one stays, training loses its own.
         inspected.sort(key=lambda found: found.repository.name not in heldout)
-        self._progress("copies", 0, 1)
         names = [found.repository.name for found in inspected]
         dropped, hits = compare.select(
             inspected,
@@ -269,18 +268,17 @@ class _Run:
             heldout=heldout,
             read_text=steps.StoredTexts(self._folder, names).read,
             ledgers=self._ledgers,
+            progress=self._progress,
         )
         kept = [
             [file for file in found.files if file.path not in paths]
             for found, paths in zip(inspected, dropped, strict=True)
         ]
         if not any(files and name not in heldout for files, name in zip(kept, names, strict=True)):
-            reason = self._reason(barred, everything, locations)
-            raise InputError(f"nothing is left to train on: {reason}")
-        self._progress("vocabulary", 0, 1)
+            raise InputError(self._reason(barred, everything, locations))
         tokenizer_file = self._write_tokenizer(names, dropped, kept, heldout)
         packed = self._pack(tokenizer_file, names, dropped, kept)
-        entries, digests = _write_shards(self._folder, genres, heldout, self._progress)
+        entries, digests = steps.write_shards(self._folder, genres, heldout, self._progress)
         rows = report.repository_rows(inspected, kept, packed, heldout)
         trained: list[tuple[Genre, Packed]] = []
         for name, result in zip(names, packed, strict=True):
@@ -298,6 +296,7 @@ class _Run:
             },
             "dropped": {stage: ledger.counts() for stage, ledger in self._ledgers.items()},
             "repositories": rows,
+            "refused": refused,
         }
         rates = audit.measure(
             loader.read_shards(
@@ -309,6 +308,7 @@ class _Run:
         findings = {
             "rates": rates,
             "contamination": hits,
+            "refused": refused,
             "not_permissive": [
                 [found.repository.name, found.repository.version, found.repository.license]
                 for found in barred
@@ -334,18 +334,23 @@ class _Run:
         everything: Sequence[Inspected],
         locations: Sequence[Location],
     ) -> str:
+        start = "nothing is left to train on: "
         if barred:
             return (
-                f"{len(barred)} repositories lack a permissive licence; --unlicensed takes "
+                f"{start}{len(barred)} repositories lack a permissive licence; --unlicensed takes "
                 "code that you may use all the same"
             )
         if any(found.input.rows for found in everything):
-            return "no file passed the filters"
+            return f"{start}no file passed the filters"
+        faults = {found.repository.name: found.fault for found in everything if found.fault}
+        if len(faults) == len(locations):
+            return start + next(iter(faults.values()))
         recipe = self._settings.recipe
-        counts = read.endings(locations)
+        counts = read.endings(at for at in locations if at.name not in faults)
         found = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:_MAX_ENDINGS]
         return (
-            f"the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources hold "
+            f"{start}the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources "
+            "hold "
             + (", ".join(f"{ending} ({count})" for ending, count in found) or "no files")
             + "; another --recipe may read those, such as codegemma-2b"
         )
@@ -388,7 +393,8 @@ class _Run:
         extensions = settings.recipe.extensions
         sizes = read.sizes_bytes(locations, extensions=extensions)
         self._run("inspect", steps.inspect, job, sizes)
-        found = [steps.read_inspected(self._folder, at.name) for at in locations]
+        told = each_told(locations, "measured", self._progress)
+        found = [steps.read_inspected(self._folder, at.name) for at in told]
         for inspected in found:
             for stage, ledger in inspected.ledgers.items():
                 self._ledgers[stage].merge([ledger])
@@ -443,51 +449,20 @@ class _Run:
             shutil.copyfile(settings.tokenizer_file, target)
             return target
         train = [place for place, name in enumerate(names) if name not in heldout]
-        files = (
-            file
-            for place in train
-            for file in steps.read_files(folder, names[place], without=dropped[place]).files
-        )
         total = sum(file.size_bytes for place in train for file in kept[place])
-        texts = vocabulary.sample(
-            (file.text.replace(TURN_END, "\n") for file in files),
-            max_bytes=_SAMPLE_BYTES,
-            total_bytes=total,
-        )
+
+        def read_texts() -> Iterator[str]:
+            done = 0
+            for place in train:
+                found = steps.read_files(folder, names[place], without=dropped[place])
+                for file, known in zip(found.files, kept[place], strict=True):
+                    self._progress("vocabulary", done, total)
+                    yield file.text.replace(TURN_END, "\n")
+                    done += known.size_bytes
+            self._progress("vocabulary", done, total)
+            self._progress("merges", 0, 0)  # what sentencepiece does now it tells nobody
+
+        texts = vocabulary.sample(read_texts(), max_bytes=_SAMPLE_BYTES, total_bytes=total)
         target = folder / "tokenizer.model"
         target.write_bytes(vocabulary.train(texts, vocab_size=settings.vocab_size or 0))
         return target
-
-
-def _write_shards(
-    folder: Path, genres: Mapping[str, Genre], heldout: Collection[str], progress: Progress
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    """Write all records; give the shards of each part and a hash over its records.
-
-    A part has shards of code even where it has none of it, and of other genres where it has some.
-    """
-    target = folder / "shards"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    entries: dict[str, list[dict[str, Any]]] = {}
-    digests: dict[str, str] = {}
-    done, total = 0, len(steps.StoredRecords(folder, list(genres)))
-    progress("write", done, total)
-    for part in shards.PARTS:
-        entries[part], keys = [], list[bytes]()
-        for genre in GENRES:
-            mine = [
-                name
-                for name, found in genres.items()
-                if found == genre and (name in heldout) == (part == "heldout")
-            ]
-            records = steps.StoredRecords(folder, mine)
-            if len(records) or genre == "code":
-                entries[part] += shards.write_shards(
-                    target, part, records, records_per_shard=_RECORDS_PER_SHARD, genre=genre
-                )
-            keys += map(shards.record_key, records)
-            done += len(records)
-            progress("write", done, total)
-        digests[part] = hashlib.sha256(b"".join(sorted(keys))).hexdigest()
-    return entries, digests

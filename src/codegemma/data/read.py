@@ -77,13 +77,15 @@ def find_repositories(sources: Sequence[Path], *, each: bool = False) -> list[Lo
             archive, as a repository.
 
     Raises:
-        InputError: A source is of no such kind, is damaged, or nothing was found in it.
+        InputError: A source is of no such kind, is damaged, or nothing readable was found in it.
     """
     locations: dict[str, Location] = {}
     for source in sources:
         found = list(_locate(source, each=each))
         if not found:
             raise InputError(f"no repository was found in {source}")
+        if all(location.fault for location in found):
+            raise InputError(found[0].fault)
         for location in found:
             location = _in_unicode(location)
             if location.paths is not None:
@@ -130,14 +132,13 @@ def _locate_in_folder(source: Path, *, each: bool) -> Iterator[Location]:
         yield _standard_library(source)
     elif each:
         for child in children:
-            if child.is_dir():
-                yield _folder(child)
-            elif archive.is_archive(child):
-                yield from archive.locate(child, each=False)
+            if child.is_dir() or archive.is_archive(child):
+                yield from _parts(child)
     elif git.git_folder(source) is None and any(
         child.is_dir() and git.git_folder(child) for child in children
     ):
-        yield from (_folder(child) for child in children if git.git_folder(child))
+        for child in filter(git.git_folder, children):
+            yield from _parts(child)
     else:
         yield _folder(source)
 
@@ -201,11 +202,21 @@ def _folder(source: Path) -> Location:
     return Location(name=name, version=commit, license="", root=source, kind=kind, aliases=aliases)
 
 
+def _parts(child: Path) -> list[Location]:
+    """Give one of the repositories in a folder, with its fault where it cannot be read."""
+    try:
+        found = [_folder(child)] if child.is_dir() else list(archive.locate(child, each=False))
+    except InputError as error:
+        name = archive.stem(child) if child.is_file() else child.name.removesuffix(".git")
+        found = [Location(name=name, version="", license="", root=child, fault=str(error))]
+    return [replace(location, is_part=True) for location in found]
+
+
 def _license_of_files(root: Path, paths: Sequence[str]) -> str:
     found: set[str] = set()
     for path in paths:
         if _LICENSE_FILE.fullmatch(PurePosixPath(path).name) and (root / path).is_file():
-            text = (root / path).read_bytes()[:200_000].decode("utf-8", errors="replace")
+            text = (root / path).read_bytes()[:_MAX_LICENSE_BYTES].decode(errors="replace")
             found.add(licenses.recognize(text) or "LicenseRef-unknown")
     return " AND ".join(sorted(found))
 
@@ -233,8 +244,10 @@ def read_repository(
         tells; of skipped folders (hidden, of installed packages, of a cache) it counts the folders.
 
     Raises:
-        InputError: git or a table cannot be read.
+        InputError: git or a table cannot be read, or the location has a fault.
     """
+    if location.fault:
+        raise InputError(location.fault)
     ledger = Ledger()
     skipped = set[str]()
     files: list[File] = []
@@ -401,6 +414,8 @@ def _num_parts(location: Location) -> int:
 
 
 def _size_bytes(location: Location, extensions: Sequence[str]) -> int:
+    if location.fault:
+        return 0
     if location.kind == "archive":
         return location.root.stat().st_size
     if location.kind == "git":

@@ -10,7 +10,7 @@ genres than code in `{train,heldout}-GENRE-...`; the same records give the same 
 import hashlib
 import importlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -130,8 +130,17 @@ def write_shards(
     *,
     records_per_shard: int,
     genre: Genre = "code",
+    written: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Write records to shards in the order of their keys, so that neighbours are unrelated.
+
+    Args:
+        folder: Where.
+        part: Part of the data set.
+        packed: The records.
+        records_per_shard: Most records of one file.
+        genre: What they hold.
+        written: Told after each shard how many records are in it.
 
     Returns:
         One entry per shard for the manifest: name, genre, records, size and sha256.
@@ -154,6 +163,7 @@ def write_shards(
                 "sha256": hash_file(path),
             }
         )
+        written(len(chunk))
     return entries
 
 

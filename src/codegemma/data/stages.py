@@ -73,6 +73,7 @@ class Inspected:
         signals: Of each file that a licence and the scanner let in: path, language, the rule that
             drops it or "", and what was measured; empty where only the outcome was read back.
         redacted: How many values of each kind were replaced.
+        fault: Why it could not be read, "" where it was.
     """
 
     repository: Repository
@@ -83,6 +84,7 @@ class Inspected:
     is_barred: bool = False
     signals: tuple[tuple[str, str, str, Signals], ...] = ()
     redacted: dict[str, int] = field(default_factory=dict[str, int])
+    fault: str = ""
 
 
 def content_hash(repository: Repository) -> str:

@@ -8,6 +8,7 @@ run that was killed goes on where it stopped and never takes an outdated result.
 import dataclasses
 import hashlib
 import json
+import shutil
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,15 +21,25 @@ from numpy.typing import NDArray
 
 from codegemma.data import dedup, pack, read, results, shards, stages
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
-from codegemma.data.document import File, Ledger, Location, Repository
+from codegemma.data.document import (
+    GENRES,
+    File,
+    Genre,
+    Ledger,
+    Location,
+    Progress,
+    Repository,
+)
 from codegemma.data.filters import Signals
 from codegemma.data.names import NameTagger
 from codegemma.data.recipes import DataRecipe
 from codegemma.data.rules import rules_version
 from codegemma.data.safety import Removals, UnsafeScanner
 from codegemma.data.stages import Inspected, Measured
+from codegemma.errors import InputError
 from codegemma.text.tokenizer import Tokenizer
 
+_RECORDS_PER_SHARD: Final = 4096
 _NUM_SECTIONS: Final = 2
 """Before the texts of an inspected repository, a section each: signatures and signals."""
 
@@ -97,15 +108,16 @@ class Packed:
 
 
 def inspect(job: InspectJob, index: int) -> None:
-    """Read one repository, drop files by rule, and measure what stays."""
+    """Read one repository, drop files by rule, and measure what stays.
+
+    Of one that cannot be read and is a part of a source, the fault is all that is kept.
+
+    Raises:
+        InputError: It cannot be read, and is what the user named.
+    """
     recipe = job.recipe
     location = job.locations[index]
-    repository, ledger = read.read_repository(
-        location,
-        extensions=recipe.extensions,
-        max_bytes=recipe.max_file_bytes,
-        languages=recipe.languages,
-    )
+    repository, ledger, fault = read_part(location, recipe=recipe)
     digest = stages.content_hash(repository)
     path = _place(job.folder, "inspect", location.name)
     facts = [
@@ -117,6 +129,7 @@ def inspect(job: InspectJob, index: int) -> None:
         repository.licenses,
         ledger.as_json(),
         location.aliases,
+        fault,
     ]
     key = _key(facts)
     if results.is_made(path, key=key):
@@ -135,10 +148,31 @@ def inspect(job: InspectJob, index: int) -> None:
     texts = [zlib.compress(file.text.encode(), 1) for file in inspected.repository.files]
     signed = [file.signature for file in inspected.files if file.signature is not None]
     signatures = np.array(signed, np.uint32).tobytes()
-    head = _head_of(inspected) | {"asked": _asked(inspected, repository, removals)}
+    asked = _asked(inspected, repository, removals)
+    head = _head_of(inspected) | {"asked": asked, "fault": fault}
     rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
     sections = [signatures, zlib.compress(rows, 1)]
     results.write(path, head, [*sections, *texts], key=key)
+
+
+def read_part(location: Location, *, recipe: DataRecipe) -> tuple[Repository, Ledger, str]:
+    """Read a repository as a recipe says, and why it cannot be read, "" where it can.
+
+    Raises:
+        InputError: It cannot, and is no part of a source.
+    """
+    try:
+        repository, ledger = read.read_repository(
+            location,
+            extensions=recipe.extensions,
+            max_bytes=recipe.max_file_bytes,
+            languages=recipe.languages,
+        )
+    except InputError as error:
+        if not location.is_part:
+            raise
+        return Repository(name=location.name, version=location.version), Ledger(), str(error)
+    return repository, ledger, ""
 
 
 def _asked(inspected: Inspected, repository: Repository, removals: Removals) -> list[str]:
@@ -198,6 +232,7 @@ def read_inspected(folder: Path, name: str) -> Inspected:
         ledgers={stage: Ledger.from_json(rows) for stage, rows in head["ledgers"].items()},
         is_barred=head["is_barred"],
         redacted=head["redacted"],
+        fault=head["fault"],
     )
 
 
@@ -296,6 +331,58 @@ class StoredRecords(Sequence[bytes]):
         """Read a record; slices are not given."""
         which, begin, size = (int(value) for value in self._places[index])
         return results.read_bytes(self._paths[which], begin, size)
+
+
+def write_shards(
+    folder: Path, genres: Mapping[str, Genre], heldout: Collection[str], progress: Progress
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """Write all records of packed repositories to `shards/`.
+
+    A part has shards of code even where it has none of it, and of other genres where it has some.
+
+    Args:
+        folder: Where the results are.
+        genres: What each repository holds, by its name.
+        heldout: Names of those kept apart.
+        progress: Told of the records ("write").
+
+    Returns:
+        The shards of each part and a hash over its records.
+    """
+    target = folder / "shards"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    entries: dict[str, list[dict[str, Any]]] = {}
+    digests: dict[str, str] = {}
+    done, total = 0, len(StoredRecords(folder, list(genres)))
+    progress("write", done, total)
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("write", done, total)
+
+    for part in shards.PARTS:
+        entries[part], keys = [], list[bytes]()
+        for genre in GENRES:
+            mine = [
+                name
+                for name, found in genres.items()
+                if found == genre and (name in heldout) == (part == "heldout")
+            ]
+            records = StoredRecords(folder, mine)
+            if len(records) or genre == "code":
+                entries[part] += shards.write_shards(
+                    target,
+                    part,
+                    records,
+                    records_per_shard=_RECORDS_PER_SHARD,
+                    genre=genre,
+                    written=tell,
+                )
+            keys += map(shards.record_key, records)
+        digests[part] = hashlib.sha256(b"".join(sorted(keys))).hexdigest()
+    return entries, digests
 
 
 def _head_of(inspected: Inspected) -> dict[str, Any]:

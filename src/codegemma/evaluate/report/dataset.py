@@ -343,6 +343,13 @@ def _repositories(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Ite
         ],
         is_detail=True,
     )
+    refused = report.get("refused")
+    if refused:
+        yield Table(
+            caption=f"{len(refused):,} repositories that could not be read",
+            head=["name", "why"],
+            rows=[[name, fault] for name, fault in refused],
+        )
     barred = report["not_permissive"]
     if barred:
         yield Table(
