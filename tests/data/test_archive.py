@@ -85,6 +85,71 @@ def test_an_archive_is_a_repository_without_its_top_folder(suffix: str, tmp_path
     assert [(file.path, file.text) for file in found.files] == [("a.py", "a\n"), ("b.py", "b\n")]
 
 
+def zipped(files: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", method) as out:
+        for name, content in files.items():
+            out.writestr(name, content)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("name", ["lib-1.0.tar", "lib-1.0.zip"])
+def test_a_tar_that_ends_with_a_zip_is_no_zip(name: str, tmp_path: Path) -> None:
+    inner = zipped({"inner/evil.py": b"x = 1\n"})
+
+    found, dropped = read_one(tar(tmp_path / name, FILES | {"lib-1.0/tests/data.zip": inner}))
+
+    assert [file.path for file in found.files] == ["a.py", "b.py"]
+    assert dropped == {}
+
+
+def test_a_zip_behind_a_program_is_one(tmp_path: Path) -> None:
+    (tmp_path / "tool.jar").write_bytes(b"#!/bin/sh\nexec java -jar $0\n" + zipped(FILES))
+
+    assert [file.path for file in read_one(tmp_path / "tool.jar")[0].files] == ["a.py", "b.py"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_a_zip_leaves_the_others(method: int, tmp_path: Path) -> None:
+    text = "".join(f"x_{i} = {i * 7919 % 104729}\n" for i in range(60)).encode()
+    data = bytearray(zipped({"a.py": text, "b.py": b"b\n"}, method=method))
+    begin = 30 + len("a.py") + 20
+    data[begin : begin + 40] = b"\xff" * 40
+    (tmp_path / "x.zip").write_bytes(bytes(data))
+
+    found, dropped = read_one(tmp_path / "x.zip")
+
+    assert [file.path for file in found.files] == ["b.py"]
+    assert dropped == {"unreadable": [1, len(text)]}
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+def test_damage_to_the_stream_of_a_tar_is_told(mode: str, tmp_path: Path) -> None:
+    text = "".join(f"x_{i} = {i * 7919 % 104729}\n" for i in range(40)).encode()
+    path = tar(tmp_path / "x.tar", {f"{i}.py": text for i in range(300)}, mode=mode)
+    (location,) = read.find_repositories([path])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = b"\xff" * 64
+    path.write_bytes(bytes(data))
+
+    _, ledger = read.read_repository(location, **LIMITS)
+
+    assert ledger.rows["archive_damaged"] == [1, 0]
+
+
+def test_a_damaged_header_in_a_tar_is_no_end_of_it(tmp_path: Path) -> None:
+    path = tar(tmp_path / "x.tar", {"a.py": b"a\n", "b.py": b"b\n", "c.py": b"c\n"})
+    (location,) = read.find_repositories([path])
+    data = bytearray(path.read_bytes())
+    data[1024:1100] = b"\xff" * 76
+    path.write_bytes(bytes(data))
+
+    found, ledger = read.read_repository(location, **LIMITS)
+
+    assert [file.path for file in found.files] == ["a.py"]
+    assert ledger.rows == {"archive_damaged": [1, 0]}
+
+
 def test_each_folder_at_the_top_is_a_repository_when_asked(tmp_path: Path) -> None:
     path = packed(tmp_path / "all.zip", FILES | {"other/c.py": b"c\n", "README": b""})
 

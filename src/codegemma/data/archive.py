@@ -44,6 +44,19 @@ _FAULTS: Final = (
     NotImplementedError,
     RuntimeError,
 )
+_MEMBER_FAULTS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""Of one member; damage to the stream of a tar is met again behind it."""
+
+_ZIP_NAMES: Final = (".zip", ".whl", ".jar")
+_ZIP_STARTS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 class _OverLimit(Exception):  # noqa: N818  # a signal inside this module
@@ -147,7 +160,7 @@ def _read(path: str, member: Any, max_bytes: int) -> Blob:
     try:
         with open_member() as file:
             data = file.read(max_bytes + 1)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError):
+    except _MEMBER_FAULTS:
         return Blob(path=path, rule="unreadable", size_bytes=stated)
     if len(data) > max_bytes:
         return Blob(path=path, rule="too_large", size_bytes=len(data))
@@ -197,10 +210,23 @@ def _members_of(location: Location) -> Iterator[tuple[str, str, Any]]:
 
 def _members(path: Path) -> Iterator[tuple[str, str, Any]]:
     """Give name, rule ("" for a plain file), and (stated size, how to open) of each member."""
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         yield from _zip_members(path)
     else:
         yield from _tar_members(path)
+
+
+def _is_zip(path: Path) -> bool:
+    """Tell by how a file begins; a tar ends like a zip where one is its last member.
+
+    A program may stand before a zip that is named so.
+    """
+    with path.open("rb") as file:
+        head = file.read(tarfile.BLOCKSIZE)
+    if head.startswith(_ZIP_STARTS):
+        return True
+    is_named = path.suffix.lower() in _ZIP_NAMES and head[257:262] != b"ustar"
+    return is_named and zipfile.is_zipfile(path)
 
 
 def _zip_members(path: Path) -> Iterator[tuple[str, str, Any]]:
@@ -236,10 +262,26 @@ class _Bounded(io.RawIOBase):
         return data
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a member, of which a damaged one is no end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Any:
+        """Read a header; what `tarfile` takes for an end behind the first member is refused."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if not buf.strip(b"\0"):
+                raise
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _tar_members(path: Path) -> Iterator[tuple[str, str, Any]]:
     with path.open("rb") as raw:
         bounded: Any = _Bounded(_expanded(raw, path), expanded_limit(path))
-        with tarfile.open(fileobj=bounded, mode="r|", errors="surrogateescape") as archive:
+        with tarfile.open(
+            fileobj=bounded, mode="r|", errors="surrogateescape", tarinfo=_Header
+        ) as archive:
             for info in archive:
                 setattr(archive, "members", [])  # noqa: B010  # else they pile up for the pass
                 if info.isdir():
