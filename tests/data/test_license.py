@@ -34,6 +34,9 @@ def headers(*fields: tuple[str, str]) -> Message:
         ("BSD-3-Clause AND 0BSD AND MIT AND Zlib AND CC0-1.0", True),
         ("Apache-2.0 OR BSD-2-Clause", True),
         ("GPL-2.0-only OR MIT", True),
+        ("mit", True),
+        ("apache-2.0 and bsd-3-clause", True),
+        ("gpl-3.0", False),
         ("MPL-2.0 AND MIT", False),
         ("MIT AND (LGPL-2.1-only OR MPL-2.0)", False),
         ("MIT AND (LGPL-2.1-only OR ISC)", True),
@@ -66,6 +69,9 @@ def test_copyleft_and_unknown_licences_are_not_permissive(
         (BSD.format(""), "BSD-2-Clause"),
         (BSD.format("") + "3. Neither the name of the copyright holder ...", "BSD-3-Clause"),
         (ISC.format("."), "ISC"),
+        ("Apache License\nVersion 2.0, January 2004\n\nThis product bundles code under the\n"
+         "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2", "Apache-2.0 AND PSF-2.0"),
+        (GRANT + "\n\nParts:\n" + BSD.format(""), "BSD-2-Clause AND MIT"),
         (GRANT + " for commercial and non-commercial use alike.", "MIT"),
         ("Anyone is free to use it, for any purpose, commercial or non-commercial,\n"
          "This is free and unencumbered software released into the public domain.", "Unlicense"),

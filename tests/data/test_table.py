@@ -65,6 +65,26 @@ def test_a_row_of_the_stack_is_a_repository(write: Any, tmp_path: Path) -> None:
     assert (two.name, two.files) == ("owner/two", ())
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("mit", "MIT"),
+        ("apache-2.0", "Apache-2.0"),
+        ("MIT License", "MIT"),
+        ("Apache 2.0", "Apache-2.0"),
+        (["bsd-3-clause", "MIT OR gpl-2.0"], "(MIT OR gpl-2.0) AND BSD-3-Clause"),
+        ("gpl-3.0", "gpl-3.0"),
+        ("Ask me first", "Ask me first"),
+    ],
+)
+def test_licences_are_read_as_spdx_has_them(written: Any, read_as: str, tmp_path: Path) -> None:
+    row = {"repo_name": "r", "path": "a.py", "content": "a\n", "license": written}
+
+    ((found, _),) = read_all(jsonl(tmp_path / "x.jsonl", [row]))
+
+    assert found.license == read_as
+
+
 @pytest.mark.parametrize("write", [jsonl, parquet])
 def test_rows_of_files_are_grouped_by_repository(write: Any, tmp_path: Path) -> None:
     suffix = ".jsonl" if write is jsonl else ".parquet"

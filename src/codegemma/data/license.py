@@ -23,7 +23,7 @@ METADATA_FILES: Final = ("package.json", "Cargo.toml", "pyproject.toml", "pom.xm
 
 # Of Blue Oak Council's permissive list and ScanCode's categories "Permissive" and "Public Domain",
 # what occurs in packages.
-PERMISSIVE: Final = frozenset(
+_PERMISSIVE: Final = frozenset(
     [
         "0BSD",
         "AFL-2.1",
@@ -84,6 +84,9 @@ PERMISSIVE: Final = frozenset(
         "ZPL-2.1",
     ]
 )
+
+_PERMISSIVE_IDS: Final = {spdx.lower(): spdx for spdx in _PERMISSIVE}
+"""Ids are the same in any case; many tables write them small."""
 
 _OSI_APPROVED: Final = "License :: OSI Approved :: "
 _CLASSIFIERS: Final = {
@@ -223,10 +226,20 @@ def recognize(text: str) -> str:
         if mark in folded[:2000]:
             return spdx
     folded = folded.replace("apache license, version", "apache license version")
+    found = _marked(folded)
+    return NON_COMMERCIAL if found and _is_restricted(folded) else " AND ".join(sorted(found))
+
+
+def _marked(folded: str) -> set[str]:
+    """Give the licences whose marks a text bears; of those whose grant begins alike, the first."""
+    found: set[str] = set()
+    grants: set[int] = set()
     for marks, spdx in _MARKS:
-        if all(mark in folded for mark in marks):
-            return NON_COMMERCIAL if _is_restricted(folded) else spdx
-    return ""
+        begin = folded.find(marks[0])
+        if begin >= 0 and begin not in grants and all(mark in folded for mark in marks):
+            grants.add(begin)
+            found.add(spdx)
+    return found
 
 
 def _is_restricted(folded: str) -> bool:
@@ -320,7 +333,7 @@ def from_metadata(metadata: Message) -> str:
                 {_CLASSIFIERS.get(name, f"LicenseRef-{name.replace(' ', '-')}") for name in names}
             )
         )
-    return field if field in PERMISSIVE else recognize(field)
+    return _PERMISSIVE_IDS.get(field.lower()) or recognize(field)
 
 
 _TAG: Final = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+() -]*[\w.+)])")
@@ -333,7 +346,7 @@ def from_header(text: str) -> str:
     head = text[:_TAG_CHARS]
     if "SPDX-License-Identifier" not in head:
         return ""
-    found = dict.fromkeys(match.strip() for match in _TAG.findall(head))
+    found = dict.fromkeys(map(expression_of, _TAG.findall(head)))
     return " AND ".join(f"({tag})" if " OR " in tag and len(found) > 1 else tag for tag in found)
 
 
@@ -369,9 +382,28 @@ def from_package(name: str, text: str) -> str:
 def spdx_of(name: str) -> str:
     """Give the SPDX expression of a declared name, which may be one already."""
     name = name.strip().replace("/", " OR ") if len(name) < 60 else name.strip()
-    if re.fullmatch(r"\(*[A-Za-z0-9][\w.+-]*[\w+]\)*( (AND|OR|WITH) \(*[\w.+-]+\)*)*", name):
-        return recognize(name) or name
+    if _EXPRESSION.fullmatch(name):
+        return recognize(name) or _WORD.sub(_as_written, name)
     return recognize(name) or UNKNOWN
+
+
+_EXPRESSION: Final = re.compile(
+    r"\(*[A-Z0-9][\w.+-]*[\w+]\)*( (AND|OR|WITH) \(*[\w.+-]+\)*)*", re.IGNORECASE
+)
+_WORD: Final = re.compile(r"[\w.+-]+")
+
+
+def _as_written(match: re.Match[str]) -> str:
+    """Give a word of an expression as SPDX writes it."""
+    word = match[0]
+    joins = word.upper() in ("AND", "OR", "WITH")
+    return word.upper() if joins else _PERMISSIVE_IDS.get(word.lower(), word)
+
+
+def expression_of(words: str) -> str:
+    """Give what is written of a licence as SPDX has it, in its own words where that is unclear."""
+    found = spdx_of(words)
+    return words.strip() if found == UNKNOWN else found
 
 
 def settle(stated: Mapping[str, Collection[str]], *, declared: str) -> dict[str, str]:
@@ -456,7 +488,7 @@ def _one(tokens: list[str], position: int) -> tuple[bool, int]:
     if tokens[position] == "(":
         value, position = _either(tokens, position + 1)
         return value and tokens[position] == ")", position + 1
-    value = tokens[position] in PERMISSIVE
+    value = tokens[position].lower() in _PERMISSIVE_IDS
     position += 1
     if position + 1 < len(tokens) and tokens[position].upper() == "WITH":
         position += 2

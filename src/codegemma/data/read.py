@@ -22,7 +22,7 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-from codegemma.data import archive, git, personal, table, texts
+from codegemma.data import archive, git, license_files, personal, table, texts
 from codegemma.data import license as licenses
 from codegemma.data.document import (
     Blob,
@@ -51,7 +51,6 @@ _OF_THE_SOURCE: Final = frozenset(
 )
 """Rules about more than one file, told whatever its name."""
 
-_LICENSE_FILE: Final = re.compile(r"(licen[cs]e|copying|unlicense)([.-].*)?", re.IGNORECASE)
 _FORGE: Final = re.compile(
     r"https?://(www\.)?(github\.com|gitlab\.com|bitbucket\.org|codeberg\.org)/"
 )
@@ -59,7 +58,6 @@ _OWNED: Final = re.compile(r"(?:[a-z+]+://[^/]+/|[^/:]+:)/*([^?#]+?)(?:\.git)?/*
 """An address of a repository, as a URL or in the short form of ssh."""
 _UNKNOWN_MEMBERS: Final = 100
 """Of the last folder of an archive that was not read to its end."""
-_MAX_LICENSE_BYTES: Final = 200_000
 
 
 def find_repositories(sources: Sequence[Path], *, each: bool = False) -> list[Location]:
@@ -215,9 +213,9 @@ def _parts(child: Path) -> list[Location]:
 def _license_of_files(root: Path, paths: Sequence[str]) -> str:
     found: set[str] = set()
     for path in paths:
-        if _LICENSE_FILE.fullmatch(PurePosixPath(path).name) and (root / path).is_file():
-            text = (root / path).read_bytes()[:_MAX_LICENSE_BYTES].decode(errors="replace")
-            found.add(licenses.recognize(text) or "LicenseRef-unknown")
+        if license_files.states_license(path) and (root / path).is_file():
+            blob = Blob(path=path, data=(root / path).read_bytes())
+            found |= license_files.read_statement(blob)
     return " AND ".join(sorted(found))
 
 
@@ -264,12 +262,11 @@ def read_repository(
             skipped.add(folder)
             return False
         is_source = path.endswith(ends) or (languages and "." not in path.rpartition("/")[2])
-        return bool(is_source or _states_license(path))
+        return bool(is_source or license_files.states_license(path))
 
     for blob in _blobs(location, wanted=is_wanted, max_bytes=max_bytes):
-        if is_code and _states_license(blob.path):
-            folder = blob.path.rpartition("/")[0]
-            stated[folder] |= _license_of(blob) if not blob.rule else set()
+        if is_code and license_files.states_license(blob.path):
+            stated[blob.path.rpartition("/")[0]] |= license_files.read_statement(blob)
             continue
         text, rule, line_ends = decode(blob.data) if not blob.rule else Decoded("", blob.rule)
         rule = rule or _fault_of_path(blob.path)
@@ -288,13 +285,13 @@ def read_repository(
         if blob.license:
             stated[blob.path].add(as_unicode(blob.license))
     _count_folders(ledger, skipped, name=location.name)
-    found = licenses.settle(stated, declared=location.license)
+    settled = licenses.settle(license_files.spread(stated), declared=location.license)
     repository = Repository(
         name=location.name,
         version=location.version,
-        license=found.get("", location.license),
+        license=settled.get("", location.license),
         files=tuple(sorted(files, key=lambda file: file.path)),
-        licenses=tuple(sorted(found.items())),
+        licenses=tuple(sorted(settled.items())),
         genre=location.genre,
     )
     return repository, ledger
@@ -350,20 +347,6 @@ def _skipped_folder(path: str) -> str:
 def _is_skipped(name: str) -> bool:
     is_hidden = name.startswith(".") and name not in (".", "..")
     return is_hidden or name in _SKIPPED_FOLDERS
-
-
-def _states_license(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return _LICENSE_FILE.fullmatch(name) is not None or name in licenses.METADATA_FILES
-
-
-def _license_of(blob: Blob) -> set[str]:
-    """Give what a licence file or a package's metadata says, "LicenseRef-unknown" if unclear."""
-    name = blob.path.rpartition("/")[2]
-    text = blob.data[:_MAX_LICENSE_BYTES].decode("utf-8", errors="replace")
-    if name in licenses.METADATA_FILES:
-        return {licenses.from_package(name, text)} - {""}
-    return {licenses.recognize(text) or licenses.UNKNOWN}
 
 
 def _fault_of_path(path: str) -> str:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
+from codegemma.data import license as licenses
 from codegemma.data.document import Blob, Location, Wanted
 from codegemma.errors import InputError, PrerequisiteError
 
@@ -110,11 +111,11 @@ def _text(row: dict[str, Any], names: Sequence[str]) -> str:
 
 
 def _license(row: dict[str, Any]) -> str:
-    """Join what a row says of licences; a list names several that all hold."""
+    """Give what a row says of licences as SPDX has it; a list names several that all hold."""
     value = next((row[name] for name in _LICENSES if row.get(name)), "")
-    if isinstance(value, list):
-        return " AND ".join(sorted({str(part) for part in cast("list[Any]", value)}))
-    return str(value)
+    parts = cast("list[Any]", value) if isinstance(value, list) else [value]
+    found = {licenses.expression_of(str(part)) for part in parts if str(part).strip()}
+    return " AND ".join(sorted(f"({n})" if " OR " in n and len(found) > 1 else n for n in found))
 
 
 def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
