@@ -66,9 +66,29 @@ def test_vendored_code_is_told_by_its_folder(path: str, is_vendored: bool) -> No
     assert filters.is_vendored(path) is is_vendored
 
 
-def test_generated_files_are_told_by_their_name() -> None:
-    assert rule(CODE, "pkg/thing_pb2.py") == "generated"
-    assert rule(CODE, "pkg/parsetab.py") == "generated"
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("pkg/thing_pb2.py", "pkg/thing_pb2_grpc.py", "pkg/parsetab.py", "c_lextab.py"),
+        *("api.pb.go", "api.pb.gw.go", "a/msg.pb.cc", "a/msg.pb.h", "msg_pb.d.ts", "msg_pb.js"),
+        *("zz_generated.deepcopy.go", "jquery.min.js", "yui-min.js", "a.min.mjs", "app.bundle.js"),
+        *("Form.Designer.cs", "Page.g.i.cs", "Page.g.cs", "schema_generated.h", "a.generated.ts"),
+    ],
+)
+def test_generated_files_are_told_by_their_name(path: str) -> None:
+    assert filters.is_generated(path, "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("attr/_next_gen.py", "ray/ref_bundle.py", "id_gen.py", "test_code_gen.py", "map_gen.go"),
+        *("reduce_min.py", "arg_min.cpp", "mesh-min.rs", "array_min.js", "cert_bundle.py"),
+        *("create-bundle.js", "load_pb.py", "x.g.py", "designer.py", "admin.js", "parsetable.py"),
+    ],
+)
+def test_names_that_anyone_may_give_tell_nothing(path: str) -> None:
+    assert not filters.is_generated(path, CODE)
 
 
 COMPILED = '"use strict";\n\nObject.defineProperty(exports, "__esModule", {\n  value: true\n});\n'

@@ -56,11 +56,15 @@ _GENERATED: Final = re.compile(
 """Says that a program wrote the file; a sentence about generated code says something else."""
 
 _GENERATED_NAME: Final = re.compile(
-    r".*(_pb2|_pb2_grpc|_parsetab|parsetab|lextab|_gen|[._-]min|[._-]bundle|[._]pb|_pb|\.pb\.gw"
-    r"|\.designer|\.g|\.generated|_generated|zz_generated[\w.]*)\.\w+",
+    r".*(_pb2(_grpc)?\.pyi?|(parse|yacc|lex)tab\.py|\.pb(\.\w+)?\.\w+|_pb(\.d)?\.[jt]s"
+    r"|([.-]min|\.bundle)\.[cm]?js|\.designer\.cs|\.g(\.i)?\.cs|[._]generated\.\w+"
+    r"|zz_generated[\w.]*\.go)",
     re.IGNORECASE,
 )
-"""Compilers of protocols, parsers, forms, minifiers and bundlers."""
+"""What compilers of protocols, parsers and forms, minifiers and bundlers call their files.
+
+Where a name such as `id_gen` or `arg_min` is anyone's, the head of the file decides.
+"""
 
 _PLACEHOLDER: Final = re.compile(
     r"^\W*(TODO|FIXME)\b|your code here|not implemented yet", re.IGNORECASE | re.MULTILINE
