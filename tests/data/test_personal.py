@@ -20,6 +20,9 @@ def values(text: str, kind: str) -> list[str]:
         ("'lodash@4.17.21'", []),
         ("@app.route('/')", []),
         ("https://user@host.com/x", []),
+        ("a = 'john.doe@firma.su'", ["john.doe@firma.su"]),
+        ("<jane@corp.tk>, <ann@corp.fm>", ["jane@corp.tk", "ann@corp.fm"]),
+        ("y = x@w.to", []),
     ],
 )
 def test_addresses_of_people_are_told_from_what_looks_alike(text: str, found: list[str]) -> None:
@@ -38,7 +41,10 @@ def test_addresses_of_people_are_told_from_what_looks_alike(text: str, found: li
         ("'1.2.10.3'", []),
         ("'300.95.110.1'", []),
         ("listen('2a00:1450:4001:81b::200e')", ["2a00:1450:4001:81b::200e"]),
+        ("listen('2a00::1')", ["2a00::1"]),
+        ("listen('[2606:4700::6810:84e5]:80')", ["2606:4700::6810:84e5"]),
         ("'fe80::1', '2001:db8::7', 'a::b', 'std::vector'", []),
+        ("'2001::1', 'beef::cafe', 'x2a00::1', '2a00::a::b', '2001:4860:4860::8888'", []),
         ("'00:1b:44:11:3a:b7'", []),
     ],
 )

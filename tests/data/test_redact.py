@@ -186,6 +186,12 @@ def test_what_only_stands_like_an_everyday_form_is_left_alone(text: str) -> None
         ("x = 'mongodb://username:password@host:1234'\n", []),
         ('{"db_password": "hJ7kw2Qx-vT4"}\n', ["hJ7kw2Qx-vT4"]),
         ("x = 'mongodb://username:hJ7kw2QxvT4@host:1234'\n", ["hJ7kw2QxvT4"]),
+        ("x = 'mysql://root:S3cr$tPw9@10.0.0.1/x'\n", ["S3cr$tPw9"]),
+        ("x = 'redis://u:p%40ss%2Fw0rd@cache:6379'\n", ["p%40ss%2Fw0rd"]),
+        ("x = 'amqp://app:Zt7wQ9kL2@mq.corp.com'\n", ["Zt7wQ9kL2"]),
+        ("x = 'amqp://app:p.Zt7+wQ9kL2@mq.corp.com'\n", ["p.Zt7+wQ9kL2"]),
+        ("mysql://root:$PASSWORD@host mysql://u:$A$B_2@host mysql://u:${PW}9aX@host\n", []),
+        ("mysql://u:$(pass)@host 'mysql://%s:%s@host' 'mysql://%(u)s:%(p)s@host'\n", []),
     ],
 )
 def test_secrets_are_told_from_what_stands_in_their_place(text: str, found: list[str]) -> None:
@@ -198,6 +204,15 @@ def test_an_address_behind_an_escape_leaves_the_escape_whole() -> None:
     (redacted,), _ = redact.redact([File(path="a.py", text=text)])
 
     assert redacted.text == 'x = "\\nuser1@example.com"\n'
+
+
+def test_a_password_before_a_host_is_a_key_and_no_address() -> None:
+    text = "x = 'amqp://app:Zt7wQ9kL2@mq.corp.com'  # jane@doe.org\n"
+
+    (redacted,), counts = redact.redact([File(path="a.py", text=text)])
+
+    assert redacted.text == "x = 'amqp://app:REDACTED_KEY_1@mq.corp.com'  # user1@example.com\n"
+    assert counts == {"key": 1, "email": 1}
 
 
 def test_one_value_has_one_replacement_in_a_repository() -> None:

@@ -18,7 +18,7 @@ def listed(tmp_path: Path) -> Path:
     path.write_text(
         "# remarks are no entries\n\nterm:Wicked Thing\nterm:vile\n"
         "sha256:3BEC8B3F1C9A4A5F0D3A1A7A2B7E5D7E2C5B1D0F6E9A8C7B6A5D4C3B2A190807\n"
-        "url:https://evil.tld\nurl:host.tld/dark/\n",
+        "url:https://evil.tld\nurl:host.tld/dark/\nurl:http://port.tld:8080/\n",
         encoding="utf-8",
     )
     return path
@@ -38,6 +38,11 @@ def listed(tmp_path: Path) -> Path:
         ("see https://notevil.tld/", ""),
         ("see https://host.tld/dark/x", "bad.txt: url"),
         ("see https://host.tld/light", ""),
+        ("see https://host.tld:443/dark/x", "bad.txt: url"),
+        ("see http://port.tld:8080/x", "bad.txt: url"),
+        ("see http://sub.port.tld:8080", "bad.txt: url"),
+        ("see http://port.tld:80/x", ""),
+        ("see http://port.tld/x", ""),
     ],
 )
 def test_terms_and_addresses_are_found_and_neither_entry_nor_text_is_told(

@@ -33,6 +33,8 @@ _TLDS_WORDS: Final = """
     com org net edu gov mil int info biz io dev app ai tech cloud xyz online de uk fr jp cn ru
     br it nl es se fi dk pl ch be au ca us eu cz gr hu ie il ir kr mx nz pt ro sg th tr tw ua za
     vn ph hk sk si hr lt lv ee lu bg rs kz by co tv cc me in at no id is ar cl my ae sa pk ng
+    su fm tk gg sh to ly ge am az al ba mk mt cy uz kg mn lk np bd qa kw bh jo lb eg ma tn dz ke tz
+    ug gh zw zm et pe ve uy ec cr gt hn sv ni cu pr jm im je li mc ws vc gi
 """
 _TLDS: Final = frozenset(_TLDS_WORDS.split())
 _SAFE_HOST: Final = re.compile(
@@ -45,6 +47,10 @@ _IPV4: Final = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
 _IPV6: Final = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}(?![\w:])"
 )
+_IPV6_SHORT: Final = re.compile(
+    r"(?<![\w:.])[23][0-9A-Fa-f]{3}::(?:[0-9A-Fa-f]{1,4}:){0,5}[0-9A-Fa-f]{1,4}(?![\w:])"
+)
+"""With zeros behind the first of its parts, which is that of a public address and no name."""
 _IPV4_MARK: Final = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d")
 _IPV6_MARK: Final = re.compile(r":[0-9A-Fa-f]{1,4}:")
 _KNOWN_IPS_WORDS: Final = """
@@ -95,6 +101,9 @@ def _addresses(text: str) -> Iterator[Finding]:
         for match in _IPV6.finditer(text):
             if match[0].count(":") >= 3 and _is_public(match[0]):
                 yield Finding("ip", *match.span())
+    for match in _IPV6_SHORT.finditer(text) if "::" in text else ():
+        if _is_public(match[0]):
+            yield Finding("ip", *match.span())
 
 
 def _is_public(value: str) -> bool:

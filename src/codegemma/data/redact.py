@@ -64,7 +64,11 @@ _ANCHORED: Final = tuple(
         ("_v1_", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
         ("shp", r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b"),
         ("dapi", r"\bdapi[0-9a-f]{32}\b"),
-        ("://", r"://(?<=\w://)[^\s:/@\"'`{}$<>]{1,64}:(?P<v>[^\s:/@\"'`{}$<>%]{3,128})@[\w.-]+"),
+        (
+            "://",
+            r"://(?<=\w://)[^\s:/@\"'`{}$<>]{1,64}:(?!(?:\$[A-Za-z_]\w*)+@)"
+            r"(?P<v>(?:[^\s:/@\"'`{}$<>%]|%[0-9A-Fa-f]{2}|\$(?![{(])){3,128})@[\w.-]+",
+        ),
     )
 )
 _MIN_KNOWN: Final = 10
@@ -151,11 +155,16 @@ def find(text: str, *, names: Iterable[tuple[int, int]] = ()) -> list[Finding]:
 
 
 def _apart(found: Sequence[Finding]) -> list[Finding]:
-    """Order findings; of those that overlap the first stays, and of two at one place the longer."""
+    """Order findings; of those that overlap the first stays, and of two at one place the longer.
+
+    A key stays before an address: what precedes the host of a URL is a password.
+    """
     kept: list[Finding] = []
     for finding in sorted(found, key=lambda f: (f.start, -f.end)):
         if not kept or finding.start >= kept[-1].end:
             kept.append(finding)
+        elif finding.kind == "key" and kept[-1].kind == "email":
+            kept[-1] = finding
     return kept
 
 

@@ -13,7 +13,8 @@ Example of a removal list, in any case:
 Example of a list of unsafe content:
     term:some words     words side by side, in any case
     sha256:9f86d0...    a file with line ends LF, in UTF-8
-    url:host.tld/path   an address that begins so, or any below the host
+    url:host.tld/path   an address that begins so, or any below the host; at any port, or at that
+                        named as in host.tld:8080
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from codegemma.errors import InputError
 MAX_UNSAFE_FILES: Final = 3
 """A repository with more hits is dropped whole."""
 
-_URL: Final = re.compile(r"https?://([\w.-]{1,255})(/[^\s\"'`<>]*)?", re.IGNORECASE)
+_URL: Final = re.compile(r"https?://([\w.-]{1,255})(:\d{1,5})?(/[^\s\"'`<>]*)?", re.IGNORECASE)
 _MAX_URL_PATH: Final = 2048
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -110,9 +111,10 @@ class ListScanner:
     def _url(self, text: str) -> str:
         for match in _URL.finditer(text) if self.urls else ():
             labels = match[1].lower().strip(".").split(".")
-            for place in range(len(labels)):
-                below = self.urls.get(".".join(labels[place:]), {})
-                path = (match[2] or "/")[:_MAX_URL_PATH]
+            hosts = [".".join(labels[place:]) for place in range(len(labels))]
+            for host in (*(host + match[2] for host in hosts if match[2]), *hosts):
+                below = self.urls.get(host, {})
+                path = (match[3] or "/")[:_MAX_URL_PATH]
                 for end in range(1, len(path) + 1) if below else ():
                     if path[:end] in below:
                         return f"{below[path[:end]]}: url"
