@@ -55,11 +55,8 @@ _MODES: Final = {
     "rust": "rust",
     "kotlin": "kotlin",
 }
-_MODELINE: Final = re.compile(
-    r"-\*-.*?(?:mode:[ \t]*)?\b([\w+#]+)[ \t]*(?:;.*?)?-\*-"
-    r"|\bvim?:.*?\b(?:ft|filetype|syntax)=([\w+#]+)",
-    re.IGNORECASE,
-)
+_EMACS: Final = re.compile(r"-\*-(.*?)-\*-")
+_VIM: Final = re.compile(r"\bvim?:.*?\b(?:ft|filetype|syntax)=([\w+#]+)", re.IGNORECASE)
 _SHEBANG: Final = re.compile(r"#![ \t]*(\S+)([^\n]*)")
 
 _OBJECTIVE_C: Final = re.compile(
@@ -110,11 +107,28 @@ def detect(path: str, text: str) -> str:
 def _by_modeline(text: str) -> str:
     head = text[:600].split("\n")[:5]
     for line in head:
-        match = _MODELINE.search(line[:300])
-        mode = _MODES.get((match.group(1) or match.group(2)).lower()) if match else None
+        mode = _MODES.get(_mode_of(line[:300]).lower())
         if mode:
             return mode
     return ""
+
+
+def _mode_of(line: str) -> str:
+    """Give the mode that a line names for an editor, "" for none.
+
+    Example:
+        -*- C++ -*-                           -> C++
+        -*- coding: utf-8; mode: python -*-   -> python
+        vim: set ft=cpp sw=2 :                -> cpp
+    """
+    told = _EMACS.search(line)
+    if not told:
+        found = _VIM.search(line)
+        return found[1] if found else ""
+    if ":" not in told[1]:
+        return told[1].strip()
+    pairs = (part.partition(":") for part in told[1].split(";"))
+    return next((value.strip() for key, _, value in pairs if key.strip().lower() == "mode"), "")
 
 
 def _by_shebang(text: str) -> str:
@@ -129,6 +143,9 @@ def _by_shebang(text: str) -> str:
 
 
 def _header(text: str, _found: str) -> str:
+    mode = _by_modeline(text)
+    if mode in ("c", "cpp"):
+        return mode
     if _OBJECTIVE_C.search(text):
         return OTHER
     return "cpp" if _CPP.search(text) else "c"
