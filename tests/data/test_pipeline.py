@@ -108,6 +108,32 @@ def test_other_settings_and_changed_sources_do_not_overwrite_a_data_set(
         pipeline.prepare(make(), out=out)
 
 
+@pytest.mark.parametrize("is_taken_back", [True, False])
+def test_a_data_set_is_not_that_of_a_repository_whose_licence_changed(
+    make: Make, tmp_path: Path, repository_folder: Path, is_taken_back: bool
+) -> None:
+    license = repository_folder / "orders" / "LICENSE"
+    before, after = license.read_text(encoding="utf-8"), "Mine alone."
+    if not is_taken_back:
+        before, after = after, before
+    license.write_text(before, encoding="utf-8")
+    pipeline.prepare(make(), out=tmp_path / "out")
+    license.write_text(after, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="holds data prepared before orders changed; choose"):
+        pipeline.prepare(make(), out=tmp_path / "out")
+
+
+def test_a_data_set_knows_what_was_left_out_when_it_was_read(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    pipeline.prepare(make(), out=tmp_path / "out")
+    (repository_folder / "shapes" / "broken.py").write_bytes(b"\0\0\0")
+
+    with pytest.raises(ConfigError, match="holds data prepared before shapes changed"):
+        pipeline.prepare(make(), out=tmp_path / "out")
+
+
 def test_an_interrupted_run_leaves_no_data_set_and_goes_on(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

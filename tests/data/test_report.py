@@ -36,7 +36,6 @@ def test_rows_tell_what_was_read_and_what_came_out() -> None:
         "version": "2",
         "license": "MIT",
         "part": "train",
-        "input_sha256": "ab",
         "input_files": 5,
         "input_bytes": 500,
         "files": 2,

@@ -49,12 +49,12 @@ def test_an_inspected_repository_is_read_back_as_it_was(
 ) -> None:
     inspected(repository_folder, tmp_path / "work")
     (location,) = read.find_repositories([repository_folder / "shapes"])
-    repository, ledger = read.read_repository(location, extensions=(".py",), max_bytes=10**6)
+    repository, ledger, _, digest = steps.read_input(location, recipe=recipes.nano())
     direct = stages.inspect(
         repository,
         recipe=recipes.nano(),
         benchmarks=build_index([BenchmarkText(item="b#1", text=WORDS)]),
-        input_hash=stages.content_hash(repository),
+        input_hash=digest,
         ledger=ledger,
     )
 

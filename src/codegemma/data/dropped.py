@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from codegemma.data import read, redact, texts
+from codegemma.data import read, redact, steps, texts
 from codegemma.data.pipeline import Settings
 
 NAME: Final = "dropped.jsonl.gz"
@@ -49,16 +49,10 @@ def keep(out: Path, settings: Settings) -> int:
 
 def _rows(rules: dict[str, tuple[str, str]], settings: Settings) -> Iterator[dict[str, str]]:
     found = read.find_repositories(settings.sources, each=settings.each) if settings.sources else []
-    recipe = settings.recipe
     for location in [*found, *texts.find_texts(settings.texts)]:
         if not any(sample.startswith(f"{location.name}/") for sample in rules):
             continue
-        repository, _ = read.read_repository(
-            location,
-            extensions=recipe.extensions,
-            max_bytes=recipe.max_file_bytes,
-            languages=recipe.languages,
-        )
+        repository = steps.read_input(location, recipe=settings.recipe).repository
         wanted = [file for file in repository.files if f"{location.name}/{file.path}" in rules]
         for file in redact.redact(wanted)[0]:
             stage, rule = rules[f"{location.name}/{file.path}"]

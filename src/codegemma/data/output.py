@@ -7,13 +7,14 @@ manifest there is no data set. What a folder held before is never replaced.
 
 import errno
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from codegemma.data import manifest as manifests
 from codegemma.errors import ConfigError, InputError
 from codegemma.text.tokenizer import FILE_NAMES
 
@@ -70,6 +71,38 @@ def refuse_foreign(out: Path) -> None:
             f"{out} already has {', '.join(found)}, which no run of `codegemma prepare` made; "
             "name a new or empty folder"
         )
+
+
+def finished(
+    out: Path, identity: dict[str, Any], inputs: Iterable[tuple[str, str]]
+) -> dict[str, Any] | None:
+    """Give the manifest of a finished data set made of the same, None when there is none.
+
+    Args:
+        out: Folder of the data set.
+        identity: The settings.
+        inputs: Of each repository its name and the hash of what is read of it now, also of those
+            that their licence kept out.
+
+    Raises:
+        ConfigError: There is one of other settings or sources.
+    """
+    if not (out / MANIFEST).exists():
+        return None
+    manifest = manifests.read_manifest(out)
+    if manifest["settings"] != identity:
+        raise ConfigError(
+            f"{out} holds data prepared with other settings or sources; "
+            "choose another folder or delete it"
+        )
+    made_of = manifest.get("inputs", {})
+    for name, digest in inputs:
+        if made_of.get(name) != digest:
+            raise ConfigError(
+                f"{out} holds data prepared before {name} changed; "
+                "choose another folder or delete it"
+            )
+    return manifest
 
 
 def publish(partial: Path, out: Path) -> None:

@@ -206,26 +206,8 @@ def _finished(
     out: Path, identity: dict[str, Any], locations: Sequence[Location], recipe: DataRecipe
 ) -> dict[str, Any] | None:
     """Give the manifest of a finished data set made of the same, None when there is none."""
-    if not (out / "manifest.json").exists():
-        return None
-    manifest = manifests.read_manifest(out)
-    if manifest["settings"] != identity:
-        raise ConfigError(
-            f"{out} holds data prepared with other settings or sources; "
-            "choose another folder or delete it"
-        )
-    made_of = {row["name"]: row["input_sha256"] for row in manifest["repositories"]}
-    made_of |= {name: "" for name, _ in manifest.get("refused", ())}
-    for location in locations:
-        if location.name not in made_of:
-            continue  # its licence kept it out
-        repository, _, fault = steps.read_part(location, recipe=recipe)
-        if made_of[location.name] != ("" if fault else stages.content_hash(repository)):
-            raise ConfigError(
-                f"{out} holds data prepared before {location.name} changed; "
-                "choose another folder or delete it"
-            )
-    return manifest
+    inputs = ((at.name, steps.read_input(at, recipe=recipe).sha256) for at in locations)
+    return output.finished(out, identity, inputs)
 
 
 class _Run:
@@ -287,6 +269,7 @@ class _Run:
         manifest: dict[str, Any] = {
             "format": manifests.FORMAT,
             "settings": identity,
+            "inputs": {found.repository.name: found.input_hash for found in everything},
             "tokenizer": {"sha256": shards.hash_file(tokenizer_file)},
             "versions": {name: version(name) for name in _PACKAGES} | {"rules": rules_version()},
             "shards": entries,

@@ -45,7 +45,6 @@ def repository_rows(
                 "version": found.repository.version,
                 "license": found.repository.license,
                 "part": "heldout" if found.repository.name in heldout else "train",
-                "input_sha256": found.input_hash,
                 "input_files": input_files,
                 "input_bytes": input_bytes,
                 "files": len(files),

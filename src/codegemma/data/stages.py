@@ -66,7 +66,7 @@ class Inspected:
     Args:
         repository: With the files that passed; without any where they are only listed.
         files: What is known of them, in the same order.
-        input_hash: `content_hash` of what was read, before filters.
+        input_hash: Hash of what was read, before filters: `steps.Input.sha256`.
         input: What was read, by language (the rule is "read").
         ledgers: What was dropped by "read", "removed", "license", "filter" and "unsafe".
         is_barred: Whether the licence of every file that it was asked of keeps it out.
@@ -113,7 +113,7 @@ def inspect(
         repository: As read.
         recipe: Which licences are taken.
         benchmarks: Evaluation texts to look for.
-        input_hash: Its `content_hash`.
+        input_hash: Hash of what was read.
         ledger: What was left out when it was read.
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content; None looks for none.

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,53 @@ class Packed:
     ledger: Ledger
 
 
+class Input(NamedTuple):
+    """A repository as read.
+
+    Args:
+        repository: It.
+        ledger: What was left out.
+        fault: Why it cannot be read, "" where it can.
+        sha256: Hash of all of it that decides what comes out: texts and licences too, not the name.
+    """
+
+    repository: Repository
+    ledger: Ledger
+    fault: str
+    sha256: str
+
+
+def read_input(location: Location, *, recipe: DataRecipe) -> Input:
+    """Read a repository as a recipe says.
+
+    Raises:
+        InputError: It cannot be read, and is no part of a source.
+    """
+    fault = ""
+    try:
+        repository, ledger = read.read_repository(
+            location,
+            extensions=recipe.extensions,
+            max_bytes=recipe.max_file_bytes,
+            languages=recipe.languages,
+        )
+    except InputError as error:
+        if not location.is_part:
+            raise
+        fault = str(error)
+        repository, ledger = Repository(name=location.name, version=location.version), Ledger()
+    facts = [
+        stages.content_hash(repository),
+        [file.line_ends for file in repository.files],
+        repository.licenses,
+        ledger.as_json(),
+        location.aliases,
+        fault,
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Input(repository, ledger, fault, digest)
+
+
 def inspect(job: InspectJob, index: int) -> None:
     """Read one repository, drop files by rule, and measure what stays.
 
@@ -117,21 +164,9 @@ def inspect(job: InspectJob, index: int) -> None:
     """
     recipe = job.recipe
     location = job.locations[index]
-    repository, ledger, fault = read_part(location, recipe=recipe)
-    digest = stages.content_hash(repository)
+    repository, ledger, fault, digest = read_input(location, recipe=recipe)
     path = _place(job.folder, "inspect", location.name)
-    facts = [
-        digest,
-        [file.line_ends for file in repository.files],
-        job.benchmarks_hash,
-        job.lists_hash,
-        _json_of(recipe),
-        repository.licenses,
-        ledger.as_json(),
-        location.aliases,
-        fault,
-    ]
-    key = _key(facts)
+    key = _key([digest, job.benchmarks_hash, job.lists_hash, _json_of(recipe)])
     if results.is_made(path, key=key):
         return
     removals = dataclasses.replace(job.removals, aliases=location.aliases)
@@ -153,26 +188,6 @@ def inspect(job: InspectJob, index: int) -> None:
     rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
     sections = [signatures, zlib.compress(rows, 1)]
     results.write(path, head, [*sections, *texts], key=key)
-
-
-def read_part(location: Location, *, recipe: DataRecipe) -> tuple[Repository, Ledger, str]:
-    """Read a repository as a recipe says, and why it cannot be read, "" where it can.
-
-    Raises:
-        InputError: It cannot, and is no part of a source.
-    """
-    try:
-        repository, ledger = read.read_repository(
-            location,
-            extensions=recipe.extensions,
-            max_bytes=recipe.max_file_bytes,
-            languages=recipe.languages,
-        )
-    except InputError as error:
-        if not location.is_part:
-            raise
-        return Repository(name=location.name, version=location.version), Ledger(), str(error)
-    return repository, ledger, ""
 
 
 def _asked(inspected: Inspected, repository: Repository, removals: Removals) -> list[str]:
