@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 TOKENIZER = str(Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model")
 CODE = "".join(f"def step_{i}(value):\n    return value + {i}\n\n\n" for i in range(8))
@@ -65,6 +66,20 @@ def test_the_report_is_a_page_too_written_again_when_it_is_gone(run, source, tmp
     assert page.read_text(encoding="utf-8") == first
     assert "<h1>Data set out</h1>" in first
     assert "too_short" in first
+
+
+def test_the_page_is_not_written_while_another_run_writes(run, source, tmp_path) -> None:
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+    run(*words)
+    page = tmp_path / "out" / "report.html"
+    page.unlink()
+
+    with FileLock(tmp_path / "out" / ".lock"):
+        ran = run(*words)
+
+    assert ran.status == 2
+    assert "another run is preparing data in" in ran.err
+    assert not page.exists()
 
 
 def test_options_reach_the_settings(run, source, tmp_path) -> None:

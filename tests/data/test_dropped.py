@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.data import dropped, pipeline, recipes
+from codegemma.data import dropped, output, pipeline, recipes
 from codegemma.data.pipeline import Settings
+from codegemma.errors import ConfigError
 
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
 GOOD = "".join(f"def add_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i in range(12))
@@ -66,3 +67,13 @@ def test_kept_texts_are_not_written_again(settings: Settings, tmp_path: Path) ->
     (out / dropped.NAME).unlink()
     dropped.keep(out, settings)
     assert (out / dropped.NAME).read_bytes() == before
+
+
+def test_texts_are_not_kept_while_another_run_writes(settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pipeline.prepare(settings, out=out)
+
+    with output.locked(out), pytest.raises(ConfigError, match="another run is preparing data"):
+        dropped.keep(out, settings)
+
+    assert not (out / dropped.NAME).exists()

@@ -147,6 +147,24 @@ def test_a_run_again_leaves_everything_and_other_draws_are_refused(data: Path) -
         write(data, epochs=3)
 
 
+def test_two_runs_do_not_write_rows_into_one_data_set(data: Path) -> None:
+    refused: list[str] = []
+
+    def start_another(stage: str, done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(ConfigError) as error:
+                write(data)
+            refused.append(str(error.value))
+
+    made = materialize.materialize(
+        data, epochs=2, seed=0, cluster=Cluster(), progress=start_another
+    )
+
+    assert refused == [f"another run is preparing data in {data}; wait for it"]
+    assert write(data) == made
+    assert not (data / ".lock").exists()
+
+
 def test_a_stopped_run_goes_on_but_not_with_what_another_seed_drew(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -323,6 +323,7 @@ def _read_report(out: Path) -> dict[str, Any]:
 
 def _write_page(manifest: dict[str, Any], out: Path) -> None:
     """Write the report as a page beside its JSON, unless it is there."""
+    from codegemma.data.output import locked
     from codegemma.evaluate.report.dataset import render_dataset
 
     page = render_dataset(manifest, _read_report(out), name=out.resolve().name)
@@ -330,8 +331,9 @@ def _write_page(manifest: dict[str, Any], out: Path) -> None:
     if path.exists() and path.read_text(encoding="utf-8") == page:
         return
     partial = out / ".report.html"
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with locked(out):
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
 
 
 def _print_json(manifest: dict[str, Any], out: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from codegemma.data import read, redact, steps, texts
+from codegemma.data import output, read, redact, steps, texts
 from codegemma.data.pipeline import Settings
 
 NAME: Final = "dropped.jsonl.gz"
@@ -27,9 +27,17 @@ def keep(out: Path, settings: Settings) -> int:
 
     Returns:
         How many were written, 0 where there were some already.
+
+    Raises:
+        ConfigError: Another run writes into the folder.
     """
     if (out / NAME).exists():
         return 0
+    with output.locked(out):
+        return _write(out, settings)
+
+
+def _write(out: Path, settings: Settings) -> int:
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     rules = {
         sample: (stage, rule)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from codegemma.data import engine, loader, manifest, rows, shards
+from codegemma.data import engine, loader, manifest, output, rows, shards
 from codegemma.data.document import Progress
 from codegemma.data.engine import Cluster
 from codegemma.data.recipes import DataRecipe
@@ -59,7 +59,8 @@ def materialize(
         The manifest of the rows.
 
     Raises:
-        ConfigError: The data set has rows of other epochs or another seed.
+        ConfigError: The data set has rows of other epochs or another seed, or another run writes
+            into it.
         DataError: The data set is damaged.
     """
     made_of = manifest.read_manifest(data)
@@ -71,15 +72,39 @@ def materialize(
         "row_tokens": made_of["settings"]["recipe"]["context_tokens"],
         "records": {part: made_of["totals"][part]["sha256"] for part in shards.PARTS},
     }
-    target, partial = data / FOLDER, data / f".{FOLDER}"
-    if target.exists():
-        made = _read(target)
-        if {key: made.get(key) for key in identity} != identity:
-            raise ConfigError(
-                f"{target} holds {made.get('epochs')} epochs drawn with seed {made.get('seed')}; "
-                "delete it to draw others"
-            )
-        return made
+    made = _finished(data / FOLDER, identity)
+    if made is None:
+        with output.locked(data):
+            made = _finished(data / FOLDER, identity)  # by a run that ended between the two looks
+            if made is None:
+                made = _write(data, made_of, identity, cluster=cluster, progress=progress)
+    return made
+
+
+def _finished(target: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the manifest of finished rows made of the same, None when there are none."""
+    if not target.exists():
+        return None
+    made = _read(target)
+    if {key: made.get(key) for key in identity} != identity:
+        raise ConfigError(
+            f"{target} holds {made.get('epochs')} epochs drawn with seed {made.get('seed')}; "
+            "delete it to draw others"
+        )
+    return made
+
+
+def _write(
+    data: Path,
+    made_of: dict[str, Any],
+    identity: dict[str, Any],
+    *,
+    cluster: Cluster,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Encode what is missing and move the rows to their place."""
+    epochs: int = identity["epochs"]
+    partial = data / f".{FOLDER}"
     if partial.exists() and _read(partial) != identity:
         shutil.rmtree(partial)  # a run with other settings was stopped
     partial.mkdir(exist_ok=True)
@@ -96,7 +121,7 @@ def materialize(
     engine.run(
         "encode",
         encode_shard,
-        EncodeJob(data=data, target=partial, units=tuple(sizes), seed=seed),
+        EncodeJob(data=data, target=partial, units=tuple(sizes), seed=identity["seed"]),
         sizes=list(sizes.values()),
         cluster=cluster,
         folder=partial / "run",
@@ -106,7 +131,7 @@ def materialize(
     files = {f"{epoch}/{name}": partial / str(epoch) / name for epoch, name in sizes}
     made = identity | {"shards": {name: shards.hash_file(path) for name, path in files.items()}}
     write_json(partial / "manifest.json", made)
-    partial.replace(target)
+    partial.replace(data / FOLDER)
     return made
 
 

@@ -36,19 +36,31 @@ def claimed(out: Path) -> Generator[Path]:
         raise InputError(f"{out} is no folder")
     partial = out / PARTIAL
     refuse_foreign(out)
-    lock = FileLock(out / ".lock", timeout=0)
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with lock:
-            partial.mkdir(exist_ok=True)  # gone where another run came to its end just now
-            yield partial
+    except OSError as error:
+        raise InputError(f"cannot make the folder {partial}: {error.strerror}") from error
+    with locked(out):
+        partial.mkdir(exist_ok=True)  # gone where another run came to its end just now
+        yield partial
+
+
+@contextmanager
+def locked(out: Path) -> Generator[None]:
+    """Keep other runs from writing into a folder that is there.
+
+    Raises:
+        ConfigError: Another run holds it.
+        InputError: Its disk is full.
+    """
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
             # While it is held: whoever opened it before finds it gone and takes a new one.
             (out / ".lock").unlink(missing_ok=True)
     except Timeout as error:
         raise ConfigError(f"another run is preparing data in {out}; wait for it") from error
     except OSError as error:
-        if not partial.is_dir():
-            raise InputError(f"cannot make the folder {partial}: {error.strerror}") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
