@@ -213,6 +213,24 @@ def test_contamination_is_dropped_and_reported(make: Make, tmp_path: Path) -> No
     ]
 
 
+def test_every_drop_is_counted_by_rule_and_language(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    for name in ("a.py", "b.py", "c.go"):
+        (repository_folder / "shapes" / name).write_text("x = 1\n", encoding="utf-8")
+    (repository_folder / "shapes" / "d.go").write_bytes(b"\0\0\0\0\0\0\0\0\0")
+    recipe = dataclasses.replace(recipes.codegemma_2b(), heldout=("orders",))
+
+    manifest = pipeline.prepare(make(recipe=recipe), out=tmp_path / "out")
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["dropped"]["filter"] == {
+        "too_short": {"go": {"files": 1, "bytes": 6}, "python": {"files": 2, "bytes": 12}}
+    }
+    assert report["dropped"]["read"] == {"binary": {"go": {"files": 1, "bytes": 9}}}
+    assert list(report["dropped"]) == list(manifest["dropped"]) == list(pipeline.STAGES)
+
+
 def test_a_vocabulary_is_trained_from_the_training_part_when_asked(
     make: Make, tmp_path: Path
 ) -> None:

@@ -192,6 +192,19 @@ class Ledger:
             for rule, (files, size_bytes) in sorted(self.rows.items())
         }
 
+    def counts_by_language(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Give `{rule: {language: {"files": n, "bytes": n}}}`, sorted, of languages that are told.
+
+        Where a rule has more files than its languages, of the others none was told.
+        """
+        return {
+            rule: {
+                language: {"files": files, "bytes": size_bytes}
+                for language, (files, size_bytes) in sorted(row.items())
+            }
+            for rule, row in sorted(self.languages.items())
+        }
+
     def as_json(self) -> dict[str, Any]:
         """Give all of it as JSON, in an order of its own."""
         return {

@@ -300,10 +300,7 @@ class _Run:
             "unsafe": report.unsafe(identity["unsafe_lists"], identity.get("scanner")),
             "unused_removals": self._unused_removals(locations, asked),
             "funnel": report.funnel([found.input for found in everything], self._ledgers),
-            "samples": {
-                stage: ledger.samples for stage, ledger in self._ledgers.items() if ledger.samples
-            },
-        }
+        } | report.drops(self._ledgers)
         with gzip.GzipFile(self._folder / "signals.jsonl.gz", "wb", mtime=0) as file:
             for found in everything:
                 file.write(steps.read_signals(self._folder, found.repository.name))

@@ -82,6 +82,14 @@ def funnel(read: Iterable[Ledger], ledgers: Mapping[str, Ledger]) -> dict[str, A
     return table
 
 
+def drops(ledgers: Mapping[str, Ledger]) -> dict[str, Any]:
+    """Tell by stage and rule what was dropped of each language, and examples."""
+    return {
+        "dropped": {stage: ledger.counts_by_language() for stage, ledger in ledgers.items()},
+        "samples": {stage: ledger.samples for stage, ledger in ledgers.items() if ledger.samples},
+    }
+
+
 def total_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Add up counts by name."""
     whole: Counter[str] = Counter()

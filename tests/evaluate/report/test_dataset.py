@@ -48,6 +48,11 @@ REPORT = {
         "python": {"read": [5, 50_000], "license": [4, 48_000], "copies": [2, 30_000]},
     },
     "samples": {"copies": {"near_copy": ["mine/a.py", "mine/b.py"]}},
+    "dropped": {
+        "copies": {
+            "near_copy": {"go": {"files": 1, "bytes": 10}, "python": {"files": 1200, "bytes": 9}}
+        }
+    },
     "contamination": [{"file": "mine@1/c.py", "item": "mbpp/m.jsonl.gz#7", "words": "a b c"}],
     "redacted": {"email": 3},
     "unsafe": {"lists": [], "warning": "NO LIST OF UNSAFE CONTENT WAS LOADED"},
@@ -93,10 +98,17 @@ def test_the_funnel_tells_what_became_of_every_byte():
 
 
 def test_every_reason_stands_with_its_count_and_examples():
-    rows = blocks(Table)["All reasons, with examples"].rows
+    rows = blocks(Table)["All reasons, by language and with examples"].rows
     bars = blocks(Bars)["The reasons that took most, by bytes"].rows
 
-    assert rows[2] == ["copies", "near_copy", "1", "0.01 MB", "mine/a.py\nmine/b.py"]
+    assert rows[2] == [
+        "copies",
+        "near_copy",
+        "1",
+        "0.01 MB",
+        "python 1,200\ngo 1",
+        "mine/a.py\nmine/b.py",
+    ]
     assert [label for label, *_ in bars] == [
         "copies: near_copy",
         "license: unknown",
@@ -108,6 +120,16 @@ def test_every_example_of_a_reason_is_a_line_of_its_own():
     page = dataset.render_dataset(MANIFEST, REPORT, name="x")
 
     assert '<td class="lines"><div>mine/a.py</div><div>mine/b.py</div></td>' in page
+
+
+def test_every_rule_of_copies_has_its_words():
+    rules = ("exact_copy", "near_copy", "repository_copy", "heldout_relative")
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["dropped"]["copies"] = {rule: {"files": 1, "bytes": 9} for rule in rules}
+
+    rows = blocks(Table, manifest)["Files dropped as copies; one of each stays"].rows
+
+    assert [row[0] for row in rows if row[1]] == [*rules]
 
 
 def test_shares_drawn_stand_beside_those_asked_for_with_intervals():

@@ -60,7 +60,7 @@ def sections(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> list[Sec
     return [
         Section(title="What it is", blocks=list(_summary(manifest, report))),
         Section(title="Funnel", blocks=list(_funnel(report["funnel"]))),
-        Section(title="Left out", blocks=list(_drops(manifest["dropped"], report["samples"]))),
+        Section(title="Left out", blocks=list(_drops(manifest["dropped"], report))),
         Section(title="Examples", blocks=list(_examples(manifest, report.get("rates")))),
         Section(title="Copies", blocks=list(_copies(manifest["dropped"]["copies"], report))),
         Section(title="Contamination", blocks=list(_contamination(manifest, report))),
@@ -140,9 +140,10 @@ def _funnel(funnel: Mapping[str, Mapping[str, Sequence[int]]]) -> Iterator[Block
 
 
 def _drops(
-    dropped: Mapping[str, Mapping[str, Mapping[str, int]]],
-    samples: Mapping[str, Mapping[str, Sequence[str]]],
+    dropped: Mapping[str, Mapping[str, Mapping[str, int]]], report: Mapping[str, Any]
 ) -> Iterator[Block]:
+    samples: Mapping[str, Mapping[str, Sequence[str]]] = report["samples"]
+    by_language: Mapping[str, Mapping[str, Any]] = report.get("dropped", {})
     yield Paragraph(
         text="Every file that was left out has one reason, the first that held. Stage read is what "
         "never was decoded, stage pack parts of files that no budget holds."
@@ -160,20 +161,27 @@ def _drops(
     if largest:
         yield Bars(title="The reasons that took most, by bytes", rows=largest)
     yield Table(
-        caption="All reasons, with examples",
-        head=["stage", "rule", "files", "text", "such as"],
+        caption="All reasons, by language and with examples",
+        head=["stage", "rule", "files", "text", "files by language", "such as"],
         rows=[
             [
                 stage,
                 rule,
                 f"{row['files']:,}",
                 _size(row["bytes"]),
+                "\n".join(_languages(by_language.get(stage, {}).get(rule, {}))),
                 "\n".join(samples.get(stage, {}).get(rule, ())),
             ]
             for stage, rows in dropped.items()
             for rule, row in rows.items()
         ],
     )
+
+
+def _languages(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Name languages with their files, the most first."""
+    for language, row in sorted(counts.items(), key=lambda item: -item[1]["files"]):
+        yield f"{language} {row['files']:,}"
 
 
 def _examples(manifest: Mapping[str, Any], rates: Mapping[str, Any] | None) -> Iterator[Block]:
@@ -256,6 +264,7 @@ def _copies(rules: Mapping[str, Mapping[str, int]], report: Mapping[str, Any]) -
         "exact_copy": "the same text, white space folded",
         "near_copy": "at least as like as the threshold, by MinHash, verified",
         "repository_copy": "of a repository most of whose files are another's",
+        "heldout_relative": "altered from code that is held out, or in a folder full of such files",
     }
     samples = report["samples"].get("copies", {})
     yield Table(
