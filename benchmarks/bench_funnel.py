@@ -124,8 +124,11 @@ def _repositories(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Ite
 
 
 def _findings(report: Mapping[str, Any]) -> Iterator[Row]:
-    sets = Counter(hit["item"].partition("/")[0] for hit in report["contamination"])
-    yield _count("contaminated files", len(report["contamination"]), unit="files")
+    hits = report["contamination"]
+    found = {(hit["item"].partition("/")[0], hit["file"]) for hit in hits}
+    sets = Counter(name for name, _ in found)
+    yield _count("contaminated files", len({hit["file"] for hit in hits}), unit="files")
+    yield _count("benchmark items in them", len({hit["item"] for hit in hits}), unit="items")
     for name, count in sorted(sets.items()):
         yield _count(f"contaminated files, {name}", count, unit="files")
     for kind in ("key", "email", "ip", "name", "data_uri"):

@@ -136,7 +136,7 @@ def dropped(texts: Sequence[str], index: decontaminate.BenchmarkIndex) -> list[s
             )
         )
     hits = compare.contaminated(found, max_repositories=_COMMON)
-    return [hit["a.py"].words if hit else "" for hit in hits]
+    return [hit["a.py"][0].words if hit else "" for hit in hits]
 
 
 def planted_texts(folder: Path) -> Iterator[tuple[str, list[str]]]:

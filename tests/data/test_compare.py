@@ -96,9 +96,35 @@ SOLUTION = (
 def test_contaminated_files_are_named_with_the_benchmark_item() -> None:
     found = inspect("r", {"a.py": BODY, "b.py": BODY + SOLUTION}, benchmark=SOLUTION)
 
-    ((path, hit),) = compare.contaminated([found], max_repositories=3)[0].items()
+    ((path, (hit,)),) = compare.contaminated([found], max_repositories=3)[0].items()
 
     assert (path, hit.item) == ("b.py", "set/x.jsonl#7")
+
+
+def test_every_benchmark_item_of_a_file_is_named_once() -> None:
+    other = (
+        "def smallest_common_multiple(left, right):\n    return left * right // gcd(left, right)\n"
+    )
+    index = build_index(
+        [BenchmarkText(item="a#0", text=SOLUTION), BenchmarkText(item="b#4", text=other)]
+    )
+    file = File(path="a.py", text=BODY + SOLUTION + BODY.replace("step", "other") + other)
+    found = stages.inspect(
+        Repository(name="r", files=(file,)),
+        recipe=RECIPE,
+        benchmarks=index,
+        input_hash="",
+        ledger=Ledger(),
+    )
+    ledgers = {name: Ledger() for name in ("copies", "contamination", "share")}
+
+    dropped, hits = compare.select(
+        [found], recipe=RECIPE, heldout=(), read_text=None, ledgers=ledgers
+    )
+
+    assert dropped == [{"a.py"}]
+    assert [(hit["file"], hit["item"]) for hit in hits] == [("r/a.py", "a#0"), ("r/a.py", "b#4")]
+    assert ledgers["contamination"].rows == {"a#0": [1, file.size_bytes]}
 
 
 IDIOM = "parser.add_argument('--seed', type=int, default=0, help='seed of all random draws')\n"

@@ -217,14 +217,14 @@ def _heldout_relatives(
 
 def contaminated(
     repositories: Sequence[Inspected], *, max_repositories: int
-) -> list[dict[str, Hit]]:
+) -> list[dict[str, list[Hit]]]:
     """Find files that contain benchmark text.
 
     Runs of words that stand alone, not in a copy, in more than `max_repositories` repositories do
     not count. Copies always do: benchmarks are copied widely.
 
     Returns:
-        For each repository, the first telling hit by path.
+        For each repository, the telling hits by path, the first of each benchmark item.
     """
     by_source: dict[str, list[Hit]] = {}
     for inspected in repositories:  # parts of one source are one
@@ -232,14 +232,17 @@ def contaminated(
         hits = by_source.setdefault(name if genre == "code" else name.rpartition("#")[0], [])
         hits += (hit for file in inspected.files for hit in file.hits)
     common = decontaminate.common_ngrams(by_source.values(), max_repositories=max_repositories)
-    found: list[dict[str, Hit]] = []
+    found: list[dict[str, list[Hit]]] = []
     for inspected in repositories:
-        first: dict[str, Hit] = {}
+        by_path: dict[str, list[Hit]] = {}
         for file in inspected.files:
-            telling = next((h for h in file.hits if h.is_copy or h.ngram not in common), None)
-            if telling:
-                first[file.path] = telling
-        found.append(first)
+            by_item: dict[str, Hit] = {}
+            for hit in file.hits:
+                if hit.is_copy or hit.ngram not in common:
+                    by_item.setdefault(hit.item, hit)
+            if by_item:
+                by_path[file.path] = list(by_item.values())
+        found.append(by_path)
     return found
 
 
@@ -290,7 +293,8 @@ def select(
         progress: As of `find_copies`.
 
     Returns:
-        The paths to drop of each, and the contaminated files with what they share.
+        The paths to drop of each, and the contaminated files with what they share, once for each
+        benchmark item.
     """
     copied = find_copies(
         repositories,
@@ -302,16 +306,17 @@ def select(
     hits = contaminated(repositories, max_repositories=recipe.max_common_repositories)
     dropped: list[set[str]] = []
     found_hits: list[dict[str, str]] = []
-    for found, copy_rules, hit_by_path in zip(repositories, copied, hits, strict=True):
+    for found, copy_rules, hits_by_path in zip(repositories, copied, hits, strict=True):
         rules: dict[str, tuple[str, str]] = {}
         for file in found.files:
             if file.path in copy_rules:
                 rules[file.path] = ("copies", copy_rules[file.path])
-            elif file.path in hit_by_path:
-                hit = hit_by_path[file.path]
-                rules[file.path] = ("contamination", hit.item.split("/")[0])
+            elif telling := hits_by_path.get(file.path):
+                rules[file.path] = ("contamination", telling[0].item.split("/")[0])
                 where = f"{found.repository.origin}/{file.path}"
-                found_hits.append({"file": where, "item": hit.item, "words": hit.words})
+                found_hits += (
+                    {"file": where, "item": hit.item, "words": hit.words} for hit in telling
+                )
         is_code = found.repository.genre == "code"
         rest = [file for file in found.files if is_code and file.path not in rules]
         excess = excess_tests(rest, max_fraction=recipe.max_test_fraction)

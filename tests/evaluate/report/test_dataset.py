@@ -178,6 +178,19 @@ def test_what_was_not_looked_for_is_said_loudly():
     ]
 
 
+def test_a_file_with_several_benchmark_items_counts_once():
+    items = [("a.py", "mbpp/m.jsonl.gz#7"), ("a.py", "mbpp/m.jsonl.gz#9"), ("b.py", "x.jsonl#1")]
+    hits = [{"file": file, "item": item, "words": "a b c"} for file, item in items]
+    report = REPORT | {"contamination": hits}
+
+    rows = blocks(Bars, report=report)["Files by evaluation set, and the items in them"].rows
+
+    assert rows == [("mbpp/m.jsonl.gz", 1, "1 file, 2 items"), ("x.jsonl", 1, "1 file, 1 item")]
+    assert len(blocks(Table, report=report)["Hits, all of them"].rows) == 3
+    page = dataset.render_dataset(MANIFEST, report, name="x")
+    assert "2 files sharing text with evaluation data dropped." in page
+
+
 def test_an_empty_data_set_has_a_page_too():
     report = REPORT | {"funnel": {}, "samples": {}, "contamination": [], "not_permissive": []}
     manifest = MANIFEST | {"repositories": [], "dropped": {"copies": {}}}

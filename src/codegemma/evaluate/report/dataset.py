@@ -291,13 +291,19 @@ def _contamination(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> It
     if not hits:
         yield Paragraph(text="No file shares a telling run of words with the evaluation data.")
         return
-    sets = Counter(hit["item"].rpartition("#")[0] for hit in hits)
+    files_of: dict[str, set[str]] = {}
+    items_of: dict[str, set[str]] = {}
+    for hit in hits:
+        name = hit["item"].rpartition("#")[0]
+        files_of.setdefault(name, set()).add(hit["file"])
+        items_of.setdefault(name, set()).add(hit["item"])
     yield Paragraph(
-        text=f"{_files(len(hits))} sharing text with evaluation data dropped. Renamed and "
-        "translated copies are not found."
+        text=f"{_files(len({hit['file'] for hit in hits}))} sharing text with evaluation data "
+        "dropped. Renamed and translated copies are not found."
     )
-    rows = [(name, count, _files(count)) for name, count in sets.most_common()]
-    yield Bars(title="Files by evaluation set", rows=rows)
+    counts = sorted(((name, len(files)) for name, files in files_of.items()), key=lambda c: -c[1])
+    rows = [(name, n, f"{_files(n)}, {_items(len(items_of[name]))}") for name, n in counts]
+    yield Bars(title="Files by evaluation set, and the items in them", rows=rows)
     shown = f"the first {_MAX_HITS:,} of {len(hits):,}" if len(hits) > _MAX_HITS else "all of them"
     yield Table(
         caption=f"Hits, {shown}",
@@ -371,6 +377,10 @@ def _repositories(manifest: Mapping[str, Any], report: Mapping[str, Any]) -> Ite
 
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count:,} files"
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count:,} items"
 
 
 def _percent(part: int, whole: int) -> str:
