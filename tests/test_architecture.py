@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -171,6 +172,10 @@ def test_public_lists_are_sorted_and_true() -> None:
         assert names == sorted(names), relative(path)
         assert [name for name in names if not hasattr(module, name)] == [], relative(path)
     assert lists >= 1
+
+
+def test_property_tests_have_no_deadline() -> None:
+    assert settings().deadline is None
 
 
 # How long they are
