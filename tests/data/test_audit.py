@@ -97,6 +97,7 @@ def test_the_sample_ends_where_it_is_large_enough(
         ([50], 0.5),
         ([60, 60, 40, 40], 0.0),  # each 40 beside a 60
         ([60, 60, 50], 1 - 170 / 300),
+        ([50, 60, 40, 50], 0.0),  # the 40 beside the 60, though the 50 came first
         ([60] * 32 + [100], 1 - (60 * 32 + 100) / 3300),
     ],
 )

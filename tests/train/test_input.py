@@ -174,6 +174,16 @@ def test_a_batch_holds_the_rows_of_all_its_micro_batches() -> None:
     batches.close()
 
 
+def test_a_segment_goes_into_the_fullest_row_that_has_room() -> None:
+    sizes = (5, 6, 2, 3)
+    given = [np.full(size, size, np.int32) for size in sizes]
+
+    rows = pack_rows(given, config=InputConfig(row_tokens=8))
+
+    filled = sorted(sorted({int(token) for token in row.tokens[0]}) for row in rows)
+    assert filled == [[2, 6], [3, 5]]
+
+
 def test_going_on_from_any_batch_gives_the_batches_that_followed() -> None:
     straight = start()
     states, batches = [], []

@@ -89,7 +89,7 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
 def padding_fraction(sizes: Iterable[int], *, row_tokens: int) -> float:
     """Give the share of padding in rows that are filled with whole segments, in [0, 1].
 
-    A segment goes into the first of 32 open rows that has room; where none has, all are closed.
+    A segment goes into the fullest of 32 open rows that has room; where none has, all are closed.
 
     Args:
         sizes: Tokens of the segments, each at most `row_tokens`.
@@ -99,9 +99,9 @@ def padding_fraction(sizes: Iterable[int], *, row_tokens: int) -> float:
     used = num_rows = 0
     for size in sizes:
         used += size
-        place = next((i for i, filled in enumerate(rows) if filled + size <= row_tokens), None)
-        if place is not None:
-            rows[place] += size
+        room = [filled for filled in rows if filled + size <= row_tokens]
+        if room:
+            rows[rows.index(max(room))] += size
         elif len(rows) < _OPEN_ROWS:
             rows.append(size)
         else:

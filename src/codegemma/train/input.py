@@ -20,7 +20,8 @@ from codegemma.data.loader import Encoded
 from codegemma.errors import ConfigError, DataError
 from codegemma.text.tokens import FILE_SEPARATOR_ID, FIM_MIDDLE_ID
 
-_PACKING_BINS: Final = 32
+_OPEN_ROWS: Final = 32
+"""Rows that are filled at a time, each segment going into the fullest that has room for it."""
 _PREFETCHED_BATCHES: Final = 2
 
 
@@ -213,10 +214,10 @@ def middle_mask(tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
 def _pack(
     dataset: grain.IterDataset, config: InputConfig, *, features: Sequence[str]
 ) -> grain.IterDataset:
-    return experimental.FirstFitPackIterDataset(
+    return experimental.BestFitPackIterDataset(
         dataset,
         length_struct=dict.fromkeys(features, config.row_tokens),
-        num_packing_bins=_PACKING_BINS,
+        num_packing_bins=_OPEN_ROWS,
         seed=config.seed,
     )
 
