@@ -14,6 +14,10 @@ from typing import Final
 from codegemma.errors import ConfigError
 
 RELEASED_VOCAB_SIZE: Final = 256_000
+
+MAX_CONTEXT_LENGTH: Final = 1 << 20
+"""More than any model of this architecture was trained for, and as many as are planned for."""
+
 _SIZES: Final = (
     "vocab_size",
     "width",
@@ -39,7 +43,7 @@ class ModelConfig:
         num_heads: Query heads.
         num_kv_heads: Key/value heads; divides `num_heads`.
         head_dim: Width of one head, even; `num_heads * head_dim` need not equal `width`.
-        context_length: Most tokens in one sequence.
+        context_length: Most tokens in one sequence, at most `MAX_CONTEXT_LENGTH`.
         rope_theta: Base of the rotary position angles, above 0 and finite.
         norm_eps: Added to the mean square in every norm, above 0 and finite.
 
@@ -69,6 +73,10 @@ class ModelConfig:
             faults.append(
                 f"num_heads must be a multiple of num_kv_heads, not {self.num_heads} and "
                 f"{self.num_kv_heads}"
+            )
+        if self.context_length > MAX_CONTEXT_LENGTH:
+            faults.append(
+                f"context_length must be at most {MAX_CONTEXT_LENGTH}, not {self.context_length}"
             )
         if self.head_dim % 2:
             faults.append(f"head_dim must be even, not {self.head_dim}")

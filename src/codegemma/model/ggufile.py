@@ -200,6 +200,14 @@ def write_gguf(
     path: Path,
     *,
     architecture: str,
+def describe(value: Value | None) -> str:
+    """Say in a few words what a value of the metadata is, however large it may be."""
+    if isinstance(value, list | np.ndarray):
+        what = "texts" if isinstance(value, list) else value.dtype.name
+        return f"a list of {len(value)} {what}"
+    return repr(value[:80] if isinstance(value, str) else value)
+
+
     metadata: Mapping[str, Value],
     tensors: Mapping[str, tuple[tuple[int, ...], str]],
     blocks: Callable[[str], Iterable[np.ndarray]],
@@ -349,8 +357,10 @@ def _place(
 ) -> dict[str, GgufEntry]:
     """Find every tensor's place in the file, and refuse one outside it or over another."""
     path, size_bytes = header.path, header.size_bytes
-    if not isinstance(alignment, int) or alignment not in _ALIGNMENTS:
-        raise CheckpointError(f"{path}: expected an alignment of a power of two, not {alignment}")
+    if type(alignment) is not int or alignment not in _ALIGNMENTS:
+        raise CheckpointError(
+            f"{path}: expected an alignment of a power of two, not {describe(alignment)}"
+        )
     start = -(-header.position // alignment) * alignment
     placed: dict[str, GgufEntry] = {}
     end, before = 0, "the header"

@@ -247,7 +247,7 @@ def _open_gguf(path: Path) -> StoredCheckpoint:
     """Open a GGUF file; it has no manifest, and what it says of itself is in its header."""
     file = GgufFile(path)
     weights = gguf.GgufWeights(file)
-    metadata = _with_known_licence(gguf.parse_own(file))
+    metadata, notices = _with_known_licence(gguf.parse_own(file)), gguf.notices(file)
     config = gguf.parse_config(file, name=metadata.name)
     tokenizer = open_tokenizer(path)
     sources: Mapping[str, TensorSource] = dict.fromkeys(weights.entries, weights)
@@ -262,7 +262,7 @@ def _open_gguf(path: Path) -> StoredCheckpoint:
         tokenizer=tokenizer,
         weights=sources,
         fingerprint=None,
-        notices=gguf.notices(file),
+        notices=notices,
         weight_format=gguf.find_format(config, weights),
     )
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GGUF as llama.cpp reads and writes it: its prebuilt wheel is the independent implementation."""
 
+import json
+import struct
 from pathlib import Path
 
 import gguf
@@ -208,7 +210,8 @@ def rewrite(path, out, *, changes=None, drop=(), tensors=None):
         ({"changes": {"general.architecture": "llama"}}, "expected the architecture 'gemma'"),
         ({"changes": {"split.count": 3}}, "is one of 3 parts"),
         ({"changes": {"gemma.rope.scaling.type": "yarn"}}, "rotary positions are scaled"),
-        ({"drop": ["gemma.block_count"]}, "gemma.block_count must be a whole number, not None"),
+        ({"changes": {"gemma.context_length": 2**32 - 1}}, "at most 1048576, not 4294967295"),
+        ({"drop": ["gemma.block_count"]}, "its metadata lacks gemma.block_count"),
         ({"changes": {"gemma.block_count": 0}}, "num_layers must be at least 1, not 0"),
         ({"changes": {"gemma.rope.freq_base": float("inf")}}, "rope_theta must be above 0 and fin"),
         ({"changes": {EPSILON: float("nan")}}, "norm_eps must be above 0 and finite, not nan"),
@@ -228,6 +231,8 @@ def rewrite(path, out, *, changes=None, drop=(), tensors=None):
 )
 def test_a_file_that_is_no_gemma_is_refused_by_name(make, tmp_path, changes, message):
     path = rewrite(make(dtype="float16"), tmp_path / "bad.gguf", **changes)
+        ({"changes": {"codegemma.metadata": "[]"}}, "expected a JSON object as codegemma.metadata"),
+        ({"changes": {"general.name": "x" * 9999, "general.architecture": "y" * 9999}}, "found 'y"),
     with pytest.raises(CheckpointError, match=message) as refusal:
         open_checkpoint(path)
     assert "bad.gguf" in str(refusal.value)
@@ -237,6 +242,98 @@ def test_a_file_from_elsewhere_says_less_and_is_read_all_the_same(make, tmp_path
     """As llama.cpp's converter writes it: no key of ours, pieces kept whole typed as normal."""
     types = GgufFile(make(dtype="float16")).metadata["tokenizer.ggml.token_type"]
     path = rewrite(
+VALUES = {
+    "list of numbers": np.array([1, 2], np.int32),
+    "list of texts": ["gemma", "none"],
+    "bool": True,
+    "text": "none",
+    "whole number": 1,
+    "NaN": float("nan"),
+}
+KEYS = {
+    **dict.fromkeys(("split.count", "general.alignment"), "whole number"),
+    **{f"gemma.{name}": "whole number" for name in ("embedding_length", "feed_forward_length")},
+    **{f"gemma.{name}": "whole number" for name in ("block_count", "context_length")},
+    **{f"gemma.attention.{name}": "whole number" for name in ("head_count", "head_count_kv")},
+    "gemma.attention.key_length": "whole number",
+    **dict.fromkeys(("gemma.rope.freq_base", EPSILON), "number above 0"),
+    **dict.fromkeys(("gemma.rope.scaling.type", "tokenizer.ggml.model"), "text"),
+    **dict.fromkeys(("codegemma.notice.LICENSE", "general.name", "general.license"), "text"),
+    **dict.fromkeys(("tokenizer.ggml.tokens",), "list of texts"),
+    **dict.fromkeys(("tokenizer.ggml.scores", "tokenizer.ggml.token_type"), "list of four"),
+    "codegemma.metadata": "JSON",
+}
+
+
+@pytest.fixture(scope="module")
+def header(make, tmp_path_factory):
+    """A file of metadata alone; what is wrong with a key is found before tensors are looked for."""
+    changes = {
+        "tokenizer.ggml.tokens": ["a"] * 4,
+        "tokenizer.ggml.scores": np.zeros(4, np.float32),
+        "tokenizer.ggml.token_type": np.ones(4, np.int32),
+    }
+    path = make(dtype="float16")
+    nothing = dict.fromkeys(GgufFile(path).entries)
+    out = tmp_path_factory.mktemp("header") / "header.gguf"
+    return rewrite(path, out, changes=changes, tensors=nothing)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_of_another_type_is_refused_by_its_key(header, tmp_path, key):
+    drop = ["codegemma.metadata"] if key in ("general.name", "general.license") else []
+    for kind, value in VALUES.items():
+        if kind == KEYS[key]:
+            continue
+        path = rewrite(header, tmp_path / "bad.gguf", changes={key: value}, drop=drop)
+        with pytest.raises(CheckpointError) as refusal:
+            open_checkpoint(path)
+        said = str(refusal.value)
+        assert said.startswith(f"{path}"), said
+        assert key in said or (key, kind) in NAMED_OTHERWISE, (kind, said)
+        assert len(said) < 500, said
+
+
+# Right types with values that are refused in other words.
+NAMED_OTHERWISE = {
+    *(("general.alignment", kind) for kind in VALUES),
+    ("gemma.rope.freq_base", "NaN"),
+    (EPSILON, "NaN"),
+}
+
+
+def test_an_architecture_that_is_no_text_is_refused(make, tmp_path):
+    data = make(dtype="float16").read_bytes()
+    text = struct.pack("<IQ", 8, 5) + b"gemma"
+    numbers = struct.pack("<IIQ", 9, 0, 1) + b"g"  # a list of one byte takes as many
+    assert data.count(text) == 1
+    (tmp_path / "bad.gguf").write_bytes(data.replace(text, numbers))
+    with pytest.raises(CheckpointError, match=r"general.architecture to be text, found a list of"):
+        open_checkpoint(tmp_path / "bad.gguf")
+
+
+def test_types_and_scores_that_are_nan_or_of_another_kind_are_refused(header, tmp_path):
+    hole = np.array([1, np.nan, 1, 1], np.float32)
+    for key, value in (
+        ("token_type", hole),
+        ("token_type", np.ones(4, bool)),
+        ("scores", hole),
+        ("scores", np.ones(4, bool)),
+        ("scores", ["1"] * 4),
+    ):
+        changes = {f"tokenizer.ggml.{key}": value}
+        path = rewrite(header, tmp_path / "bad.gguf", changes=changes)
+        with pytest.raises(CheckpointError, match=f"{key} for each of|score or type that is none"):
+            open_checkpoint(path)
+
+
+def test_a_file_is_what_its_tensors_are_whatever_its_metadata_says(make, tmp_path):
+    own = json.loads(GgufFile(make(dtype="float16")).metadata["codegemma.metadata"])
+    changes = {"codegemma.metadata": json.dumps(own | {"weights": "int8"})}
+    path = rewrite(make(dtype="float16"), tmp_path / "lies.gguf", changes=changes)
+    assert load_checkpoint(path, dtype="float32").metadata.weights is None
+
+
         make(dtype="float16"),
         tmp_path / "codegemma-7b-it-f16.gguf",
         changes={

@@ -11,8 +11,9 @@ Source: llama.cpp's conversion script and loader for the architecture "gemma".
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
@@ -21,12 +22,13 @@ from codegemma.kernels.formats import GROUP, LANES, WeightFormat
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import hf
 from codegemma.model.convert.vocabulary import PieceType, Vocabulary, restore_types
-from codegemma.model.ggufile import QUANTISED, READABLE, GgufEntry, GgufFile, Value
+from codegemma.model.ggufile import QUANTISED, READABLE, GgufEntry, GgufFile, Value, describe
 from codegemma.model.metadata import Metadata, parse_metadata
 from codegemma.text import tokens as t
 
 ARCHITECTURE: Final = "gemma"
 
+_KINDS: Final = {int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
 _METADATA_KEY: Final = "codegemma.metadata"
 _NOTICE_KEY: Final = "codegemma.notice."
 _SIZES: Final = {
@@ -128,39 +130,34 @@ def parse_config(file: GgufFile, *, name: str) -> ModelConfig:
     Raises:
         CheckpointError: It is another architecture, one part of several, or a size is missing.
     """
-    raw = file.metadata
-    architecture = raw.get("general.architecture")
+    architecture = _value(file, "general.architecture", str)
     if architecture != ARCHITECTURE:
         raise CheckpointError(
             f"{file.path}: expected the architecture 'gemma' (Gemma 1 and CodeGemma), found "
-            f"{architecture!r}"
+            f"{describe(architecture)}"
         )
-    if raw.get("split.count", 1) not in (0, 1):
+    num_parts = _value(file, "split.count", int) or 0
+    if num_parts not in (0, 1):
         raise CheckpointError(
-            f"{file.path} is one of {raw['split.count']} parts; join them with llama-gguf-split "
-            "--merge"
+            f"{file.path} is one of {num_parts} parts; join them with llama-gguf-split --merge"
         )
-    scaling = raw.get("gemma.rope.scaling.type", "none")
-    if scaling != "none":
-        raise CheckpointError(f"{file.path}: its rotary positions are scaled ({scaling!r})")
-    sizes = {ours: raw.get(f"gemma.{theirs}") for ours, theirs in _SIZES.items()}
+    scaling = _value(file, "gemma.rope.scaling.type", str)
+    if scaling not in (None, "none"):
+        raise CheckpointError(f"{file.path}: its rotary positions are scaled ({describe(scaling)})")
+    sizes = {ours: _value(file, f"gemma.{theirs}", int) for ours, theirs in _SIZES.items()}
     if sizes["num_kv_heads"] is None:
         sizes["num_kv_heads"] = sizes["num_heads"]
-    numbers: dict[str, Any] = {
-        "rope_theta": raw.get(_THETA, 10_000.0),
-        "norm_eps": raw.get(_EPSILON, 1e-6),
+    if missing := [f"gemma.{_SIZES[key]}" for key, value in sizes.items() if value is None]:
+        raise CheckpointError(f"{file.path}: its metadata lacks {', '.join(missing)}")
+    numbers = {
+        "rope_theta": _value(file, _THETA, float),
+        "norm_eps": _value(file, _EPSILON, float),
     }
-    faults = [
-        f"gemma.{_SIZES[key]} must be a whole number, not {value!r}"
-        for key, value in sizes.items()
-        if type(value) is not int
-    ]
-    faults += [f"{key} must be a number" for key, v in numbers.items() if type(v) is not float]
-    if faults:
-        raise CheckpointError(f"{file.path}: " + "; ".join(faults))
+    # As float32 the file holds 1e-6 inexactly.
+    rounded: dict[str, Any] = {
+        key: float(f"{value:.7g}") for key, value in numbers.items() if value is not None
+    }
     try:
-        # As float32 the file holds 1e-6 inexactly.
-        rounded = {key: float(f"{value:.7g}") for key, value in numbers.items()}
         vocab_size = len(parse_vocabulary(file).pieces)
         return ModelConfig(name=name, vocab_size=vocab_size, **sizes, **rounded)  # pyright: ignore[reportArgumentType]  # checked above
     except ConfigError as error:
@@ -189,24 +186,19 @@ def parse_vocabulary(file: GgufFile) -> Vocabulary:
     Raises:
         CheckpointError: They are no SentencePiece vocabulary, or the three lists do not match.
     """
-    raw = file.metadata
-    model = raw.get("tokenizer.ggml.model")
-    pieces = raw.get("tokenizer.ggml.tokens")
-    scores = raw.get("tokenizer.ggml.scores")
-    types = raw.get("tokenizer.ggml.token_type")
-    if model != "llama" or not isinstance(pieces, list):
+    model = _value(file, "tokenizer.ggml.model", str)
+    pieces = _value(file, "tokenizer.ggml.tokens", list)
+    if model != "llama" or pieces is None:
         raise CheckpointError(
             f"{file.path}: expected a SentencePiece vocabulary (tokenizer.ggml.model 'llama'), "
-            f"found {model!r}"
+            f"found {describe(model)}"
         )
-    for found, what in ((scores, "scores"), (types, "token_type")):
-        if not isinstance(found, np.ndarray) or len(found) != len(pieces):
-            raise CheckpointError(
-                f"{file.path}: expected one of tokenizer.ggml.{what} for each of the "
-                f"{len(pieces)} pieces"
-            )
-    assert isinstance(scores, np.ndarray)
-    assert isinstance(types, np.ndarray)
+    scores, types = (
+        _numbers(file, f"tokenizer.ggml.{what}", kinds=kinds, count=len(pieces))
+        for what, kinds in (("scores", "f"), ("token_type", "iu"))
+    )
+    with np.errstate(over="ignore"):
+        scores = scores.astype(np.float32)
     if not np.isfinite(scores).all() or types.min(initial=1) < 1 or types.max(initial=1) > 6:
         raise CheckpointError(f"{file.path}: a piece has a score or type that is none")
     found = restore_types(
@@ -219,33 +211,36 @@ def parse_own(file: GgufFile) -> Metadata:
     """Read what the file says of the model: our own key, else name and licence.
 
     Raises:
-        CheckpointError: Our own key is there and is not valid.
+        CheckpointError: A key is there and is not valid.
     """
-    raw = file.metadata
-    own = raw.get(_METADATA_KEY)
-    if isinstance(own, str):
+    own = _value(file, _METADATA_KEY, str)
+    if own is not None:
         try:
             found = json.loads(own)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{file.path}: its {_METADATA_KEY} is not JSON") from error
-        return parse_metadata(found, place=f"{file.path}, {_METADATA_KEY}")
-    names = [raw.get("general.name"), file.path.stem]
-    words = " ".join(str(name).lower().replace("_", "-") for name in names if name)
-    licence = raw.get("general.license")
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{file.path}: expected a JSON object as {_METADATA_KEY}")
+        metadata = parse_metadata(found, place=f"{file.path}, {_METADATA_KEY}")
+        return replace(metadata, weights=None)  # the tensors say what they are
+    names = [_value(file, "general.name", str), file.path.stem]
+    words = " ".join(name.lower().replace("_", "-") for name in names if name)
+    licence = _value(file, "general.license", str)
     return Metadata(
         name=file.path.stem,
         is_instruction="-it" in words.replace(" it", "-it") or "instruct" in words,
-        licence=licence.lower() if isinstance(licence, str) else None,
+        licence=licence.lower() if licence else None,
     )
 
 
 def notices(file: GgufFile) -> dict[str, str]:
-    """Give the licences and notices that a file of ours carries, text by file name."""
-    return {
-        key.removeprefix(_NOTICE_KEY): value
-        for key, value in file.metadata.items()
-        if key.startswith(_NOTICE_KEY) and isinstance(value, str)
-    }
+    """Give the licences and notices that a file of ours carries, text by file name.
+
+    Raises:
+        CheckpointError: One of them is no text.
+    """
+    keys = [key for key in file.metadata if key.startswith(_NOTICE_KEY)]
+    return {key.removeprefix(_NOTICE_KEY): _value(file, key, str) or "" for key in keys}
 
 
 def render_metadata(
@@ -311,6 +306,33 @@ def to_gguf(name: str) -> str:
 def to_stored(block: np.ndarray, name: str) -> np.ndarray:
     """Give a block as GGUF stores it: a norm as 1 + w in float32, others as they are."""
     return block.astype(np.float32) + np.float32(1) if _is_norm(name) else block
+
+
+_T = TypeVar("_T")
+
+
+def _value(file: GgufFile, key: str, kind: type[_T]) -> _T | None:
+    """Give a value of the metadata, which is of that type and no other; None where it is missing.
+
+    Whoever writes the file chooses the type, so nothing is done with a value that is not asked for.
+    """
+    value = file.metadata.get(key)
+    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    raise CheckpointError(
+        f"{file.path}: expected {key} to be {_KINDS[kind]}, found {describe(value)}"
+    )
+
+
+def _numbers(file: GgufFile, key: str, *, kinds: str, count: int) -> np.ndarray:
+    """Give a list of so many numbers, of the kinds of numpy's dtypes."""
+    value = file.metadata.get(key)
+    if isinstance(value, np.ndarray) and value.dtype.kind in kinds and len(value) == count:
+        return value
+    raise CheckpointError(
+        f"{file.path}: expected one of {key} for each of the {count} pieces, found "
+        f"{describe(value)}"
+    )
 
 
 def _respell(vocabulary: Vocabulary, old: str, new: str) -> Vocabulary:
