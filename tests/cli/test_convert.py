@@ -91,6 +91,7 @@ def test_a_model_becomes_a_gguf_file_once(run, source, tmp_path):
         (["--quantize", "int2"], "'int2' is not one of"),
         (["--quantize", "int8", "--to", "hf"], "no --to hf, no --dtype"),
         (["--quantize", "int8", "--dtype", "float32"], "no --to hf, no --dtype"),
+        (["--to", "gguf", "--max-shard-mb", "9"], "one file: no --max-shard-mb with --to gguf"),
         ([], "expected --to hf, native or gguf, or --quantize int8 or int4"),
     ],
 )

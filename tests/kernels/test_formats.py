@@ -62,9 +62,32 @@ def test_zeros_stay_zeros(name):
     assert not formats.dequantise(q, scale).any()
 
 
-def test_a_matrix_of_broken_blocks_is_refused():
-    with pytest.raises(ConfigError, match="multiples of 16 and inputs in multiples of 32, not 24"):
-        formats.quantise(np.zeros((24, 32), np.float32), weights="int8")
+def test_a_matrix_of_broken_groups_is_refused():
+    with pytest.raises(ConfigError, match="inputs in multiples of 32, not 24"):
+        formats.quantise(np.zeros((32, 24), np.float32), weights="int8")
+
+
+@FORMATS
+def test_the_last_block_of_outputs_is_filled_up_with_zeros(name):
+    matrix = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
+    whole = np.concatenate([matrix, np.zeros((8, 64), np.float32)])
+    for found, expected in zip(
+        formats.quantise(matrix, weights=name), formats.quantise(whole, weights=name), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@FORMATS
+@given(seed=st.integers(0, 2**32 - 1), outputs=st.integers(1, 40), groups=st.integers(1, 3))
+def test_what_is_packed_is_unpacked_as_it_was(name, seed, outputs, groups):
+    rng = np.random.default_rng(seed)
+    low, high = (-127, 128) if name == "int8" else (-8, 8)
+    values = rng.integers(low, high, (outputs, groups, 32)).astype(np.int8)
+    scale = rng.standard_normal((outputs, groups)).astype(np.float16)
+    again, scale_again = formats.unpack(*formats.pack(values, scale, weights=name))
+    assert (again[:outputs] == values).all()
+    assert (scale_again[:outputs] == scale).all()
+    assert len(again) == -(-outputs // 16) * 16
 
 
 def test_sizes_are_those_of_llama_cpp():

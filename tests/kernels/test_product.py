@@ -103,6 +103,21 @@ def test_weights_of_one_input_are_multiplied_together_and_by_layer(path, name, r
         jax.block_until_ready(product(3))
 
 
+@FORMATS
+def test_outputs_need_not_fill_the_last_block(path, name):
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((40, 64)).astype(np.float32)
+    q, scale = quantise(matrix, weights=name)
+    weight = QuantisedWeight(q=jnp.asarray(q), scale=jnp.asarray(scale), shape=(64, 40))
+    x = rng.standard_normal((3, 64)).astype(np.float32)
+    expected = x @ dequantise(q, scale)[:40].T
+    for rows in (1, 3):
+        [found] = multiply(jnp.asarray(x[:rows]), [weight])
+        assert found.shape == (rows, 40)
+        bound = 0.05 * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected[:rows], atol=bound)
+
+
 def test_a_weight_that_does_not_fit_is_refused_and_not_read(path, refused):
     weight, _ = random_weight(np.random.default_rng(0), 64, 32, name="int8")
     cut = QuantisedWeight(q=weight.q[:, :1], scale=weight.scale, shape=weight.shape)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from codegemma.model.export import (
     extract_vocabulary,
     find_licences,
 )
+from codegemma.model.quantise import quantise_checkpoint
 from codegemma.model.stored import open_checkpoint
 from codegemma.text.tokenizer import Tokenizer
 
@@ -156,6 +158,34 @@ def test_a_conversion_whose_source_changes_leaves_nothing(hf_folder, tmp_path):
 
     with pytest.raises(CheckpointError, match=r"model\.safetensors was changed while it was read"):
         convert_checkpoint(hf_folder, tmp_path / "out", layout="native", progress=change)
+    assert [path.name for path in tmp_path.iterdir()] == ["little"]
+
+
+@pytest.mark.parametrize(
+    ("convert", "name"),
+    [
+        (partial(convert_checkpoint, layout="native"), "out"),
+        (partial(quantise_checkpoint, weights="int8"), "out"),
+        (convert_to_gguf, "out.gguf"),
+    ],
+)
+def test_a_source_replaced_at_the_very_end_leaves_nothing(hf_folder, tmp_path, convert, name):
+    """The open file stays what it was; that its name leads elsewhere now is seen at the end."""
+
+    def change(done: int, total: int) -> None:
+        if done == total:
+            shutil.copyfile(hf_folder / "model.safetensors", hf_folder / "new")
+            (hf_folder / "new").rename(hf_folder / "model.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors was changed while it was read"):
+        convert(hf_folder, tmp_path / name, progress=change)
+    assert [path.name for path in tmp_path.iterdir()] == ["little"]
+
+
+def test_a_disk_too_small_for_a_gguf_file_is_refused(hf_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export.shutil, "disk_usage", lambda path: SimpleNamespace(free=50_000))
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}: the weights need 0\.0 GB of disk"):
+        convert_to_gguf(hf_folder, tmp_path / "a.gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["little"]
 
 

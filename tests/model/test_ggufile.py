@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegemma.errors import CheckpointError
-from codegemma.model.ggufile import READABLE, WRITABLE, GgufFile, write_gguf
+from codegemma.kernels.formats import quantise_groups
+from codegemma.model.ggufile import QUANTISED, READABLE, WRITABLE, GgufFile, write_gguf
 
 U32, F32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
 
@@ -184,17 +185,32 @@ def test_values_of_every_type_are_those_the_gguf_package_reads(path, kind):
     np.testing.assert_array_equal(found.astype(np.float32), expected)
 
 
+def split_groups(raw, kind):
+    """Scales and values of the package's blocks, one by one as ggml's documentation has them."""
+    size = {"Q8_0": 34, "Q4_0": 18}[kind]
+    groups = raw.reshape(len(raw), -1, size)
+    scale = np.frombuffer(groups[..., :2].tobytes(), "<f2").reshape(groups.shape[:2])
+    data = groups[..., 2:]
+    if kind == "Q4_0":  # value i in the low half of byte i, value i + 16 in its high half
+        data = np.stack([data % 16, data // 16], axis=-2).reshape(*data.shape[:2], 32) - np.uint8(8)
+    return scale, data.view(np.int8)
+
+
 @pytest.mark.parametrize("kind", WRITABLE)
 def test_what_is_written_is_read_by_the_gguf_package(path, kind):
     values = np.random.default_rng(0).standard_normal((40, 64), np.float32)
+    qtype = gguf.GGMLQuantizationType[kind]
+    raw = gguf.quantize(values, qtype)
+    parts = [values[:7], values[7:]]
+    if kind in QUANTISED:
+        scale, q = split_groups(raw, kind)
+        parts = [(q[:16], scale[:16]), (q[16:], scale[16:])]
     write_gguf(
         path,
         architecture="gemma",
         metadata={"a.number": 7, "a.ratio": 0.5, "a.flag": False, "a.words": ["x", "\u00e9", ""]},
         tensors={"first": ((40, 64), kind), "second": ((3,), "F32")},
-        blocks=lambda name: (
-            [values[:7], values[7:]] if name == "first" else [np.ones(3, np.float32)]
-        ),
+        blocks=lambda name: parts if name == "first" else [np.ones(3, np.float32)],
     )
     reader = gguf.GGUFReader(path)
     assert {k: f.contents() for k, f in reader.fields.items() if k.startswith(("a.", "gen"))} == {
@@ -204,11 +220,10 @@ def test_what_is_written_is_read_by_the_gguf_package(path, kind):
         "a.flag": False,
         "a.words": ["x", "\u00e9", ""],
     }
-    qtype = gguf.GGMLQuantizationType[kind]
     first = next(tensor for tensor in reader.tensors if tensor.name == "first")
     np.testing.assert_array_equal(
         np.asarray(first.data).view(np.uint8).reshape(-1),
-        gguf.quantize(values, qtype).view(np.uint8).reshape(-1),
+        raw.view(np.uint8).reshape(-1),
     )
     file = GgufFile(path)
     found = np.concatenate([block.astype(np.float32) for block in file.blocks("first")])
@@ -223,13 +238,14 @@ def test_what_is_written_is_read_by_the_gguf_package(path, kind):
 @pytest.mark.parametrize(("kind", "value"), [("F16", 1e6), ("Q8_0", 1e8), ("F32", np.nan)])
 def test_a_value_too_large_for_its_type_is_refused(path, kind, value):
     values = np.full((1, 32), value, np.float32)
+    block = quantise_groups(values, weights="int8") if kind == "Q8_0" else values
     with pytest.raises(CheckpointError, match=f"tensor a holds a value .* too large for {kind}"):
         write_gguf(
             path,
             architecture="gemma",
             metadata={},
             tensors={"a": ((1, 32), kind)},
-            blocks=lambda _: [values],
+            blocks=lambda _: [block],
         )
 
 

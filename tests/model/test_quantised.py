@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import time
 
 import gguf
 import jax
@@ -17,9 +18,11 @@ from codegemma.model.cache import init_cache
 from codegemma.model.checkpoint import load_checkpoint, save_checkpoint
 from codegemma.model.convert import gguf as gguf_layout
 from codegemma.model.export import convert_checkpoint, convert_to_gguf
+from codegemma.model.hub import NANO_FOLDER
 from codegemma.model.manifest import write_manifest
 from codegemma.model.quantise import quantise_checkpoint
 from codegemma.model.stored import open_checkpoint
+from codegemma.model.tensorfile import TensorFile
 from codegemma.model.transformer import forward_cached, unembed
 
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
@@ -154,6 +157,42 @@ def test_layers_of_channels_lie_apart(folder, name, monkeypatch):
     assert isinstance(layers, tuple)
     assert layers[1]["down"].q.shape == (64, 32)
     assert len(jax.tree.leaves(layers[0])) == 16
+
+
+@pytest.mark.parametrize("name", ["int4"])
+def test_what_is_stored_for_the_kernels_is_read_without_a_copy_between(
+    kernels, folder, name, monkeypatch
+):
+    read = TensorFile.blocks
+    given = []
+
+    def blocks(self, tensor, **kwargs):
+        given.append((tensor, kwargs.get("out")))
+        return read(self, tensor, **kwargs)
+
+    monkeypatch.setattr(TensorFile, "blocks", blocks)
+    params = load_checkpoint(folder).params
+    into = {tensor: out for tensor, out in given if out is not None}
+    assert len(into) == 2 * (1 + 2 * 7)  # values and scales of every matrix
+    assert np.shares_memory(into[f"{Q_PROJ}.q"], np.asarray(params["layers"]["q"].q))
+    assert np.shares_memory(into[f"{Q_PROJ}.scale"], np.asarray(params["layers"]["q"].scale))
+
+
+@pytest.mark.parametrize("name", ["int8"])
+def test_an_interrupt_ends_with_the_tensors_at_hand(tmp_path, name, monkeypatch):
+    quantise_checkpoint(NANO_FOLDER, tmp_path / "nano", weights=name)
+    monkeypatch.setattr(quantised.os, "cpu_count", lambda: 1)
+    told = []
+
+    def progress(done, total):
+        told.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+        time.sleep(0.2 if done > 2 else 0)  # the loader hears of the interrupt meanwhile
+
+    with pytest.raises(KeyboardInterrupt):
+        load_checkpoint(tmp_path / "nano", progress=progress)
+    assert told in ([(1, 47), (2, 47)], [(1, 47), (2, 47), (3, 47)])
 
 
 def gguf_values(path):

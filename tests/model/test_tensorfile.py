@@ -59,6 +59,17 @@ def test_blocks_are_whole_rows_of_a_bounded_size(tmp_path, monkeypatch):
     assert read(TensorFile(tmp_path / "x"), "x").tolist() == values.tolist()
 
 
+def test_rows_are_read_straight_into_an_array_that_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorfile, "BLOCK_BYTES", 4 * 8 * 2)
+    values = np.arange(40, dtype=np.float32).reshape(5, 8)
+    safetensors.numpy.save_file({"a": values}, tmp_path / "a.safetensors")
+    out = np.zeros((5, 8), np.float32)
+    blocks = list(TensorFile(tmp_path / "a.safetensors").blocks("a", out=out))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    assert all(np.shares_memory(block, out) for block in blocks)
+    assert (out == values).all()
+
+
 def test_the_safetensors_package_reads_what_is_written(tmp_path):
     values = {"b": np.arange(12).reshape(3, 4).astype(BF16), "a": np.ones(2, BF16)}
     digest = write_tensorfile(

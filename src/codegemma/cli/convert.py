@@ -40,8 +40,13 @@ def convert(
         ),
     ] = None,
     max_shard_mb: Annotated[
-        int, typer.Option(help="Most megabytes of weights in one file.", min=1)
-    ] = 5000,
+        int | None,
+        typer.Option(
+            help="Most megabytes of weights in one file; GGUF is always one.",
+            min=1,
+            show_default="5000",
+        ),
+    ] = None,
 ) -> None:
     """Write a model in another layout or dtype, or quantised; licences and notices travel with it.
 
@@ -51,21 +56,13 @@ def convert(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from codegemma.model.export import convert_checkpoint, convert_to_gguf
+    from codegemma.model.export import MAX_SHARD_BYTES, convert_checkpoint, convert_to_gguf
     from codegemma.model.hub import resolve
     from codegemma.model.quantise import quantise_checkpoint
 
-    if quantize is None and to is None:
-        raise ConfigError("expected --to hf, native or gguf, or --quantize int8 or int4")
-    if quantize is not None and to != "gguf" and (to == "hf" or dtype is not None):
-        raise ConfigError("--quantize writes layouts and dtypes of its own: no --to hf, no --dtype")
+    _check(to=to, dtype=dtype, quantize=quantize, max_shard_mb=max_shard_mb)
     folder = resolve(source)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     if not target.name:
         raise ConfigError(f"DST must name a folder to make, not {str(target)!r}")
     console = Console(stderr=True)
@@ -75,7 +72,7 @@ def convert(
         def update(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        max_bytes = max_shard_mb * 1_000_000
+        max_bytes = max_shard_mb * 1_000_000 if max_shard_mb else MAX_SHARD_BYTES
         if to == "gguf":
             convert_to_gguf(folder, target, dtype=dtype, quantize=quantize, progress=update)
         elif quantize is not None:
@@ -90,6 +87,18 @@ def convert(
     print(f"wrote {target}", file=sys.stderr)
     if to == "hf":
         _say_mode(folder, target)
+
+
+def _check(
+    *, to: str | None, dtype: str | None, quantize: str | None, max_shard_mb: int | None
+) -> None:
+    """Refuse options that do not go together."""
+    if quantize is None and to is None:
+        raise ConfigError("expected --to hf, native or gguf, or --quantize int8 or int4")
+    if quantize is not None and to != "gguf" and (to == "hf" or dtype is not None):
+        raise ConfigError("--quantize writes layouts and dtypes of its own: no --to hf, no --dtype")
+    if max_shard_mb is not None and to == "gguf":
+        raise ConfigError("a GGUF file is one file: no --max-shard-mb with --to gguf")
 
 
 def _say_mode(folder: Path, target: Path) -> None:

@@ -37,17 +37,14 @@ _INT4_TRIALS: Final = (8.0, 7.5, 7.0)
 def quantised_shapes(
     outputs: int, inputs: int, *, weights: WeightFormat
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Shapes of q and scale of a matrix.
+    """Shapes of q and scale of a matrix; the last block of outputs may be filled up.
 
     Raises:
-        ConfigError: The matrix is not made of whole blocks and groups.
+        ConfigError: The inputs are not whole groups.
     """
-    if outputs % LANES or inputs % GROUP:
-        raise ConfigError(
-            f"a quantised matrix has outputs in multiples of {LANES} and inputs in multiples of "
-            f"{GROUP}, not {outputs} and {inputs}"
-        )
-    places = outputs // LANES, inputs // GROUP
+    if inputs % GROUP:
+        raise ConfigError(f"a quantised matrix has inputs in multiples of {GROUP}, not {inputs}")
+    places = -(-outputs // LANES), inputs // GROUP
     return (*places, LANES * GROUP * int(weights[3:]) // 8), (*places, LANES)
 
 
@@ -56,21 +53,32 @@ def quantise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantise a matrix stored outputs first; give q and scale in the kernels' order.
 
+    Raises:
+        ConfigError: The inputs are not whole groups.
+    """
+    return pack(*quantise_groups(values, weights=weights), weights=weights)
+
+
+def quantise_groups(
+    values: Float[np.ndarray, "outputs inputs"], *, weights: WeightFormat
+) -> tuple[Int8[np.ndarray, "outputs groups 32"], Float16[np.ndarray, "outputs groups"]]:
+    """Quantise a matrix stored outputs first; give values and scales in the same order.
+
     int8: each group's largest magnitude becomes 127. int4: the value of largest magnitude becomes
     -8, -7.5 or -7, whichever leaves the least squared error, so that most groups use all 16 steps.
+    A scale beyond float16 becomes Inf, which is refused where it is written.
 
     Raises:
-        ConfigError: The matrix is not made of whole blocks and groups.
+        ConfigError: The inputs are not whole groups.
     """
     outputs, inputs = values.shape
     quantised_shapes(outputs, inputs, weights=weights)  # refuses what cannot be
     groups = values.astype(np.float32).reshape(outputs, -1, GROUP)
-    if weights == "int8":
+    with np.errstate(over="ignore", invalid="ignore"):
+        if weights == "int4":
+            return _quantise_int4(groups)
         scale = (np.abs(groups).max(axis=-1) / np.float32(_INT8_MAX)).astype(np.float16)
-        q = _divide(groups, scale).clip(-_INT8_MAX, _INT8_MAX).astype(np.int8)
-    else:
-        q, scale = _quantise_int4(groups)
-    return pack(q, scale, weights=weights)
+        return _divide(groups, scale).clip(-_INT8_MAX, _INT8_MAX).astype(np.int8), scale
 
 
 def pack(
@@ -81,12 +89,13 @@ def pack(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put quantised values, which stand outputs first, and their scales in the kernels' order.
 
-    Raises:
-        ConfigError: The matrix is not made of whole blocks.
+    What fills up the last block is 0.
     """
     outputs, num_groups, _ = q.shape
-    inputs = num_groups * GROUP
-    q_shape, scale_shape = quantised_shapes(outputs, inputs, weights=weights)
+    q_shape, scale_shape = quantised_shapes(outputs, num_groups * GROUP, weights=weights)
+    if missing := -outputs % LANES:
+        q = np.concatenate([q, np.zeros((missing, *q.shape[1:]), q.dtype)])
+        scale = np.concatenate([scale, np.zeros((missing, num_groups), scale.dtype)])
     blocks = q.reshape(-1, LANES, num_groups, _QUADS, 4).transpose(0, 2, 3, 1, 4)
     if weights == "int4":
         raised = (blocks + 8).astype(np.uint8)
@@ -98,15 +107,28 @@ def pack(
     )
 
 
-def dequantise(q: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "outputs inputs"]:
-    """Give the matrix that q and scale stand for, in float32, outputs first."""
+def unpack(
+    q: np.ndarray, scale: np.ndarray
+) -> tuple[Int8[np.ndarray, "outputs groups 32"], Float16[np.ndarray, "outputs groups"]]:
+    """Give values and scales outputs first, what fills up the last block with them."""
     num_blocks, num_groups, _ = q.shape
     blocks = q.reshape(num_blocks, num_groups, -1, LANES, 4)
     if q.dtype == np.uint8:
-        blocks = np.concatenate([blocks & 15, blocks >> 4], axis=2).astype(np.int8) - 8
-    groups = blocks.transpose(0, 3, 1, 2, 4).reshape(num_blocks, LANES, num_groups, GROUP)
-    wide = groups * scale.astype(np.float32).transpose(0, 2, 1)[..., None]
-    return wide.reshape(num_blocks * LANES, num_groups * GROUP)
+        blocks = np.concatenate([blocks & 15, blocks >> 4], axis=2).astype(np.int8) - np.int8(8)
+    values = blocks.transpose(0, 3, 1, 2, 4).reshape(-1, num_groups, GROUP)
+    return values, scale.transpose(0, 2, 1).reshape(-1, num_groups)
+
+
+def widen(
+    values: Int8[np.ndarray, "outputs groups 32"], scale: Float16[np.ndarray, "outputs groups"]
+) -> Float[np.ndarray, "outputs inputs"]:
+    """Give the matrix that values and scales, outputs first, stand for, in float32."""
+    return (values * scale.astype(np.float32)[..., None]).reshape(len(values), -1)
+
+
+def dequantise(q: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "outputs inputs"]:
+    """Give the matrix that q and scale stand for, in float32, outputs first."""
+    return widen(*unpack(q, scale))
 
 
 def to_channels(

@@ -47,13 +47,18 @@ def multiply(
     path = native.choose_path()
     assert path is not None, "weights in groups were loaded without the kernels that take them"
     layer = grouped[0].layer
+    widths = [-(-size // LANES) * LANES for size in outputs]  # the last block is filled up
     call = jax.ffi.ffi_call(
         native.MULTIPLY,
-        [jax.ShapeDtypeStruct((x.shape[0], size), jnp.float32) for size in outputs],
+        [jax.ShapeDtypeStruct((x.shape[0], width), jnp.float32) for width in widths],
     )
     parts = [part for weight in grouped for part in (weight.q, weight.scale)]
     index = jnp.zeros((), jnp.int32) if layer is None else layer.astype(jnp.int32)
-    return list(call(wide, index, *parts, path=path, bits=np.int64(grouped[0].bits)))
+    products = call(wide, index, *parts, path=path, bits=np.int64(grouped[0].bits))
+    return [
+        found if found.shape[1] == size else found[:, :size]
+        for found, size in zip(products, outputs, strict=True)
+    ]
 
 
 def take_rows(table: AnyQuantised, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:

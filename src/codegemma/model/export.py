@@ -28,7 +28,7 @@ from codegemma.model.convert.vocabulary import (
     render_sentencepiece,
 )
 from codegemma.model.folder import atomic_file, atomic_folder, cache_folder, contained_file
-from codegemma.model.ggufile import GgufFile, write_gguf
+from codegemma.model.ggufile import QUANTISED, Block, GgufFile, num_bytes, write_gguf
 from codegemma.model.hub import GGUF_SUFFIX
 from codegemma.model.manifest import write_manifest
 from codegemma.model.metadata import GEMMA_LICENCE, GEMMA_TERMS, METADATA_NAME, Metadata
@@ -73,6 +73,7 @@ def write_checkpoint(
     layout: Layout = "native",
     max_shard_bytes: int = MAX_SHARD_BYTES,
     replace: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Write a model folder, all or nothing.
 
@@ -89,6 +90,7 @@ def write_checkpoint(
         layout: Whether to add our own two files.
         max_shard_bytes: Most bytes of weights in one file.
         replace: Whether an existing folder is replaced.
+        check: Called when all is written, before the folder appears; what it raises leaves nothing.
 
     Raises:
         CheckpointError: The folder exists, the disk is full, or a value is NaN or Inf.
@@ -108,6 +110,7 @@ def write_checkpoint(
         layout=layout,
         max_shard_bytes=max_shard_bytes,
         replace=replace,
+        check=check,
     )
 
 
@@ -126,6 +129,7 @@ def write_folder(
     layout: Layout,
     max_shard_bytes: int,
     replace: bool,
+    check: Callable[[], None] | None,
 ) -> None:
     """Write tensors of any names and dtypes, and what stands beside them in a model folder.
 
@@ -138,7 +142,7 @@ def write_folder(
     sizes = {name: math.prod(shape) * dtypes[name].itemsize for name, shape in shapes.items()}
     plan = hf.plan_shards(sizes, max_shard_bytes=max_shard_bytes)
     with atomic_folder(folder, replace=replace) as partial:
-        _check_disk(partial, needed_bytes=sum(sizes.values()))
+        _check_disk(partial.parent, needed_bytes=sum(sizes.values()))
         known: dict[str, str] = {}
         for shard, names in plan.items():
             known[shard] = write_tensorfile(
@@ -163,6 +167,8 @@ def write_folder(
         if layout == "native":
             _write_json(partial / METADATA_NAME, metadata.raw)
             write_manifest(partial, known=known)
+        if check is not None:
+            check()
 
 
 def convert_checkpoint(
@@ -218,8 +224,8 @@ def convert_checkpoint(
         notices=stored.notices,
         layout=layout,
         max_shard_bytes=max_shard_bytes,
+        check=stored.check_unchanged,
     )
-    stored.check_unchanged()
 
 
 def convert_to_gguf(
@@ -232,11 +238,14 @@ def convert_to_gguf(
 ) -> None:
     """Write a model as a GGUF file that llama.cpp runs; licences are keys of its metadata.
 
+    Quantised values are those of our own int8 and int4: made by the same quantiser, and the same
+    ones where the source has them already.
+
     Args:
         source: The folder or GGUF file to read.
         target: The file to make.
-        dtype: A key of `GGUF_KINDS`; None keeps the dtype.
-        quantize: A key of `GGUF_QUANTIZED`; None does not.
+        dtype: A key of `GGUF_KINDS`.
+        quantize: A key of `GGUF_QUANTIZED`; without both, dtype or format are kept.
         progress: Told the values read so far and in all, as bytes of float32.
 
     Raises:
@@ -250,6 +259,8 @@ def convert_to_gguf(
     if dtype is not None and quantize is not None:
         raise ConfigError(f"the weights become {dtype} or {quantize}, not both")
     stored = open_checkpoint(source)
+    if dtype is None and quantize is None:
+        quantize = stored.weight_format
     kind = GGUF_QUANTIZED[quantize] if quantize else GGUF_KINDS[dtype or stored.dtype.name]
     tensors = {tensor.name: tensor for tensor in hf.stored_tensors(stored.config)}
     planned = gguf.plan_tensors(stored.config, kind=kind)
@@ -257,14 +268,20 @@ def convert_to_gguf(
     done = 0
     names = {gguf.to_gguf(name): name for name in planned}
 
-    def blocks(theirs: str) -> Iterator[np.ndarray]:
-        nonlocal done
-        name = names[theirs]
+    def values(name: str) -> Iterator[Block]:
+        if (quantised := QUANTISED.get(planned[name][1])) is not None:
+            yield from stored.grouped_blocks(tensors[name], kind=quantised)
+            return
         wide = np.dtype(np.float32)
         kept = stored.dtype if kind == "BF16" and stored.dtype != wide else wide
         for block in stored.blocks(tensors[name], dtype=kept):
             yield gguf.to_stored(block, name)
-            done += block.size
+
+    def blocks(theirs: str) -> Iterator[Block]:
+        nonlocal done
+        for block in values(names[theirs]):
+            yield block
+            done += block[0].size if isinstance(block, tuple) else block.size
             if progress:
                 progress(done * 4, total * 4)
 
@@ -272,6 +289,9 @@ def convert_to_gguf(
     history = (*stored.metadata.history, line)
     metadata = dataclasses.replace(stored.metadata, weights=None, history=history)
     with atomic_file(target) as partial:
+        _check_disk(
+            partial.parent, needed_bytes=sum(num_bytes(shape, k) for shape, k in planned.values())
+        )
         write_gguf(
             partial,
             architecture=gguf.ARCHITECTURE,
@@ -285,7 +305,7 @@ def convert_to_gguf(
             tensors={theirs: planned[name] for theirs, name in names.items()},
             blocks=blocks,
         )
-    stored.check_unchanged()
+        stored.check_unchanged()
 
 
 def extract_vocabulary(path: Path) -> Path:
@@ -333,7 +353,7 @@ def _check_disk(folder: Path, *, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise CheckpointError(
-            f"{folder.parent}: the weights need {needed_bytes / 1e9:.1f} GB of disk, "
+            f"{folder}: the weights need {needed_bytes / 1e9:.1f} GB of disk, "
             f"{free / 1e9:.1f} GB are free"
         )
 

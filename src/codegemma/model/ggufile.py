@@ -7,7 +7,8 @@ length in it makes this module allocate more than the file holds. What the keys 
 `convert/gguf.py`'s affair. A chat template in the metadata is text like any other; none is run.
 
 Differs: the gguf package maps the file and believes its counts; hence an own reader of the header.
-Blocks of quantised values are decoded and made by the package, which is also the tests' oracle.
+Blocks of quantised values are decoded by the package, which is also the tests' oracle; those
+written are made by our own quantiser, so that a file holds what our other formats do.
 
 Source: the GGUF specification, versions 2 and 3, in ggml's documentation.
 """
@@ -28,6 +29,9 @@ from codegemma.model.tensorfile import BLOCK_BYTES, DTYPES, is_finite, read_into
 
 Value: TypeAlias = bool | int | float | str | list[str] | np.ndarray
 """A value of the metadata; arrays of numbers are numpy arrays."""
+
+Block: TypeAlias = np.ndarray | tuple[np.ndarray, np.ndarray]
+"""Some rows of a tensor: floats, or quantised values and their scales."""
 
 READABLE: Final = frozenset(
     [
@@ -151,10 +155,10 @@ class GgufFile:
             CheckpointError: The file changed or ended early, or a scale is NaN or Inf.
         """
         entry = self.entries[name]
-        num_bytes = 34 if entry.dtype == "Q8_0" else 18
+        group_bytes = 34 if entry.dtype == "Q8_0" else 18
         assert entry.dtype in QUANTISED, entry.dtype
         for row, data in self._raw_blocks(name, num_rows=num_rows, multiple=LANES):
-            groups = data.reshape(len(data), -1, num_bytes)
+            groups = data.reshape(len(data), -1, group_bytes)
             scale = np.ascontiguousarray(groups[..., :2]).view("<f2")[..., 0]
             if not is_finite(scale):
                 raise self._not_finite(name, row, len(data))
@@ -196,10 +200,6 @@ class GgufFile:
         self._file.check_unchanged()
 
 
-def write_gguf(
-    path: Path,
-    *,
-    architecture: str,
 def describe(value: Value | None) -> str:
     """Say in a few words what a value of the metadata is, however large it may be."""
     if isinstance(value, list | np.ndarray):
@@ -208,9 +208,13 @@ def describe(value: Value | None) -> str:
     return repr(value[:80] if isinstance(value, str) else value)
 
 
+def write_gguf(
+    path: Path,
+    *,
+    architecture: str,
     metadata: Mapping[str, Value],
     tensors: Mapping[str, tuple[tuple[int, ...], str]],
-    blocks: Callable[[str], Iterable[np.ndarray]],
+    blocks: Callable[[str], Iterable[Block]],
 ) -> None:
     """Write a GGUF file, tensor by tensor.
 
@@ -219,7 +223,8 @@ def describe(value: Value | None) -> str:
         architecture: What `general.architecture` says.
         metadata: Values by key; whole numbers become uint32, others float32.
         tensors: Shape and type (of `WRITABLE`) of each tensor by name, in their order.
-        blocks: Gives a tensor's values as blocks of rows, in order.
+        blocks: Gives a tensor's values as blocks of rows, in order; of a type of `QUANTISED` as
+            `GgufFile.quantised_blocks` does, and no value is rounded.
 
     Raises:
         CheckpointError: A value is not finite, or too large for its type.
@@ -230,7 +235,7 @@ def describe(value: Value | None) -> str:
     for key, value in metadata.items():
         _add(writer, key, value)
     for name, (shape, kind) in tensors.items():
-        size_bytes = _size_bytes(shape, kind)
+        size_bytes = num_bytes(shape, kind)
         raw_dtype = gguf.GGMLQuantizationType[kind]
         dtype = np.dtype(np.float32)  # any but bytes, which would stand for a shape in bytes
         writer.add_tensor_info(name, shape, dtype, size_bytes, raw_dtype)
@@ -245,10 +250,16 @@ def describe(value: Value | None) -> str:
             start = file.tell()
             for block in blocks(name):
                 file.write(_encode(block, kind, place=f"{path.name}: the tensor {name}"))
-            assert file.tell() - start == _size_bytes(shape, kind), name
+            assert file.tell() - start == num_bytes(shape, kind), name
         file.write(bytes(-file.tell() % _ALIGNMENT))
     finally:
         writer.close()
+
+
+def num_bytes(shape: Sequence[int], kind: str) -> int:
+    """Bytes of the values of a tensor whose rows the type divides."""
+    num_values, block_bytes = _block_sizes(kind)
+    return math.prod(shape) // num_values * block_bytes
 
 
 class _Header:
@@ -348,7 +359,7 @@ def _read_entry(header: _Header, name: str) -> GgufEntry:
         raise CheckpointError(
             f"{header.path}: {what} of shape {list(shape)} cannot be of the type {kind}"
         )
-    size_bytes = _size_bytes(shape, kind)
+    size_bytes = num_bytes(shape, kind)
     return GgufEntry(dtype=kind, shape=shape, offset=offset, size_bytes=size_bytes)
 
 
@@ -390,11 +401,6 @@ def _block_sizes(kind: str) -> tuple[int, int]:
     return gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
 
 
-def _size_bytes(shape: Sequence[int], kind: str) -> int:
-    num_values, num_bytes = _block_sizes(kind)
-    return math.prod(shape) // num_values * num_bytes
-
-
 def _decode(data: np.ndarray, kind: str) -> np.ndarray:
     if kind in DTYPES:
         return data.view(DTYPES[kind])
@@ -404,21 +410,28 @@ def _decode(data: np.ndarray, kind: str) -> np.ndarray:
         return gguf.dequantize(data, gguf.GGMLQuantizationType[kind])
 
 
-def _encode(block: np.ndarray, kind: str, *, place: str) -> memoryview:
-    if kind in DTYPES:
-        with np.errstate(over="ignore"):
-            encoded = block.astype(DTYPES[kind], copy=False)
-        values = encoded
+def _encode(block: Block, kind: str, *, place: str) -> memoryview:
+    if isinstance(block, tuple):
+        values, scale = block
+        assert kind in QUANTISED, kind
+        checked = np.ascontiguousarray(scale, "<f2")
+        encoded = _join_groups(values, checked, kind)
     else:
-        import gguf
-
-        wide = block.astype(np.float32, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):
-            encoded = gguf.quantize(wide, gguf.GGMLQuantizationType[kind])
-            values = gguf.dequantize(encoded, gguf.GGMLQuantizationType[kind])
-    if not is_finite(np.ascontiguousarray(values)):
+        with np.errstate(over="ignore"):
+            checked = encoded = np.ascontiguousarray(block.astype(DTYPES[kind], copy=False))
+    if not is_finite(checked):
         raise CheckpointError(f"{place} holds a value that is not finite or too large for {kind}")
-    return np.ascontiguousarray(encoded).reshape(-1).view(np.uint8).data
+    return encoded.reshape(-1).view(np.uint8).data
+
+
+def _join_groups(values: np.ndarray, scale: np.ndarray, kind: str) -> np.ndarray:
+    """Put each group's scale before its values; of Q4_0, the first half in the low bits."""
+    if kind == "Q4_0":
+        raised = (values + np.int8(8)).view(np.uint8)
+        half = raised.shape[-1] // 2
+        values = raised[..., :half] | raised[..., half:] << 4
+    scale_bytes = scale.view(np.uint8).reshape(*scale.shape, 2)
+    return np.concatenate([scale_bytes, values.view(np.uint8)], axis=-1)
 
 
 def _add(writer: Any, key: str, value: Value) -> None:

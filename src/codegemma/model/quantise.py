@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codegemma.kernels.formats import WeightFormat, quantise, whole_blocks
+from codegemma.kernels.formats import WeightFormat
 from codegemma.model.convert import hf
 from codegemma.model.export import MAX_SHARD_BYTES, find_licences, write_folder
 from codegemma.model.stored import open_checkpoint
@@ -25,8 +25,8 @@ def quantise_checkpoint(
 ) -> None:
     """Write a model folder anew with quantised weights, which only this package reads.
 
-    Norms become float32, of int4 weights the embedding int8. Of the source only a few megabytes
-    are in memory at a time, and the scales of one tensor.
+    Values already in the format stay what they are. Norms become float32, of int4 weights the
+    embedding int8. Of the source a few megabytes are in memory at a time.
 
     Args:
         source: The folder to read.
@@ -63,8 +63,7 @@ def quantise_checkpoint(
             tensor = tensors[name.removesuffix(".q")]
             kind = hf.part_format(tensor, weights=weights)
             scales.clear()
-            for rows in whole_blocks(stored.blocks(tensor, dtype=float32)):
-                q, scale = quantise(rows, weights=kind)
+            for q, scale in stored.quantised_blocks(tensor, kind=kind):
                 scales.append(scale.reshape(len(scale), -1))
                 yield q.reshape(len(q), -1)
 
@@ -76,13 +75,12 @@ def quantise_checkpoint(
             if progress:
                 progress(done, total)
 
-    line = f"Quantised the weights from {stored.metadata.weights or stored.dtype} to {weights}."
+    line = f"Quantised the weights from {stored.weight_format or stored.dtype} to {weights}."
+    history = (*stored.metadata.history, line)
     write_folder(
         Path(target),
         config=stored.config,
-        metadata=dataclasses.replace(
-            stored.metadata, weights=weights, history=(*stored.metadata.history, line)
-        ),
+        metadata=dataclasses.replace(stored.metadata, weights=weights, history=history),
         shapes={name: part.shape for name, part in parts.items()},
         dtypes=dtypes,
         blocks=blocks,
@@ -93,5 +91,5 @@ def quantise_checkpoint(
         layout="native",
         max_shard_bytes=max_shard_bytes,
         replace=False,
+        check=stored.check_unchanged,
     )
-    stored.check_unchanged()

@@ -6,7 +6,9 @@ them it becomes int8 with one scale an output, which XLA multiplies, and each la
 because XLA would copy it out of a stack. Norms are float32.
 """
 
+import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -49,34 +51,43 @@ def read_quantised(
     leaves: dict[tuple[str, ...], list[StoredTensor]] = {}
     for tensor in tensors:
         leaves.setdefault(tensor.leaf, []).append(tensor)
-    num_done = 0
+    arrays = {path: _allocate(stored, parts, in_groups=in_groups) for path, parts in leaves.items()}
+    places = [
+        (tuple(array[index] for array in arrays[path]), tensor)
+        for path, parts in leaves.items()
+        for index, tensor in enumerate(parts)
+    ]
+    counter, is_stopped = itertools.count(1), threading.Event()
 
-    def fill(part: tuple[np.ndarray, ...], tensor: StoredTensor) -> None:
-        nonlocal num_done
+    def fill(place: tuple[tuple[np.ndarray, ...], StoredTensor]) -> None:
+        part, tensor = place
+        if is_stopped.is_set():
+            return
         _fill(stored, tensor, part=part, in_groups=in_groups)
-        num_done += 1
         if progress:
-            progress(num_done, len(tensors))
+            progress(next(counter), len(tensors))
 
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        try:
+            for _ in pool.map(fill, places):
+                pass
+        finally:
+            is_stopped.set()
     specs = param_specs(stored.config)
     params: Params = {}
     stacked: dict[str, Any] = {}
     apart: tuple[dict[str, Any], ...] = tuple({} for _ in range(stored.config.num_layers))
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for path, parts in leaves.items():
-            spec = specs["layers"][path[-1]] if path[0] == "layers" else specs[path[-1]]
-            arrays = _allocate(stored, parts, in_groups=in_groups)
-            layers = [tuple(array[index] for array in arrays) for index in range(len(parts))]
-            for _ in pool.map(fill, layers, parts):
-                pass
-            if path[0] != "layers":
-                # Of the embedding, the width is the inputs.
-                params[path[-1]] = _place(layers[0], shape=spec.shape[::-1])
-            elif in_groups:
-                stacked[path[-1]] = _place(arrays, shape=spec.shape[1:])
-            else:
-                for layer, part in zip(apart, layers, strict=True):
-                    layer[path[-1]] = _place(part, shape=spec.shape[1:])
+    for path, leaf in arrays.items():
+        spec = specs["layers"][path[-1]] if path[0] == "layers" else specs[path[-1]]
+        if path[0] != "layers":
+            # Of the embedding, the width is the inputs.
+            params[path[-1]] = _place([array[0] for array in leaf], shape=spec.shape[::-1])
+        elif in_groups:
+            stacked[path[-1]] = _place(leaf, shape=spec.shape[1:])
+        else:
+            for index, layer in enumerate(apart):
+                part = [array[index] for array in leaf]
+                layer[path[-1]] = _place(part, shape=spec.shape[1:])
     return {**params, "layers": stacked if in_groups else apart}
 
 
@@ -116,17 +127,17 @@ def _fill(
             part[0][start : start + len(block)] = block
             start += len(block)
         return
-    for q, scale in stored.quantised_blocks(tensor):
-        if in_groups:
-            part[0][start : start + len(q)] = q
-            part[1][start : start + len(q)] = scale
-            start += len(q)
-        else:
-            channels, channel_scale = to_channels(q, scale)
-            stop = start + len(channel_scale)
-            part[0][:, start:stop] = channels
-            part[1][start:stop] = channel_scale
-            start = stop
+    assert stored.weight_format is not None
+    kind = hf.part_format(tensor, weights=stored.weight_format)
+    if in_groups:
+        stored.fill_quantised(tensor, kind=kind, q=part[0], scale=part[1])
+        return
+    for q, scale in stored.quantised_blocks(tensor, kind=kind):
+        channels, channel_scale = to_channels(q, scale)
+        stop = min(start + len(channel_scale), len(part[1]))
+        part[0][:, start:stop] = channels[:, : stop - start]
+        part[1][start:stop] = channel_scale[: stop - start]
+        start = stop
 
 
 def _place(arrays: Sequence[np.ndarray], *, shape: tuple[int, ...]) -> Any:

@@ -19,11 +19,12 @@ from codegemma.errors import CheckpointError, ConfigError
 from codegemma.kernels.formats import (
     LANES,
     WeightFormat,
-    dequantise,
     pack,
-    quantise,
+    quantise_groups,
+    unpack,
     whole_blocks,
 )
+    widen,
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
@@ -93,9 +94,9 @@ class StoredCheckpoint:
         Raises:
             CheckpointError: A value is not finite, the file changed, or `dtype` cannot hold it.
         """
-        if self.metadata.weights and tensor.is_matrix:
-            for q, scale in self.quantised_blocks(tensor):
-                yield dequantise(q, scale).astype(dtype, copy=False)
+        if (own := self._own_format(tensor)) is not None:
+            for values, scale in self.grouped_blocks(tensor, kind=own):
+                yield widen(values, scale).astype(dtype, copy=False)
             return
         file = self.weights[tensor.name]
         for block in file.blocks(tensor.name, num_rows=tensor.shape[0]):
@@ -106,49 +107,98 @@ class StoredCheckpoint:
                 )
             yield values
 
-    def quantised_blocks(self, tensor: StoredTensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield q and scale of a quantised matrix, a few of its blocks of outputs at a time.
+    def quantised_blocks(
+        self, tensor: StoredTensor, *, kind: WeightFormat
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield q and scale of a matrix, a few of its blocks of outputs at a time.
+
+        Values that are stored in `kind` stay what they are; all others are rounded to it.
 
         Raises:
             CheckpointError: A value is none of the format's, or the file changed.
         """
-        if self.metadata.weights is None:
-            yield from self._packed_blocks(tensor)
+        if self._own_format(tensor) == kind:
+            yield from self._own_blocks(tensor)
             return
-        parts = hf.stored_parts(tensor, weights=self.metadata.weights)
-        q_name, scale_name = (part.name for part in parts)
-        files = self.weights[q_name], self.weights[scale_name]
-        scales = np.concatenate([block.copy() for block in files[1].blocks(scale_name)])
-        start = 0
-        for q in files[0].blocks(q_name):
-            if q.dtype == np.int8 and (q == -128).any():
-                raise CheckpointError(
-                    f"{files[0].path}: expected values from -127 to 127 in the tensor {q_name}, "
-                    "found -128"
-                )
-            scale = scales[start : start + len(q)].reshape(len(q), -1, LANES)
-            yield q.reshape(*scale.shape[:2], -1), scale
-            start += len(q)
+        for values, scale in self.grouped_blocks(tensor, kind=kind):
+            yield pack(values, scale, weights=kind)
 
-    def _packed_blocks(self, tensor: StoredTensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield q and scale of a matrix in a GGUF file; the values are the file's own.
+    def fill_quantised(
+        self, tensor: StoredTensor, *, kind: WeightFormat, q: np.ndarray, scale: np.ndarray
+    ) -> None:
+        """Read q and scale of a matrix into arrays; where they are stored so, straight from disk.
 
-        Only an embedding of another type than Q8_0 is quantised here.
+        Raises:
+            CheckpointError: As of `quantised_blocks`.
         """
-        assert self.weight_format is not None
-        kind = hf.part_format(tensor, weights=self.weight_format)
-        file = self.weights[tensor.name]
-        assert isinstance(file, gguf.GgufWeights)
-        if QUANTISED.get(file.entries[tensor.name].dtype) != kind:
+        start = 0
+        is_own = self._own_format(tensor) == kind
+        blocks = self._own_blocks(tensor, into=(q, scale)) if is_own else None
+        for q_part, scale_part in blocks or self.quantised_blocks(tensor, kind=kind):
+            if not is_own:
+                q[start : start + len(q_part)] = q_part
+                scale[start : start + len(q_part)] = scale_part
+            start += len(q_part)
+
+    def grouped_blocks(
+        self, tensor: StoredTensor, *, kind: WeightFormat
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the same outputs first: int8 [rows, groups, 32] and float16 [rows, groups].
+
+        Raises:
+            CheckpointError: As of `quantised_blocks`.
+        """
+        file = self.weights.get(tensor.name)
+        if self._own_format(tensor) == kind:
+            left = tensor.shape[0]
+            for q, scale in self._own_blocks(tensor):
+                values, scales = unpack(q, scale)
+                yield values[:left], scales[:left]
+                left -= len(values)
+        elif (
+            isinstance(file, gguf.GgufWeights)
+            and QUANTISED.get(file.entries[tensor.name].dtype) == kind
+        ):
+            for values, scale in file.quantised_blocks(tensor.name, num_rows=tensor.shape[0]):
+                if (values == -128).any():  # none of ours; made by another program, if at all
+                    yield quantise_groups(widen(values, scale), weights=kind)
+                else:
+                    yield values, scale
+        else:
             for rows in whole_blocks(self.blocks(tensor, dtype=_DTYPES["float32"])):
-                yield quantise(rows, weights=kind)
-            return
-        for values, scale in file.quantised_blocks(tensor.name, num_rows=tensor.shape[0]):
-            if (values == -128).any():  # none of ours; made by another program, if at all
-                wide = values.astype(np.float32) * scale.astype(np.float32)[..., None]
-                yield quantise(wide.reshape(len(wide), -1), weights=kind)
-            else:
-                yield pack(values, scale, weights=kind)
+                yield quantise_groups(rows, weights=kind)
+
+    def _own_format(self, tensor: StoredTensor) -> WeightFormat | None:
+        """Give the format of a matrix of a quantised folder; None of all others."""
+        weights = self.metadata.weights
+        return hf.part_format(tensor, weights=weights) if weights and tensor.is_matrix else None
+
+    def _own_blocks(
+        self, tensor: StoredTensor, *, into: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield q and scale of a matrix of a quantised folder, as they lie in its files.
+
+        Scales that are NaN or Inf are refused; of q, only an int8 can be none of the format's.
+        """
+        q_part, scale_part = hf.stored_parts(tensor, weights=self.metadata.weights)
+        q_file, scale_file = self.weights[q_part.name], self.weights[scale_part.name]
+        assert isinstance(q_file, TensorFile)
+        assert isinstance(scale_file, TensorFile)
+        q, scale = into or (None, np.empty(scale_part.shape, np.float16))
+        for _ in scale_file.blocks(scale_part.name, out=scale.reshape(scale_part.shape)):
+            pass
+        scale = scale.reshape(q_part.shape[0], -1, LANES)
+        out = None if q is None else q.reshape(q_part.shape)
+        start = 0
+        for block in q_file.blocks(q_part.name, out=out):
+            if block.dtype == np.int8 and block.min() == -128:
+                raise CheckpointError(
+                    f"{q_file.path}: expected values from -127 to 127 in the tensor "
+                    f"{q_part.name}, found -128"
+                )
+            stop = start + len(block)
+            yield block.reshape(len(block), scale.shape[1], -1), scale[start:stop]
+            start = stop
 
     def check_unchanged(self) -> None:
         """Refuse the folder if a file of weights is no longer what it was when opened.

@@ -131,12 +131,15 @@ class TensorFile:
             raw, start = _read_header(self.path, file, size_bytes)
         self.entries = _parse_entries(self.path, raw, start=start, size_bytes=size_bytes)
 
-    def blocks(self, name: str, *, num_rows: int | None = None) -> Iterator[np.ndarray]:
+    def blocks(
+        self, name: str, *, num_rows: int | None = None, out: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield a tensor in order, as blocks of whole rows; each is valid until the next.
 
         Args:
             name: A tensor of one or two dimensions; of one, each value is a row.
             num_rows: Rows to read, from the first on; None reads all.
+            out: Contiguous array of those rows that takes them; the blocks are its parts then.
 
         Raises:
             CheckpointError: The file changed or ended early, or a value is NaN or Inf.
@@ -146,10 +149,12 @@ class TensorFile:
         columns = math.prod(entry.shape[1:])
         last = entry.shape[0] if num_rows is None else num_rows
         step = max(1, BLOCK_BYTES // max(1, columns * dtype.itemsize))
-        buffer = np.empty((min(step, last), *entry.shape[1:]), dtype)
+        shape = (min(step, last), *entry.shape[1:])
+        buffer = np.empty(shape, dtype) if out is None else out
         with self._file.reading(entry.offset) as file:
             for row in range(0, last, step):
-                block = buffer[: min(step, last - row)]
+                start = 0 if out is None else row
+                block = buffer[start : start + min(step, last - row)]
                 if not read_into(file, block):
                     raise CheckpointError(f"{self.path} ended within the tensor {name}")
                 if not is_finite(block):

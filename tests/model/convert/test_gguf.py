@@ -8,16 +8,20 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from codegemma.completion import Prompt, Sampling
 from codegemma.errors import CheckpointError
 from codegemma.generate.load import load_engine
+from codegemma.kernels import native
+from codegemma.kernels.formats import dequantise
 from codegemma.model.checkpoint import load_checkpoint
 from codegemma.model.convert.gguf import GgufWeights, plan_tensors, to_gguf, to_stored
 from codegemma.model.convert.hf import stored_tensors
 from codegemma.model.export import convert_checkpoint, convert_to_gguf
 from codegemma.model.ggufile import GgufFile, write_gguf
 from codegemma.model.hub import NANO_FOLDER
+from codegemma.model.quantise import quantise_checkpoint
 from codegemma.model.stored import open_checkpoint
 
 ROOT = Path(__file__).parents[3]
@@ -227,21 +231,17 @@ def rewrite(path, out, *, changes=None, drop=(), tensors=None):
         ({"tensors": {"output.weight": ((4096, 256), "F16")}}, "differs from model.embed_tokens"),
         ({"changes": {"codegemma.metadata": "{"}}, "its codegemma.metadata is not JSON"),
         ({"changes": {"codegemma.metadata": '{"format": 1}'}}, "expected name, is_instruction"),
+        ({"changes": {"codegemma.metadata": "[]"}}, "expected a JSON object as codegemma.metadata"),
+        ({"changes": {"general.name": "x" * 9999, "general.architecture": "y" * 9999}}, "found 'y"),
     ],
 )
 def test_a_file_that_is_no_gemma_is_refused_by_name(make, tmp_path, changes, message):
     path = rewrite(make(dtype="float16"), tmp_path / "bad.gguf", **changes)
-        ({"changes": {"codegemma.metadata": "[]"}}, "expected a JSON object as codegemma.metadata"),
-        ({"changes": {"general.name": "x" * 9999, "general.architecture": "y" * 9999}}, "found 'y"),
     with pytest.raises(CheckpointError, match=message) as refusal:
         open_checkpoint(path)
     assert "bad.gguf" in str(refusal.value)
 
 
-def test_a_file_from_elsewhere_says_less_and_is_read_all_the_same(make, tmp_path):
-    """As llama.cpp's converter writes it: no key of ours, pieces kept whole typed as normal."""
-    types = GgufFile(make(dtype="float16")).metadata["tokenizer.ggml.token_type"]
-    path = rewrite(
 VALUES = {
     "list of numbers": np.array([1, 2], np.int32),
     "list of texts": ["gemma", "none"],
@@ -334,6 +334,10 @@ def test_a_file_is_what_its_tensors_are_whatever_its_metadata_says(make, tmp_pat
     assert load_checkpoint(path, dtype="float32").metadata.weights is None
 
 
+def test_a_file_from_elsewhere_says_less_and_is_read_all_the_same(make, tmp_path):
+    """As llama.cpp's converter writes it: no key of ours, pieces kept whole typed as normal."""
+    types = GgufFile(make(dtype="float16")).metadata["tokenizer.ggml.token_type"]
+    path = rewrite(
         make(dtype="float16"),
         tmp_path / "codegemma-7b-it-f16.gguf",
         changes={
@@ -369,6 +373,59 @@ def test_llama_cpp_reads_text_as_we_do(make):
     ]:
         answer = server.handle_completions({"prompt": prompt, "max_tokens": 1, "temperature": 0})
         assert answer["usage"]["prompt_tokens"] == 1 + len(tokenizer.encode(prompt))
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_quantised_values_go_to_gguf_and_back_as_they_are(make, tmp_path, weights):
+    quantise_checkpoint(NANO_FOLDER, tmp_path / "native", weights=weights)
+    convert_to_gguf(tmp_path / "native", tmp_path / "a.gguf")
+    quantise_checkpoint(tmp_path / "a.gguf", tmp_path / "back", weights=weights)
+    files = [tmp_path / name / "model.safetensors" for name in ("native", "back")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    stored = safetensors.numpy.load_file(files[0])
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    for tensor in stored_tensors(open_checkpoint(NANO_FOLDER).config):
+        if not tensor.is_matrix:
+            continue
+        found = theirs[to_gguf(tensor.name)]
+        q, scale = (stored[f"{tensor.name}.{part}"] for part in ("q", "scale"))
+        expected = dequantise(
+            q.reshape(len(q), tensor.shape[1] // 32, -1), scale.reshape(len(q), -1, 16)
+        )
+        values = gguf.dequantize(np.asarray(found.data), found.tensor_type)
+        np.testing.assert_array_equal(values, expected, err_msg=tensor.name)
+    # From floats the same quantiser makes the same values.
+    for name, entry in GgufFile(make(quantize=weights)).entries.items():
+        data = make(quantize=weights).read_bytes()[entry.offset :][: entry.size_bytes]
+        assert data == np.asarray(theirs[name].data).tobytes(), name
+
+
+def test_a_vocabulary_of_any_size_is_quantised(make, tmp_path, monkeypatch):
+    """4,090 pieces: the last block of 16 outputs of the embedding holds ten."""
+    file = GgufFile(make(dtype="float32"))
+    lists = ("tokens", "scores", "token_type")
+    keys = {f"tokenizer.ggml.{key}": file.metadata[f"tokenizer.ggml.{key}"][:4090] for key in lists}
+    tensors = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
+    write_gguf(
+        tmp_path / "odd.gguf",
+        architecture="gemma",
+        metadata={k: v for k, v in file.metadata.items() if k != "general.architecture"} | keys,
+        tensors=tensors | {"token_embd.weight": ((4090, 256), "F32")},
+        blocks=lambda name: file.blocks(
+            name, num_rows=4090 if name == "token_embd.weight" else None
+        ),
+    )
+    tokens = [2, *range(700, 740)]
+    expected = load_engine(tmp_path / "odd.gguf").logits(tokens)
+    convert_to_gguf(tmp_path / "odd.gguf", tmp_path / "q8.gguf", quantize="int8")
+    quantise_checkpoint(tmp_path / "q8.gguf", tmp_path / "native", weights="int8")
+    for kernel in (*native.paths()[:1], "none"):
+        monkeypatch.setenv(native.SETTING, kernel)
+        found = load_engine(tmp_path / "native").logits(tokens)
+        assert found.shape == (41, 4090)
+        assert np.sqrt(np.mean((found - expected) ** 2)) < 0.05 * expected.std()
+    convert_checkpoint(tmp_path / "native", tmp_path / "wide", layout="hf")
+    assert open_checkpoint(tmp_path / "wide").config.vocab_size == 4090
 
 
 def test_norms_move_by_one_and_nothing_else_does():

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import numpy as np
 
 from codegemma.errors import CheckpointError, ConfigError
-from codegemma.kernels.formats import GROUP, LANES, WeightFormat
+from codegemma.kernels.formats import GROUP, WeightFormat
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import hf
 from codegemma.model.convert.vocabulary import PieceType, Vocabulary, restore_types
@@ -175,7 +175,7 @@ def find_format(config: ModelConfig, weights: GgufWeights) -> WeightFormat | Non
         for tensor in matrices
         if tensor.name != hf.EMBEDDING_NAME
     }
-    if len(kinds) != 1 or any(t.shape[0] % LANES or t.shape[1] % GROUP for t in matrices):
+    if len(kinds) != 1 or any(tensor.shape[1] % GROUP for tensor in matrices):
         return None
     return QUANTISED.get(kinds.pop())
 
