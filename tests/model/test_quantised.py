@@ -255,7 +255,9 @@ def test_an_embedding_of_another_type_is_quantised_and_the_rest_is_not(
     assert np.abs(ours - theirs).max() <= np.abs(theirs).max() / 254 * 1.01
 
 
-def test_a_gguf_file_of_mixed_types_becomes_floats(hf_folder, tmp_path, monkeypatch):
+def test_a_gguf_file_of_mixed_types_becomes_floats_and_says_so(
+    hf_folder, tmp_path, monkeypatch, caplog
+):
     plan = gguf_layout.plan_tensors
 
     def mixed(config, *, kind):
@@ -265,6 +267,16 @@ def test_a_gguf_file_of_mixed_types_becomes_floats(hf_folder, tmp_path, monkeypa
     monkeypatch.setattr(gguf_layout, "plan_tensors", mixed)
     path = tmp_path / "model.gguf"
     convert_to_gguf(hf_folder, path, quantize="int8")
+    caplog.clear()
     found = load_checkpoint(path)
     assert found.metadata.weights is None
     assert found.params["embedding"].dtype == np.float32  # which F16 becomes
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: its matrices (Q8_0) were decoded to float32, which takes more memory and time; "
+        f"`codegemma convert {path} DST --quantize int8` makes a model of int8"
+    ]
+    caplog.clear()
+    load_checkpoint(path, dtype="bfloat16")  # as asked, which is no surprise
+    convert_to_gguf(hf_folder, tmp_path / "floats.gguf")
+    load_checkpoint(tmp_path / "floats.gguf")
+    assert caplog.records == []

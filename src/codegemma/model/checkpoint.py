@@ -6,7 +6,9 @@ reading either is one thing. Weights are read in blocks straight into the stacke
 model, which jax then uses in place on a CPU: beyond the weights kept, memory grows by megabytes.
 """
 
+import logging
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ from codegemma.text.tokenizer import Tokenizer
 # Fastest width of a strip when a matrix is copied transposed; measured, see `_copy_transposed`.
 _STRIP: Final = 16
 _SPARE_BYTES: Final = 64 << 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,8 @@ def load_checkpoint(
         params = read_quantised(stored, progress=progress)
         metadata = replace(metadata, weights=stored.weight_format)
     else:
+        if dtype is None and stored.quantised_type is not None:
+            _log.warning("%s", _describe_decoding(stored, dtype=wanted))
         _check_memory(stored.folder, specs, dtype=wanted)
         params = _read_params(stored, specs, dtype=wanted, progress=progress)
     stored.check_unchanged()
@@ -203,6 +208,17 @@ def _read_params(
         finally:
             is_stopped.set()
     return params
+
+
+def _describe_decoding(stored: StoredCheckpoint, *, dtype: np.dtype) -> str:
+    """Say that a GGUF file gives floats, and what makes of it what the kernels multiply."""
+    name = stored.quantised_type
+    weights = "int8" if name == "Q8_0" else "int4"
+    return (
+        f"{stored.folder}: its matrices ({name}) were decoded to {dtype}, which takes more memory "
+        "and time; `codegemma convert "
+        f"{shlex.quote(str(stored.folder))} DST --quantize {weights}` makes a model of {weights}"
+    )
 
 
 def _check_memory(folder: Path, specs: Params, *, dtype: np.dtype) -> None:

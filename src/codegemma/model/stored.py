@@ -7,6 +7,7 @@ Nothing here holds more of the weights than a few megabytes: `checkpoint.py` mak
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,8 @@ from codegemma.kernels.formats import (
     quantise_groups,
     unpack,
     whole_blocks,
-)
     widen,
+)
 from codegemma.model.config import ModelConfig
 from codegemma.model.convert import gguf, hf, hf_config
 from codegemma.model.convert.hf import StoredTensor
@@ -38,7 +39,7 @@ from codegemma.model.metadata import (
     Metadata,
     read_metadata,
 )
-from codegemma.model.tensorfile import TensorFile, TensorSource, is_finite
+from codegemma.model.tensorfile import FLOATS, TensorFile, TensorSource, is_finite
 from codegemma.text.backend import SentencePieceBackend
 from codegemma.text.tokenizer import FILE_NAMES as TOKENIZER_NAMES
 from codegemma.text.tokenizer import Tokenizer
@@ -87,6 +88,18 @@ class StoredCheckpoint:
             if tensor.is_matrix or not isinstance(source, gguf.GgufWeights):
                 kinds.add(source.entries[tensor.name].dtype)
         return _DTYPES["float32" if kinds & {"F32", "F16"} else "bfloat16"]
+
+    @property
+    def quantised_type(self) -> str | None:
+        """Type of most of the matrices of a GGUF file where that is a quantised one; else None."""
+        kinds = Counter(
+            source.entries[tensor.name].dtype
+            for tensor in hf.stored_tensors(self.config)
+            if tensor.is_matrix
+            and isinstance(source := self.weights.get(tensor.name), gguf.GgufWeights)
+        )
+        most = max(kinds, key=kinds.__getitem__, default="F32")
+        return None if most in FLOATS else most
 
     def blocks(self, tensor: StoredTensor, *, dtype: np.dtype) -> Iterator[np.ndarray]:
         """Yield a tensor as blocks of rows in `dtype`, rows of padding left out.
