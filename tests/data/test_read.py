@@ -52,7 +52,10 @@ def test_a_folder_of_git_repositories_gives_those(repository_folder: Path) -> No
         [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
 
-    assert names([repository_folder]) == [("shapes", head, "MIT")]
+    assert names([repository_folder]) == [
+        ("shapes", head, "MIT"),
+        (repository_folder.name, "", ""),
+    ]
 
 
 def test_site_packages_gives_one_repository_per_distribution(tmp_path: Path) -> None:
@@ -132,9 +135,11 @@ def test_a_folder_reached_by_a_link_is_not_entered(tmp_path: Path) -> None:
     write(tmp_path / "inside" / "a.py", "x\n")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
 
-    repository, _ = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
+    repository, ledger = read.read_repository(*read.find_repositories([tmp_path]), **LIMITS)
 
     assert [file.path for file in repository.files] == ["inside/a.py"]
+    assert ledger.rows == {"linked_folder": [1, 0]}
+    assert ledger.samples == {"linked_folder": [f"{tmp_path.name}/loop/"]}
 
 
 @pytest.mark.parametrize(

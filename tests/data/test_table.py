@@ -97,6 +97,47 @@ def test_rows_of_files_are_grouped_by_repository(write: Any, tmp_path: Path) -> 
     assert (two.name, two.license) == ("r/two", "GPL-3.0")
 
 
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_files_of_a_repository_are_grouped_over_the_tables_of_a_folder(
+    write: Any, tmp_path: Path
+) -> None:
+    suffix = ".jsonl" if write is jsonl else ".parquet"
+    more = [{"repo_name": "r/one", "path": "c.py", "content": "c\n", "license": "MIT"}]
+    folder = tmp_path / "data"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "README.md").write_text("# Files\n")
+    tables = [
+        write(folder / f"a{suffix}", FILE_A_ROW),
+        write(folder / "sub" / f"b{suffix}", [*more, *more]),
+    ]
+
+    (one, dropped), (two, _) = read_all(folder)
+
+    assert [file.path for file in one.files] == ["a.py", "b.py", "c.py"]
+    assert dropped == {"too_large": [1, 1001], "duplicate_path": [1, 0]}
+    assert (one.name, two.name, two.license) == ("r/one", "r/two", "GPL-3.0")
+    named = read.find_repositories(tables)
+    assert named == read.find_repositories([folder])
+    sizes = [path.stat().st_size for path in tables]
+    shares = read.sizes_bytes(named, extensions=(".py",))
+    assert shares == [sizes[0] * 3 // 4 + sizes[1], sizes[0] // 4]
+
+
+def test_repositories_of_one_name_in_two_tables_stay_apart(tmp_path: Path) -> None:
+    tables = [jsonl(tmp_path / f"{name}.jsonl", STACK_V3[1:]) for name in "ab"]
+
+    found = read.find_repositories(tables)
+
+    assert [at.name for at in found] == ["owner/two", "owner/two~2"]
+
+
+def test_tables_without_a_row_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n")
+
+    with pytest.raises(InputError, match=r"no repository was found in .*a\.jsonl"):
+        read.find_repositories([tmp_path / "a.jsonl"])
+
+
 def test_rows_are_read_in_any_order_from_many_row_groups(tmp_path: Path) -> None:
     rows = [{"repo": f"r{i}", "path": "a.py", "content": f"x = {i}\n"} for i in range(100)]
     path = parquet(tmp_path / "many.parquet", rows, group=37)

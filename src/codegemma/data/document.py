@@ -49,6 +49,7 @@ class Location:
         member: Of an archive, the folder inside, "" for all of it.
         rows: Of a table, the numbers (Parquet) or byte offsets (JSONL) of its rows; of a folder in
             an archive, the numbers of its first member and behind its last, () for all of it.
+        also: Further tables that hold rows of the repository, each with theirs.
         genre: What it holds; of any but code, a location is a part of a source.
         aliases: Other names a removal list may know it by, such as `owner/name` of a git remote.
         is_part: Whether it is one of those found in a folder: a fault of it leaves it out alone,
@@ -61,9 +62,10 @@ class Location:
     license: str
     root: Path
     paths: tuple[str, ...] | None = None
-    kind: Literal["folder", "git", "archive", "table", "rows"] = "folder"
+    kind: Literal["folder", "distribution", "git", "archive", "table", "rows"] = "folder"
     member: str = ""
     rows: tuple[int, ...] = ()
+    also: tuple[tuple[Path, tuple[int, ...]], ...] = ()
     genre: Genre = "code"
     aliases: tuple[str, ...] = ()
     is_part: bool = False

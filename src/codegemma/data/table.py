@@ -13,7 +13,7 @@ import importlib
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -42,36 +42,46 @@ def is_table(path: Path) -> bool:
     return path.name.endswith(SUFFIXES)
 
 
-def locate(path: Path) -> Iterator[Location]:
-    """List the repositories of a table, in the order of their first rows.
+def locate(paths: Iterable[Path]) -> Iterator[Location]:
+    """List the repositories of tables, in the order of their first rows.
+
+    Rows of files are grouped over all tables, as the parts of one are; a row that holds a
+    repository stands for one of its own table.
 
     Raises:
         InputError: A row is no JSON object, or names no repository.
         PrerequisiteError: A Parquet table without pyarrow.
     """
-    found: dict[str, list[int]] = {}
-    heads: dict[str, tuple[str, str]] = {}
-    for place, row in _heads(path):
-        name = _text(row, _REPOSITORY)
-        if not name:
-            raise InputError(
-                f"a row of {path} names no repository: expected one of {', '.join(_REPOSITORY)}"
-            )
-        heads.setdefault(name, (_text(row, _VERSION), _license(row)))
-        found.setdefault(name, []).append(place)
-    for name, rows in found.items():
-        version, license = heads[name]
+    found: dict[tuple[str, Path | None], dict[Path, list[int]]] = {}
+    heads: dict[tuple[str, Path | None], dict[str, Any]] = {}
+    for path in paths:
+        for place, row, is_whole in _heads(path):
+            name = _text(row, _REPOSITORY)
+            if not name:
+                raise InputError(
+                    f"a row of {path} names no repository: expected one of {', '.join(_REPOSITORY)}"
+                )
+            key = (name, path if is_whole else None)
+            heads.setdefault(key, {name: row[name] for name in row if name in _KEYS})
+            found.setdefault(key, {}).setdefault(path, []).append(place)
+    for key, rows in found.items():
+        (root, first), *others = ((path, tuple(places)) for path, places in rows.items())
         yield Location(
-            name=name, version=version, license=license if len(rows) == 1 else "", root=path,
-            kind="table", rows=tuple(rows),
-        )  # fmt: skip
+            name=key[0],
+            version=_text(heads[key], _VERSION),
+            license="" if others or len(first) > 1 else _license(heads[key]),
+            root=root,
+            kind="table",
+            rows=first,
+            also=tuple(others),
+        )
 
 
 def blobs(location: Location, *, wanted: Wanted, max_bytes: int) -> Iterator[Blob]:
     """Give the wanted files of the location's rows; of two with one path the first."""
     seen: set[str] = set()
-    for place in location.rows:
-        row = read_row(location.root, place)
+    tables = ((location.root, location.rows), *location.also)
+    for row in (read_row(path, place) for path, rows in tables for place in rows):
         files = row.get("files")
         for file in cast("list[Any]", files) if isinstance(files, list) else [row]:
             if not isinstance(file, dict):
@@ -118,19 +128,21 @@ def _license(row: dict[str, Any]) -> str:
     return " AND ".join(sorted(f"({n})" if " OR " in n and len(found) > 1 else n for n in found))
 
 
-def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give the place of every row and what it tells of its repository."""
+def _heads(path: Path) -> Iterator[tuple[int, dict[str, Any], bool]]:
+    """Give the place of every row, what it tells of its repository, and whether it holds it."""
     if path.suffix == ".parquet":
         file = open_parquet(path)
+        is_whole = "files" in file.schema_arrow.names
         names = [name for name in file.schema_arrow.names if name in _KEYS]
         place = 0
         for batch in file.iter_batches(columns=names):
             for row in batch.to_pylist():
-                yield place, row
+                yield place, row, is_whole
                 place += 1
         return
     for place, line in _lines(path):
-        yield place, _json(line, path, place)
+        row = _json(line, path, place)
+        yield place, row, isinstance(row.get("files"), list)
 
 
 def row_places(path: Path) -> Iterator[int]:
