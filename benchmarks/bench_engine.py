@@ -59,11 +59,10 @@ class Ours:
     def decode(self, length: int) -> float:
         """Seconds a token, after `length` tokens; of rows that decode together each has one."""
         drawn = {
-            "is_done": np.zeros(self._num_rows, bool),
+            "num_steps": np.full(self._num_rows, _STEPS, np.int32),
             "stop_ids": np.full((self._num_rows, 8), -1, np.int32),
             "controls": None,
             "uniforms": np.zeros((self._num_rows, 64), np.float32),
-            "num_steps": np.int32(_STEPS),
         }
         cache = self._cache(length, room=64, rows=self._num_rows)
         tokens = np.full(self._num_rows, 5, np.int32)

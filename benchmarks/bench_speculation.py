@@ -221,10 +221,9 @@ def measure_passes(name: str, engine: Engine) -> list[Row]:
             weights.params,
             np.full(1, 300, np.int32),
             at_place(),
-            is_done=np.zeros(1, bool),
             stop_ids=np.full((1, programs.MAX_STOP_IDS), programs.NO_TOKEN, np.int32),
             uniforms=np.zeros((1, programs.MAX_STEPS), np.float32),
-            num_steps=np.int32(_STEPS),
+            num_steps=np.full(1, _STEPS, np.int32),
             **common,
         )
         jax.block_until_ready(drawn)

@@ -2,15 +2,20 @@
 import threading
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from codegemma.completion import Completion, Prompt, Sampling
+from codegemma.completion import CompleterInfo, Completion, Prompt, Sampling
 from codegemma.generate.batch import Batch
+from codegemma.generate.engine import Engine
 from codegemma.generate.prefix_cache import PrefixCache
 from codegemma.generate.rows import Request
+from codegemma.generate.speculation import Drafter
+from codegemma.kernels import native
+from codegemma.model.params import init_params
 from codegemma.text.budget import fit_prompt
 
 
@@ -52,6 +57,51 @@ def test_prompts_of_one_batch_may_have_unlike_limits_and_stops(engine):
     assert ends[1, 0].tokens == whole[: whole.index(whole[5]) + 1]
     assert ends[1, 0].finish_reason == "stop"
     assert ends[7, 0].tokens == whole
+
+
+@pytest.fixture(params=["native", "none"])
+def wide(request, config, tokenizer, monkeypatch):
+    """An engine with heads that the kernels take, and one that does without them."""
+    if request.param == "none":
+        monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    elif native.choose_path() is None:
+        pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
+    # Programs are kept by their configuration, so the two have none in common.
+    config = replace(config, name=f"tiny-{request.param}", head_dim=32)
+    info = CompleterInfo(name=config.name, context_length=256, mode="psm")
+    params = init_params(config, key=jax.random.key(1))
+    return Engine(params, config=config, tokenizer=tokenizer, info=info)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2])
+def test_a_row_ends_at_its_last_slot_whatever_the_others_draw(wide, num_samples):
+    """A prompt that fills the context but for 7 tokens, beside one that asks for 40."""
+    full = Request(tokens=[2, *range(300, 548)], max_tokens=7, stop_ids=frozenset())
+    free = Request(tokens=[2, 300, 301], max_tokens=40, stop_ids=frozenset())
+    sampling = Sampling(n=num_samples, temperature=1.0)
+
+    def run(*requests):
+        batch = make_batch(wide)
+        for request in requests:
+            batch.add(request, sampling=sampling, seed=5)
+        return [one.tokens for _, one in sorted(finish(batch).items())]
+
+    assert full.num_slots == 256
+    found = run(full, free)
+    assert [len(tokens) for tokens in found] == [7] * num_samples + [40] * num_samples
+    assert found == [*run(full), *run(free)]
+
+
+def test_guesses_end_at_the_last_slot(wide, monkeypatch):
+    monkeypatch.setattr(Drafter, "_find", lambda self, text, num_wanted: [300] * num_wanted)
+    full = Request(tokens=[2, *range(300, 548)], max_tokens=7, stop_ids=frozenset())
+    found = []
+    for drafter in (None, Drafter(full.tokens)):
+        batch = make_batch(wide)
+        batch.add(full, sampling=Sampling(), seed=0, drafter=drafter)
+        found += [one.tokens for one in finish(batch).values()]
+    assert drafter.num_passes
+    assert found[0] == found[1]
 
 
 POOL = ["x = ", "def f(x):\n" * 8, "import os", "# a" * 30, "return self."]

@@ -51,7 +51,6 @@ def drawn(device_params, config):
             device_params,
             first.tokens[:, 0],
             jax.tree.map(jnp.array, cache),
-            is_done=jnp.asarray([False, True]),
             stop_ids=jnp.full((2, 8), stop_ids, jnp.int32),
             controls=None,
             uniforms=jnp.zeros((2, programs.MAX_STEPS)),
@@ -83,7 +82,7 @@ def test_a_piece_that_ends_no_prompt_is_read_and_draws_nothing(drawn, device_par
 
 def test_greedy_steps_follow_a_full_forward_pass(drawn, full_logits):
     first, cache, decode = drawn
-    rest, cache = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=12)
+    rest, cache = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=[12, 0])
     found = [int(first.tokens[0, 0]), *np.asarray(rest.tokens[0, :12]).tolist()]
     logprobs = np.asarray(jax.nn.log_softmax(full_logits([[*PROMPT, *found]])[0], axis=-1))
     places = np.arange(len(PROMPT), len(PROMPT) + 12)
@@ -97,20 +96,30 @@ def test_greedy_steps_follow_a_full_forward_pass(drawn, full_logits):
 
 def test_a_done_row_draws_nothing_and_keeps_its_cache(drawn):
     _, cache, decode = drawn
-    rest, after = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=4)
+    rest, after = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=[4, 0])
     assert (rest.tokens[1] == programs.NO_TOKEN).all()
     np.testing.assert_array_equal(after.k[:, 1], cache.k[:, 1])
 
 
 def test_the_loop_ends_when_every_row_has_drawn_a_stop_id(drawn):
     _, cache, decode = drawn
-    free, _ = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=12)
+    free, _ = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=[12, 0])
     stop = int(free.tokens[0, 4])
     end = free.tokens[0].tolist().index(stop) + 1
-    stopped, after = decode(cache, stop_ids=stop, num_steps=12)
+    stopped, after = decode(cache, stop_ids=stop, num_steps=[12, 0])
     assert stopped.tokens[0, :end].tolist() == free.tokens[0, :end].tolist()
     assert (stopped.tokens[0, end:] == programs.NO_TOKEN).all()
     assert after.length.tolist() == [5 + end, 3]
+
+
+def test_a_row_that_may_draw_fewer_tokens_stops_there(drawn):
+    _, cache, decode = drawn
+    free, _ = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=[12, 12])
+    rest, after = decode(cache, stop_ids=programs.NO_TOKEN, num_steps=[12, 3])
+    assert rest.tokens[0].tolist() == free.tokens[0].tolist()
+    assert rest.tokens[1, :3].tolist() == free.tokens[1, :3].tolist()
+    assert (rest.tokens[1, 3:] == programs.NO_TOKEN).all()
+    assert after.length.tolist() == [5 + 12, 3 + 3]
 
 
 def test_settings_of_the_draw_are_each_rows_own(device_params, common, config):

@@ -176,11 +176,10 @@ def test_one_pass_draws_what_single_steps_draw(engine, temperature):
         weights.params,
         token,
         cache,
-        is_done=np.zeros(1, bool),
         stop_ids=np.full((1, 8), programs.NO_TOKEN, np.int32),
         controls=controls,
         uniforms=np.pad(uniforms[None, 1:], ((0, 0), (0, 1))),
-        num_steps=np.int32(8),
+        num_steps=np.full(1, 8, np.int32),
         **common,
     )
     expected = np.asarray(single.tokens)[0, :8]

@@ -103,10 +103,9 @@ def _calls(
         named = drawing | {"num_tokens": counts, "is_end": np.True_, "uniforms": uniforms}
         yield programs.prefill, (params, tokens, cache), named
     named = drawing | {
-        "is_done": np.zeros(size, bool),
+        "num_steps": np.ones(size, np.int32),
         "stop_ids": np.full((size, programs.MAX_STOP_IDS), programs.NO_TOKEN, np.int32),
         "uniforms": np.zeros((size, programs.MAX_STEPS), np.float32),
-        "num_steps": np.int32(1),
     }
     yield programs.decode, (params, np.zeros(size, np.int32), cache), named
     if size == 1:

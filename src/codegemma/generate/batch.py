@@ -288,31 +288,30 @@ class Batch:
             yield from self._verify(going[0], guess)
             return
         size = len(rows)
+        most = self._next_steps(going)
         token = np.zeros(size, np.int32)
-        is_done = np.ones(size, bool)
+        num_steps = np.zeros(size, np.int32)
         stop_ids = np.full((size, MAX_STOP_IDS), NO_TOKEN, np.int32)
         uniforms = np.zeros((size, MAX_STEPS), np.float32)
         for index, row in enumerate(rows):
             if row is not None:
                 token[index] = row.text.tokens[-1]
-                is_done[index] = False
+                num_steps[index] = min(most, row.text.num_left)  # its slots hold no more
                 stop_ids[index, : len(row.asked.stop_ids)] = sorted(row.asked.stop_ids)
                 uniforms[index] = row.uniforms(MAX_STEPS)
-        steps = self._next_steps(going)
         begin = time.perf_counter()
         drawn, self._places.cache = self._call(
             programs.decode,
             token,
             self._places.take_cache(),
             rows,
-            is_done=is_done,
+            num_steps=num_steps,
             stop_ids=stop_ids,
             uniforms=uniforms,
-            num_steps=np.int32(steps),
         )
-        self._pace.record(steps, time.perf_counter() - begin)
+        self._pace.record(int(num_steps.max()), time.perf_counter() - begin)
         for index, row in enumerate(rows):
-            for step in range(steps):
+            for step in range(num_steps[index]):
                 if row is not None and not row.is_done:
                     yield from self._take(row, drawn, index, step)
 

@@ -129,27 +129,26 @@ def decode(
     token: Int[Array, " B"],
     cache: KVCache,
     *,
-    is_done: Bool[Array, " B"],
+    num_steps: Int[Array, " B"],
     stop_ids: Int[Array, "B stops"],
     controls: Controls | None,
     uniforms: Float[Array, "B steps"],
-    num_steps: Int[Array, ""],
     config: ModelConfig,
     dtype: Any,
     num_top: int | None,
     allowed: Allowed | None = None,
 ) -> tuple[Drawn, KVCache]:
-    """Draw up to `num_steps` tokens a row, until every row has drawn one of its stop ids.
+    """Draw tokens of each row until it has drawn as many as it may, or one of its stop ids.
 
     Args:
         params: Weights.
         token: The last drawn token of each row, which the cache does not hold yet.
         cache: What was read before; its arrays are used up.
-        is_done: Rows that draw nothing.
+        num_steps: Most tokens of each row, for which its cache has room; 0 for one that draws
+            nothing.
         stop_ids: Ids that end a row, filled up with `NO_TOKEN`.
         controls: Settings of the draw; None is greedy.
         uniforms: One number per row and step; their width is the most steps there can be.
-        num_steps: Steps of this call.
         config: Sizes.
         dtype: Activation dtype.
         num_top: Alternatives to report; None spares the log probabilities, too.
@@ -158,8 +157,8 @@ def decode(
     num_rows, max_steps = uniforms.shape
 
     def is_going(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        step, _, is_done, _, _ = state
-        return (step < num_steps) & ~jnp.all(is_done)
+        _, _, is_done, _, _ = state
+        return ~jnp.all(is_done)
 
     def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
         step, token, is_done, drawn, cache = state
@@ -181,11 +180,12 @@ def decode(
             new,
         )
         token = jnp.where(is_done, token, new.tokens[:, 0])
-        is_done = is_done | jnp.any(token[:, None] == stop_ids, axis=1)
+        is_done |= jnp.any(token[:, None] == stop_ids, axis=1)
+        is_done |= step + 1 >= num_steps
         return step + 1, token, is_done, drawn, cache
 
     drawn = _nothing(num_rows, max_steps, num_top=num_top)
-    start = (jnp.zeros((), jnp.int32), token, is_done, drawn, cache)
+    start = (jnp.zeros((), jnp.int32), token, num_steps <= 0, drawn, cache)
     *_, drawn, cache = jax.lax.while_loop(is_going, advance, start)
     return drawn, cache
 
