@@ -90,6 +90,21 @@ def test_the_openai_sdk_lists_models(client):
     assert [model.id for model in client.models.list()] == ["scripted", "codegemma:scripted"]
 
 
+def test_clients_that_show_unlike_tokens_share_nothing_of_what_was_read(serving):
+    """Whether the server asks for one or not; those that show none are one client."""
+    engine = load_engine("nano", prefix_cache_bytes=1 << 26)
+    body = {"prompt": "import os\n\n\ndef area(radius):\n    return radius * " * 2, "max_tokens": 2}
+
+    def ask(token):
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        usage = live.http.post("/v1/completions", json=body, headers=headers).json()["usage"]
+        return usage["prompt_tokens_details"]["cached_tokens"] > 16
+
+    with serving(engine) as live:
+        assert [ask(token) for token in (None, "ann", "bob")] == [False] * 3
+        assert [ask(token) for token in (None, "ann", "bob", "eve")] == [True] * 3 + [False]
+
+
 def test_streamed_text_is_the_whole_text_for_every_choice(live):
     body = {"prompt": ["a", "b\r\n"], "n": 2, "max_tokens": 64, "echo": True}
     whole = live.http.post("/v1/completions", json=body).json()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from starlette.datastructures import Headers
 
 from codegemma.errors import ConfigError, InputError
-from codegemma.serve.security import check_bind, is_loopback, read_token
+from codegemma.serve.security import check_bind, client_of, is_loopback, read_token
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,15 @@ def test_with_a_token_every_path_but_health_and_the_page_asks_for_it(serving, sc
             answer = live.http.get("/v1/models", headers={"authorization": shown})
             assert answer.status_code == 200
     assert scripted.prompts == []
+
+
+def test_a_client_is_named_by_its_token_and_the_name_does_not_tell_it():
+    def name(value):
+        return client_of(Headers({"authorization": value}))
+
+    assert name("Bearer s3cret") == name("bearer  s3cret ") != name("Bearer other")
+    assert "s3cret" not in name("Bearer s3cret")
+    assert (client_of(Headers()), name("Bearer "), name("Basic s3cret")) == (None, None, None)
 
 
 def test_without_a_token_an_empty_bearer_is_no_reason_to_refuse(live):

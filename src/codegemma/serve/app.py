@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -28,7 +29,7 @@ from codegemma.serve.page import page_files
 from codegemma.serve.protocols import openai
 from codegemma.serve.protocols.openai_answer import Answer, model_body, models_body
 from codegemma.serve.schemas import Fields, parse_json
-from codegemma.serve.security import MAX_BODY_BYTES, Guard
+from codegemma.serve.security import MAX_BODY_BYTES, Guard, client_of
 from codegemma.serve.stream import STOPPING, EventStream, cancel_on_disconnect
 from codegemma.serve.worker import MAX_WAITING, Piece, Worker
 from codegemma.text.budget import fit_prompt
@@ -147,7 +148,13 @@ async def completions(request: Request) -> Response:
     body = await _read_body(request)
     completer = worker.completer
     # Parsing and tokenizing megabytes takes long enough to hold up other requests.
-    wanted, prompts = await run_in_threadpool(_read, body, completer, request.app.state.beside)
+    wanted, prompts = await run_in_threadpool(
+        _read,
+        body,
+        completer,
+        beside=request.app.state.beside,
+        namespace=client_of(request.headers),
+    )
     answer = Answer(wanted, completer, prompts=prompts)
     job = worker.submit(prompts, wanted.sampling, is_watched=wanted.is_stream, is_raw=wanted.is_raw)
     pieces = job.pieces()
@@ -164,13 +171,15 @@ async def completions(request: Request) -> Response:
 
 
 def _read(
-    body: bytes, completer: Completer, beside: "FilesBeside | None"
+    body: bytes, completer: Completer, *, beside: "FilesBeside | None", namespace: str | None
 ) -> tuple[openai.CompletionRequest, list[Prompt]]:
     """Check and translate a request, show its files, and fit its prompts into the context."""
     wanted = openai.parse_completion(Fields(parse_json(body)))
     openai.check_model(wanted, completer.info)
     tokenizer, info, sampling = completer.tokenizer, completer.info, wanted.sampling
-    prompts = openai.to_prompts(wanted, tokenizer)
+    prompts = [
+        replace(prompt, namespace=namespace) for prompt in openai.to_prompts(wanted, tokenizer)
+    ]
     if beside is not None and wanted.has_context:
         prompts = [
             beside.show(prompt, sampling, tokenizer=tokenizer, info=info) for prompt in prompts

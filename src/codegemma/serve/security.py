@@ -7,6 +7,7 @@ must be our own page, and a body must be declared as JSON (else a foreign page's
 one). With a token every path asks for it, except `/health` and the page's own files.
 """
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
@@ -80,6 +81,12 @@ def read_token(environment: Mapping[str, str], token_file: Path | None) -> str |
     return token or None
 
 
+def client_of(headers: Headers) -> str | None:
+    """Name a client by the token it shows, None where it shows none; see `Prompt.namespace`."""
+    shown = _shown_token(headers)
+    return hashlib.sha256(shown).hexdigest() if shown else None
+
+
 class Guard:
     """Middleware that refuses what must not reach a route, and counts the bytes that may.
 
@@ -149,9 +156,7 @@ class Guard:
     def _check_token(self, path: str, headers: Headers) -> None:
         if self._token is None or path in _PUBLIC_PATHS or path.startswith(_PUBLIC_FOLDER):
             return
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        is_right = hmac.compare_digest(shown.strip().encode("latin-1"), self._token)
-        if scheme.lower() != "bearer" or not is_right:
+        if not hmac.compare_digest(_shown_token(headers), self._token):
             message = "send the server's token as Authorization: Bearer TOKEN"
             raise ApiError(401, "invalid_token", message)
 
@@ -171,6 +176,12 @@ class Guard:
     def _too_large(self) -> ApiError:
         message = f"the body is over the limit of {self._max_body_bytes} bytes"
         return ApiError(413, "body_too_large", message)
+
+
+def _shown_token(headers: Headers) -> bytes:
+    """Give the bearer token of a request; empty where there is none."""
+    scheme, _, shown = headers.get("authorization", "").partition(" ")
+    return shown.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 
 def _host_name(host: str) -> str:
