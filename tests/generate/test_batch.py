@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from codegemma.completion import CompleterInfo, Completion, Prompt, Sampling
+from codegemma.generate import programs
 from codegemma.generate.batch import Batch
 from codegemma.generate.engine import Engine
 from codegemma.generate.prefix_cache import PrefixCache
@@ -207,13 +208,83 @@ def test_requests_asked_for_differently_share_a_batch(engine):
             assert (found[number, sample].logprobs is None) == (sampling.logprobs is None)
 
 
-def test_a_prompt_that_ends_before_its_neighbours_is_left_out_of_their_reading(engine):
+SHORT = Request(tokens=[2, *range(300, 310)], max_tokens=100, stop_ids=frozenset())
+LONG = Request(tokens=[2, *range(300, 480)], max_tokens=20, stop_ids=frozenset())
+"""Read in one piece, and in three."""
+
+
+def num_drawn(batch, number):
+    return len(batch._entries[number].rows[0].text.tokens)
+
+
+def test_a_short_prompt_waits_for_one_piece_of_a_long_one_that_came_before_it(engine):
     batch = make_batch(engine)
-    for prefix, count in (("x = ", 1), ("# a" * 80, 5)):
-        sampling = Sampling(max_tokens=count)
-        batch.add(engine._request(Prompt(prefix=prefix), sampling), sampling=sampling, seed=0)
-    found = finish(batch)
-    assert [len(one.tokens) for one in found.values()] == [1, 5]
+    for request in (LONG, SHORT):
+        batch.add(request, sampling=Sampling(), seed=0, is_watched=True)
+    long, short = (0, 1)
+    batch.step()
+    batch.step()
+    assert (num_drawn(batch, long), num_drawn(batch, short)) == (0, 1)
+    while not num_drawn(batch, long):
+        batch.step()
+    assert num_drawn(batch, short) >= 3  # two more pieces were read, and tokens drawn before each
+
+
+def test_prompts_that_are_read_in_the_same_pieces_are_read_together(engine, monkeypatch):
+    sizes = []
+    prefill = programs.prefill
+
+    def noted(params, tokens, *words, **named):
+        sizes.append((tokens.shape, named["num_tokens"].tolist()))
+        return prefill(params, tokens, *words, **named)
+
+    monkeypatch.setattr(programs, "prefill", noted)
+    batch = make_batch(engine)
+    for request in (SHORT, LONG, replace(SHORT, tokens=[2, 3], max_tokens=1)):
+        batch.add(request, sampling=Sampling(), seed=0)
+    assert len(finish(batch)) == 3
+    assert sizes[:2] == [((2, 64), [11, 2]), ((1, 64), [64])]
+    assert len(sizes) == 4
+
+
+def test_nothing_is_read_for_requests_that_have_ended(engine, monkeypatch):
+    counts = []
+    prefill = programs.prefill
+
+    def noted(*words, **named):
+        counts.append(int(named["num_tokens"].sum()))
+        return prefill(*words, **named)
+
+    monkeypatch.setattr(programs, "prefill", noted)
+    batch = make_batch(engine)
+    batch.add(SHORT, sampling=Sampling(), seed=0)
+    gone = batch.add(LONG, sampling=Sampling(), seed=0)
+    while sum(counts) < 11 + 64:
+        batch.step()
+    batch.drop(gone)
+    finish(batch)
+    assert 0 not in counts
+    assert sum(counts) == 11 + 64
+
+
+def test_few_tokens_are_drawn_between_two_pieces_of_a_prompt(engine, monkeypatch):
+    """Also for requests that the host need not look at, which else draw 64 at a time."""
+    drawn = []
+    decode = programs.decode
+
+    def noted(*words, **named):
+        drawn.append(int(named["num_steps"].max()))
+        return decode(*words, **named)
+
+    monkeypatch.setattr(programs, "decode", noted)
+    batch = make_batch(engine)
+    batch.add(SHORT, sampling=Sampling(), seed=0)
+    batch.step()
+    batch.step()
+    batch.add(LONG, sampling=Sampling(), seed=0)
+    finish(batch)
+    assert drawn[0] == 64
+    assert drawn[1:3] == [16, 16]
 
 
 def test_after_an_error_within_a_step_the_batch_is_empty_and_works(engine, monkeypatch):

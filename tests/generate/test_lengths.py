@@ -1,15 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from codegemma.generate.lengths import cache_length, only_length, piece_length, row_bucket
-
-
-def pieces_of(num_tokens):
-    lengths = []
-    while num_tokens > 0:
-        lengths.append(piece_length(num_tokens))
-        num_tokens -= lengths[-1]
-    return lengths
+from codegemma.generate.lengths import cache_length, only_length, piece_length, pieces, row_bucket
 
 
 @pytest.mark.parametrize(
@@ -25,12 +17,12 @@ def pieces_of(num_tokens):
     ],
 )
 def test_a_prompt_is_read_in_few_lengths(num_tokens, expected):
-    assert pieces_of(num_tokens) == expected
+    assert pieces(num_tokens) == tuple(expected)
 
 
 def test_at_most_a_quarter_of_a_long_prompt_is_padding():
     for num_tokens in range(193, 1025):
-        assert sum(pieces_of(num_tokens)) <= num_tokens * 4 / 3
+        assert sum(pieces(num_tokens)) <= num_tokens * 4 / 3
 
 
 @pytest.mark.parametrize(

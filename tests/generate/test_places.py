@@ -32,7 +32,7 @@ def kept():
 
 @pytest.fixture
 def places(engine, kept):
-    return Places(engine._weights, keep=lambda row, cache: kept.append((row, cache)))
+    return Places(engine._weights, keep=lambda *what: kept.append(what))
 
 
 def held(places):
@@ -52,7 +52,7 @@ def test_a_lone_row_is_drawn_on_in_its_own_cache(places, kept, make_row):
     row.text.end("cancelled")
     places.make_room(may_shrink=True)
     assert (places.rows, places.cache) == ([], None)
-    assert kept == [(row, cache)]
+    assert kept == [(row, cache, 0)]
 
 
 def test_a_row_that_joins_is_copied_and_its_cache_is_kept(places, kept, make_row):
@@ -63,7 +63,7 @@ def test_a_row_that_joins_is_copied_and_its_cache_is_kept(places, kept, make_row
     assert places.rows == [first, second]
     assert held(places) == [(7, 7), (8, 8)]
     assert places.cache.num_slots == 8
-    assert [(row, cache) for row, cache in kept] == [(first, one), (second, other)]
+    assert kept == [(first, one, 0), (second, other, 0)]
 
 
 def test_what_others_wait_in_is_neither_used_up_nor_kept(places, kept, make_row):
@@ -78,6 +78,15 @@ def test_samples_of_one_prompt_start_from_copies_of_its_row(places, make_row):
     cache = cache_of(3)
     places.add([Parked(make_row(), cache, 0) for _ in range(3)], still_parked=[])
     assert held(places) == [(3, 3)] * 3 + [None]
+
+
+def test_a_row_that_ends_beside_others_is_told_with_its_place(places, kept, make_row):
+    rows, cache = [make_row(), make_row()], cache_of(7, 8)
+    places.add([Parked(row, cache, at) for at, row in enumerate(rows)], still_parked=[])
+    rows[1].text.end("cancelled")
+    places.make_room(may_shrink=True)
+    assert kept == [(rows[1], cache, 1)]
+    assert held(places) == [(7, 7)]
 
 
 def test_free_places_are_given_away_and_few_rows_move_up(places, make_row):

@@ -104,6 +104,34 @@ def test_a_row_larger_than_all_room_is_not_kept():
     assert kept.num_entries == 0
 
 
+def test_one_row_of_several_is_copied_and_has_no_more_slots_than_it_needs(kept):
+    k = jnp.arange(4, dtype=jnp.float32)[None, :, None, None, None] * jnp.ones((2, 4, 1, 64, 1))
+    cache = KVCache(k, -k, jnp.asarray([40] * 4, jnp.int32))
+    kept.put(ids((100, 30)), cache, ME, row=2, num_slots=32)
+    kept.put(ids((200, 30)), cache, OTHER, row=3, num_slots=128)
+    assert kept.size_bytes == ROW_BYTES // 2 + ROW_BYTES
+    found = kept.take(ids((100, 30)), ME).cache
+    assert (found.k.shape, found.length.tolist()) == ((2, 1, 1, 32, 1), [29])
+    assert (found.k == 2).all()
+    assert (kept.take(ids((200, 30)), OTHER).cache.v == -3).all()
+
+
+def test_a_row_of_several_that_is_too_large_is_not_copied(monkeypatch):
+    monkeypatch.setattr("codegemma.generate.programs.take_row", lambda *_, **__: 1 / 0)
+    kept = PrefixCache(max_bytes=ROW_BYTES - 1)
+    k = jnp.zeros((2, 4, 1, 64, 1))
+    kept.put(ids((100, 30)), KVCache(k, k, jnp.zeros(4, jnp.int32)), ME, row=2)
+    assert kept.num_entries == 0
+
+
+def test_how_many_tokens_would_be_taken_is_told_without_taking_them(kept):
+    kept.put(ids((100, 40)), row(7.0), ME)
+    assert kept.num_shared(ids((100, 30), (900, 5)), ME) == 30
+    assert kept.num_shared(ids((100, MIN_SHARED - 1), (900, 5)), ME) == 0
+    assert kept.num_shared(ids((100, 40)), Owner("yours")) == 0
+    assert kept.take(ids((100, 40)), ME).num_tokens == 39
+
+
 LINES = [
     "import os\n",
     "def f(x):\n    return x\n",

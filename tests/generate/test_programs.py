@@ -152,6 +152,15 @@ def test_rows_are_gathered_in_any_order_and_number():
     assert (found.v == -found.k).all()
 
 
+def test_a_row_is_copied_with_no_more_slots_than_asked_for():
+    k = jnp.arange(2 * 3 * 4, dtype=jnp.float32).reshape(2, 3, 1, 4, 1)
+    cache = KVCache(k, -k, jnp.asarray([1, 2, 3], jnp.int32))
+    found = programs.take_row(cache, 1, num_slots=2)
+    assert found.length.tolist() == [2]
+    assert found.k[:, 0, 0, :, 0].tolist() == [[4.0, 5.0], [16.0, 17.0]]
+    assert (found.v == -found.k).all()
+
+
 # Two lengths, since a program is traced once for each: the second is traced with small blocks.
 @pytest.mark.parametrize(("scored_values", "length"), [(1 << 24, 16), (1 << 11, 32)])
 def test_scores_are_those_of_a_full_forward_pass_in_one_block_or_several(

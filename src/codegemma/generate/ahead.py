@@ -55,14 +55,20 @@ def likely_kinds(context_length: int, *, max_rows: Callable[[int], int]) -> list
         context_length: The model's.
         max_rows: Most rows of a number of tokens.
     """
-    lengths = [cache_length(1, context_length=context_length)]
-    while (longer := cache_length(lengths[-1] + 1, context_length=context_length)) > lengths[-1]:
-        lengths.append(longer)
+    lengths = _lengths(context_length)
     kinds = [Kind(1, length, is_drawn) for length in lengths for is_drawn in (False, True)]
     for length in lengths[:_NUM_BESIDE]:
         rows = [number for number in ROWS if number <= max_rows(length)]
         kinds += [Kind(number, length, is_drawn) for number in rows for is_drawn in (False, True)]
     return kinds
+
+
+def _lengths(context_length: int) -> list[int]:
+    """All lengths of a cache."""
+    lengths = [cache_length(1, context_length=context_length)]
+    while (longer := cache_length(lengths[-1] + 1, context_length=context_length)) > lengths[-1]:
+        lengths.append(longer)
+    return lengths
 
 
 def compile_ahead(
@@ -126,6 +132,9 @@ def _copies(kind: Kind, weights: Weights) -> Iterator[tuple[Any, tuple[Any, ...]
     if size > 1:
         place = {"source": np.int32(0), "place": np.int32(0)}
         yield programs.put_row, (cache, _shape(weights, 1, num_slots)), place
+        for length in _lengths(weights.config.context_length)[:_NUM_BESIDE]:
+            if length <= num_slots:
+                yield programs.take_row, (cache, 0), {"num_slots": length}
     longer = cache_length(num_slots + 1, context_length=weights.config.context_length)
     if size == 1 and longer > num_slots:
         yield programs.grow, (cache,), {"num_slots": longer}

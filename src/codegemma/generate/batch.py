@@ -2,10 +2,10 @@
 """From prompts as token ids to finished completions: rows that are drawn together, come and go.
 
 The host's side of generation. Requests are added at any time; a step reads one piece of the
-prompts of those that came last, or draws a few tokens of all rows whose prompts are read, in turn,
-so that a long prompt holds nobody up. Between steps the host looks at the clock, at cancellation
-and at stop strings, and rows that have ended make room. Rendering prompts, and whose turn it is
-to step, are `engine.py`'s part.
+prompts of those that came, each group of them in turn, or draws a few tokens of all rows whose
+prompts are read, so that a long prompt holds nobody up. Between steps the host looks at the clock,
+at cancellation and at stop strings, and rows that have ended make room. Rendering prompts, and
+whose turn it is to step, are `engine.py`'s part.
 """
 
 import itertools
@@ -21,15 +21,16 @@ import numpy as np
 from codegemma.completion import FinishReason, Sampling, Timings
 from codegemma.generate import programs
 from codegemma.generate.entries import Entry, Group
-from codegemma.generate.lengths import PIECE_LENGTHS, cache_length, piece_length, row_bucket
+from codegemma.generate.lengths import PIECE_LENGTHS, piece_length, row_bucket
 from codegemma.generate.pace import Pace
 from codegemma.generate.places import Parked, Places
 from codegemma.generate.prefix_cache import PrefixCache
 from codegemma.generate.programs import MAX_STEPS, MAX_STOP_IDS, NO_TOKEN, Drawn
+from codegemma.generate.reuse import Reuse
 from codegemma.generate.rows import Piece, Request, Row, allow
 from codegemma.generate.sampling import controls_of
 from codegemma.generate.speculation import PLACES, Drafter
-from codegemma.generate.weights import Weights, empty_cache
+from codegemma.generate.weights import Weights
 from codegemma.model.cache import KVCache
 from codegemma.text.tokenizer import Tokenizer
 
@@ -49,8 +50,8 @@ class Batch:
         tokenizer: Turns drawn ids into text.
         max_rows: Most rows drawn together when the longest holds that many tokens, at least 1.
         ranks: Gives the places of the tokens in the order of bytes, on the device.
-        kept: Rows of earlier requests; one whose prompt is read alone starts from one of them and
-            leaves its own.
+        kept: Rows of earlier requests; each request starts from one of them, where one begins as
+            it does, and leaves its own.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Batch:
         self._tokenizer = tokenizer
         self._max_rows = max_rows
         self._ranks = ranks
-        self._kept = kept
+        self._reuse = Reuse(weights, kept)
         self._numbers = itertools.count()
         self._arrivals: deque[Entry] = deque()
         self._dropped: deque[int] = deque()
@@ -75,9 +76,9 @@ class Batch:
     def _clear(self) -> None:
         self._entries: dict[int, Entry] = {}
         self._incoming: deque[Entry] = deque()
-        self._group: Group | None = None
+        self._groups: deque[Group] = deque()
         self._parked: deque[Parked] = deque()
-        self._places = Places(self._weights, keep=self._keep_row)
+        self._places = Places(self._weights, keep=self._reuse.keep_row)
         self._pace = Pace(1)
         self._is_drawing_next = False
 
@@ -169,54 +170,57 @@ class Batch:
             if (reason := entry.interruption()) is not None:
                 pieces += self._end(entry, reason)
         self._tidy()
-        if self._group is None and self._incoming and not self._parked:
-            self._group = self._open_group()
-        if self._group is not None and not (self.num_rows and self._is_drawing_next):
+        self._open_groups()
+        if self._groups and not (self.num_rows and self._is_drawing_next):
             self._is_drawing_next = True
-            pieces += self._read(self._group)
+            pieces += self._read(self._groups.popleft())
         elif self.num_rows:
             self._is_drawing_next = False
             pieces += self._draw()
         self._tidy()
         return pieces
 
-    def _open_group(self) -> Group | None:
-        """Take the requests whose prompts are read next, as many as there will be places for."""
-        longest = self._places.num_slots
-        num_rows, num_samples = self.num_rows, self._incoming[0].sampling.n
-        entries: list[Entry] = []
-        while self._incoming and self._incoming[0].sampling.n == num_samples:
-            longest = max(longest, self._incoming[0].request.num_slots)
-            num_rows += num_samples
-            is_first = num_rows == num_samples  # alone, its samples are drawn in turns if need be
-            if num_rows > self._max_rows(longest) and not is_first:
-                break
-            entries.append(self._incoming.popleft())
-        if not entries:
-            return None
-        cache, num_cached = self._begin(entries)
-        size = row_bucket(len(entries))
-        num_read, lengths = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        num_read[0] = entries[0].num_cached = num_cached
-        lengths[: len(entries)] = [len(entry.request.tokens) for entry in entries]
-        if any(entry.is_watched for entry in entries):
-            self._pace = Pace(1)  # their first words are wanted soon
-        return Group(entries=entries, cache=cache, num_read=num_read, lengths=lengths)
+    def _open_groups(self) -> None:
+        """Begin to read the prompts that came, as far as there will be places for their rows."""
+        while self._incoming and not self._parked and (entries := self._next_entries()):
+            cache, num_cached = self._reuse.begin(entries)
+            size = row_bucket(len(entries))
+            num_read, lengths = np.zeros(size, np.int64), np.zeros(size, np.int64)
+            num_read[0] = entries[0].num_cached = num_cached
+            lengths[: len(entries)] = [len(entry.request.tokens) for entry in entries]
+            group = Group(entries=entries, cache=cache, num_read=num_read, lengths=lengths)
+            self._groups.append(group)
+            if any(entry.is_watched for entry in entries):
+                self._pace = Pace(1)  # their first words are wanted soon
 
-    def _begin(self, entries: Sequence[Entry]) -> tuple[KVCache, int]:
-        """Give the cache to read into, and how many of the prompt's tokens it holds already."""
-        longest = max(entry.request.num_slots for entry in entries)
-        found = None
-        if self._kept and len(entries) == 1:
-            request = entries[0].request
-            with self._weights.lock:
-                found = self._kept.take(request.tokens, request.owner)
-        if found is None:
-            num_rows = row_bucket(len(entries))
-            return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest), 0
-        context_length = self._weights.config.context_length
-        num_slots = cache_length(longest, context_length=context_length)
-        return self._weights.grown(found.cache, num_slots=num_slots), found.num_tokens
+    def _next_entries(self) -> list[Entry]:
+        """Take the first request in line, and those that are read in the same pieces beside it.
+
+        Beside a longer one it would wait for the other's end, and be padded to its pieces. One
+        that starts from a kept row is read alone, in the very cache that was kept.
+        """
+        first = self._incoming[0]
+        entries = [first]
+        if not self._has_room(entries):
+            return []
+        if not self._reuse.num_shared(first.request):
+            for entry in list(self._incoming)[1:]:
+                is_alike = (entry.pieces, entry.sampling.n) == (first.pieces, first.sampling.n)
+                is_alike = is_alike and not self._reuse.num_shared(entry.request)
+                if is_alike and self._has_room([*entries, entry]):
+                    entries.append(entry)
+        for entry in entries:
+            self._incoming.remove(entry)
+        return entries
+
+    def _has_room(self, entries: Sequence[Entry]) -> bool:
+        """Whether there will be places for requests, beside all that is read and drawn."""
+        if len(entries) == 1 and not (self.num_rows or self._groups):
+            return True  # its samples are drawn in turns if need be
+        read = [*(entry for group in self._groups for entry in group.entries), *entries]
+        num_rows = self.num_rows + sum(entry.sampling.n for entry in read if not entry.is_done)
+        longest = max(self._places.num_slots, *(entry.request.num_slots for entry in read))
+        return num_rows <= self._max_rows(longest)
 
     def _read(self, group: Group) -> Iterator[Piece]:
         """Read a piece of each prompt; rows of prompts that end with it draw their first token."""
@@ -251,8 +255,9 @@ class Batch:
                 continue
             for row in entry.rows:
                 yield from self._take(row, drawn, index, row.sample)
-        if (group.num_read >= group.lengths).all():
-            self._group = None
+        if (group.num_read < group.lengths).any():
+            self._groups.append(group)
+        else:
             self._park(group)
 
     def _park(self, group: Group) -> None:
@@ -264,8 +269,7 @@ class Batch:
             if not row.is_done
         ]
         self._parked += rows
-        if not rows:
-            self._keep_prompt(group.entries, group.cache, int(group.num_read[0]))
+        self._reuse.keep_prompts(group)
         self._place()
 
     def _place(self) -> None:
@@ -324,7 +328,7 @@ class Batch:
             left = [entry.seconds_left for entry in entries]
             known = [seconds for seconds in left if seconds is not None]
             steps = self._pace.next_steps(steps, seconds_left=min(known, default=None))
-        if self._incoming or self._parked:
+        if self._incoming or self._groups or self._parked:
             steps = min(steps, _STEPS_WHILE_OTHERS_WAIT)
         if len(self._places.rows) == 1 and (drafter := entries[0].drafter) is not None:
             steps = min(steps, drafter.patience)
@@ -428,8 +432,8 @@ class Batch:
         for entry in ended:
             if entry in self._incoming:
                 self._incoming.remove(entry)
-        if self._group is not None:
-            self._leave_out(self._group)
+        for group in list(self._groups):
+            self._leave_out(group)
         for one in [one for one in self._parked if one.row.is_done]:
             self._parked.remove(one)
         self._places.make_room(may_shrink=not (self._incoming or self._parked))
@@ -443,20 +447,8 @@ class Batch:
             if entry.is_done and group.num_read[index] < group.lengths[index]:
                 group.lengths[index] = group.num_read[index]
         if all(entry.is_done for entry in group.entries):
-            self._group = None
-            self._keep_prompt(group.entries, group.cache, int(group.num_read[0]))
-
-    def _keep_row(self, row: Row, cache: KVCache) -> None:
-        """Leave the keys and values of a row, as far as it is drawn, for later requests."""
-        if self._kept is not None:
-            held = [*row.asked.tokens, *row.text.tokens]
-            self._kept.put(held[: row.num_held], cache, row.asked.owner)
-
-    def _keep_prompt(self, entries: Sequence[Entry], cache: KVCache, num_read: int) -> None:
-        """Leave what was read of a prompt alone for later requests."""
-        if self._kept is not None and len(entries) == 1:
-            request = entries[0].request
-            self._kept.put(request.tokens[:num_read], cache, request.owner)
+            self._groups.remove(group)
+            self._reuse.keep_prompts(group)
 
 
 def _num_top(samplings: Sequence[Sampling]) -> int | None:

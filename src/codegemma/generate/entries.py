@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from codegemma.completion import FinishReason, Sampling
+from codegemma.generate.lengths import pieces
 from codegemma.generate.rows import Request, Row
 from codegemma.generate.speculation import Drafter
 
@@ -34,6 +35,11 @@ class Entry:
     def is_done(self) -> bool:
         """Whether all its rows have ended."""
         return all(row.is_done for row in self.rows)
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Lengths of the pieces in which all of its prompt is read."""
+        return pieces(len(self.request.tokens), lengths=self.piece_lengths)
 
     @property
     def needs_host(self) -> bool:
@@ -63,7 +69,7 @@ class Entry:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Group:
-    """Requests whose prompts are read together: a row of `cache` each."""
+    """Requests whose prompts are read together, in the same pieces: a row of `cache` each."""
 
     entries: list[Entry]
     cache: Any

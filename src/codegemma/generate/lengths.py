@@ -37,6 +37,14 @@ def piece_length(num_left: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> in
     return lengths[-1]
 
 
+def pieces(num_tokens: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> tuple[int, ...]:
+    """Lengths of all the pieces in which a prompt is read."""
+    found: list[int] = []
+    while (left := num_tokens - sum(found)) > 0:
+        found.append(piece_length(left, lengths=lengths))
+    return tuple(found)
+
+
 def only_length(num_tokens: int) -> int:
     """Length in which to read a prompt if all its pieces are to have one.
 

@@ -37,10 +37,11 @@ class Places:
 
     Args:
         weights: The model.
-        keep: Told a row and a cache of that row alone which is needed no longer.
+        keep: Told a row that leaves a cache, the cache, and which of its rows that is; a cache of
+            that row alone is needed no longer.
     """
 
-    def __init__(self, weights: Weights, *, keep: Callable[[Row, KVCache], None]) -> None:
+    def __init__(self, weights: Weights, *, keep: Callable[[Row, KVCache, int], None]) -> None:
         self._weights = weights
         self._keep = keep
         self.cache: Any = None  # a KVCache, except while a program uses it up
@@ -78,7 +79,7 @@ class Places:
         for one in new:
             is_left = all(one.cache is not cache for cache in (self.cache, *_caches(still_parked)))
             if is_left and one.cache.length.shape[0] == 1:
-                self._keep(one.row, one.cache)
+                self._keep(one.row, one.cache, 0)
 
     def make_room(self, *, may_shrink: bool) -> None:
         """Free the places of rows that have ended.
@@ -86,10 +87,12 @@ class Places:
         Args:
             may_shrink: Whether the cache may become smaller where few rows are left.
         """
-        if all(row is None or not row.is_done for row in self.rows):
+        ended = [index for index, row in enumerate(self.rows) if row is not None and row.is_done]
+        if not ended:
             return
-        if len(self.rows) == 1 and (row := self.rows[0]) is not None:
-            self._keep(row, self.take_cache())
+        for index in ended:
+            if (row := self.rows[index]) is not None:
+                self._keep(row, self.cache, index)
         self.rows = [None if row is None or row.is_done else row for row in self.rows]
         places = [index for index, row in enumerate(self.rows) if row is not None]
         if not places:
@@ -120,7 +123,7 @@ class Places:
             places = np.arange(size, dtype=np.int32) % old
             self.cache = self._copy(programs.gather_rows, cache, places)
             if old == 1 and (row := self.rows[0]) is not None:
-                self._keep(row, cache)
+                self._keep(row, cache, 0)
         self.rows += [None] * (size - old)
 
     def _put(self, parked: Parked) -> None:

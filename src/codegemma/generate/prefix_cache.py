@@ -99,18 +99,11 @@ class PrefixCache:
             tokens: The prompt's ids.
             owner: Whose request it is.
         """
-        prompt = np.asarray(tokens, np.int32)
         with self._lock:
-            shared = {
-                key: _common_length(entry.tokens, prompt[:-1])
-                for key, entry in self._entries.items()
-                if entry.owner.namespace == owner.namespace
-            }
-            # Of equals the last used, which stands last.
-            key = max(reversed(shared), key=shared.__getitem__, default=None)
-            if key is None or shared[key] < MIN_SHARED:
+            key, num_tokens = self._find(tokens, owner)
+            if key is None:
                 return None
-            entry, num_tokens = self._entries[key], shared[key]
+            entry = self._entries[key]
             is_own = entry.owner.session == owner.session and (
                 owner.session is not None or 2 * num_tokens >= len(entry.tokens)
             )
@@ -122,22 +115,56 @@ class PrefixCache:
         length = jax.device_put(np.full(1, num_tokens, np.int32))
         return Kept(cache=cache._replace(length=length), num_tokens=num_tokens)
 
-    def put(self, tokens: Sequence[int], cache: KVCache, owner: Owner) -> None:
+    def num_shared(self, tokens: Sequence[int], owner: Owner) -> int:
+        """Say with how many tokens `take` would begin; 0 where it finds nothing."""
+        with self._lock:
+            return self._find(tokens, owner)[1]
+
+    def _find(self, tokens: Sequence[int], owner: Owner) -> tuple[int | None, int]:
+        """Give the row that shares the longest beginning with a prompt, and how long that is."""
+        prompt = np.asarray(tokens, np.int32)
+        shared = {
+            key: _common_length(entry.tokens, prompt[:-1])
+            for key, entry in self._entries.items()
+            if entry.owner.namespace == owner.namespace
+        }
+        # Of equals the last used, which stands last.
+        key = max(reversed(shared), key=shared.__getitem__, default=None)
+        if key is None or shared[key] < MIN_SHARED:
+            return None, 0
+        return key, shared[key]
+
+    def put(
+        self,
+        tokens: Sequence[int],
+        cache: KVCache,
+        owner: Owner,
+        *,
+        row: int = 0,
+        num_slots: int | None = None,
+    ) -> None:
         """Keep a row; an older one that is a beginning of it and has the same owner goes.
 
         Args:
             tokens: The ids that its first slots hold.
-            cache: A cache of one row, which is no longer the caller's.
+            cache: Of one row, which is no longer the caller's; or of several, which stays so.
             owner: Whose it is.
+            row: Which of several rows to copy.
+            num_slots: How many slots of that one to copy; None is all.
         """
+        num_rows = cache.length.shape[0]
+        is_alone = num_rows == 1
+        if is_alone or num_slots is None or num_slots > cache.num_slots:
+            num_slots = cache.num_slots
+        size_bytes = (cache.k.nbytes + cache.v.nbytes) * num_slots // (num_rows * cache.num_slots)
+        if size_bytes > self.max_bytes or len(tokens) < MIN_SHARED:
+            return
         entry = _Entry(
             tokens=np.asarray(tokens, np.int32),
-            cache=cache,
+            cache=cache if is_alone else programs.take_row(cache, row, num_slots=num_slots),
             owner=owner,
-            size_bytes=cache.k.nbytes + cache.v.nbytes,
+            size_bytes=size_bytes,
         )
-        if entry.size_bytes > self.max_bytes or len(entry.tokens) < MIN_SHARED:
-            return
         with self._lock:
             for key, old in list(self._entries.items()):
                 is_within = len(old.tokens) == _common_length(old.tokens, entry.tokens)

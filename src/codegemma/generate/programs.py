@@ -256,6 +256,17 @@ def put_row(
 
 
 @partial(jax.jit, static_argnames=("num_slots",))
+def take_row(cache: KVCache, row: Int[Array, ""], *, num_slots: int) -> KVCache:
+    """Copy the first slots of a row into a cache of its own."""
+
+    def take(stored: Array) -> Array:
+        sizes = (stored.shape[0], 1, stored.shape[2], num_slots, stored.shape[4])
+        return jax.lax.dynamic_slice(stored, (0, row, 0, 0, 0), sizes)
+
+    return KVCache(take(cache.k), take(cache.v), cache.length[row][None])
+
+
+@partial(jax.jit, static_argnames=("num_slots",))
 def grow(cache: KVCache, *, num_slots: int) -> KVCache:
     """Give a cache more slots; what it holds stays where it is."""
     more = ((0, 0), (0, 0), (0, 0), (0, num_slots - cache.num_slots), (0, 0))
