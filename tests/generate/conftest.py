@@ -69,6 +69,8 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
         is_for_one: bool = True,
         is_speculative: bool = False,
         prefix_cache_bytes: int = 0,
+        max_rows: int | None = None,
+        cache_bytes: int | None = None,
         **info: object,
     ) -> Engine:
         fields = {"name": "tiny", "context_length": 256, "mode": "psm", "dtype": dtype, **info}
@@ -81,6 +83,8 @@ def make_engine(params: Params, config: ModelConfig, tokenizer: Tokenizer) -> Ca
             is_for_one=is_for_one,
             is_speculative=is_speculative,
             prefix_cache_bytes=prefix_cache_bytes,
+            max_rows=max_rows,
+            cache_bytes=cache_bytes,
         )
 
     return make

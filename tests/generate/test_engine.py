@@ -80,13 +80,37 @@ def test_the_first_of_n_samples_is_the_single_one_and_others_differ(engine, batc
     assert len({one.text for one in drawn}) == 3
 
 
-def test_more_samples_than_fit_in_a_batch_are_drawn_in_turns(make_engine, monkeypatch):
+def test_more_samples_than_fit_in_a_batch_are_drawn_in_turns(make_engine):
     sampling = Sampling(max_tokens=8, temperature=1.0, seed=3, n=3)
     together = make_engine().complete([prompt_of("import ")], sampling)[0]
-    monkeypatch.setattr("codegemma.generate.engine.MAX_ROWS", 2)
-    assert [one.tokens for one in make_engine().complete([prompt_of("import ")], sampling)[0]] == [
-        one.tokens for one in together
-    ]
+    few = make_engine(max_rows=2).complete([prompt_of("import ")], sampling)[0]
+    assert [one.tokens for one in few] == [one.tokens for one in together]
+
+
+GIB = 1 << 30
+ROW_BYTES = 2 * 2 * 2 * 16 * 256 * 4  # keys and values: layers, heads, width, slots, bytes
+
+
+def test_a_batch_has_as_many_rows_as_the_device_has_room_for(make_engine, monkeypatch):
+    assert make_engine()._max_rows(256) == 16
+    assert make_engine(max_rows=64)._max_rows(256) == 64
+    assert make_engine(max_rows=64, cache_bytes=5 * ROW_BYTES + 1)._max_rows(256) == 5
+    assert make_engine(cache_bytes=0)._max_rows(256) == 1
+
+    class Accelerator:
+        platform = "gpu"
+
+        def __init__(self, **stats):
+            self.memory_stats = lambda: stats or None
+
+    for stats, expected in (
+        ({"bytes_limit": 80 * GIB, "bytes_in_use": 20 * GIB}, 30 * GIB),
+        ({}, GIB),
+    ):
+        monkeypatch.setattr(jax, "devices", lambda stats=stats: [Accelerator(**stats)])
+        monkeypatch.setattr("codegemma.generate.engine._place", lambda params, **_: params)
+        engine = make_engine()
+        assert (engine._max_rows(256), engine._cache_bytes) == (64, expected)
 
 
 def test_seeds_repeat_and_differ(engine):

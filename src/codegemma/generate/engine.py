@@ -45,13 +45,11 @@ from codegemma.text.budget import fit_prompt
 from codegemma.text.tokenizer import Tokenizer
 from codegemma.text.tokens import BOS_ID, CHAT_STOP_IDS, INFILL_STOP_IDS
 
-MAX_ROWS: Final = 16
-"""Most completions drawn together."""
-
 INSTRUCTION_MODEL: Final = "codegemma-1.1-7b-it"
 """The model to name where one for conversations is needed."""
 
-_CACHE_BYTES: Final = 1 << 30
+_MAX_ROWS: Final = 16, 64  # on a CPU, and on an accelerator
+_CACHE_BYTES: Final = 1 << 30  # on a CPU, and where an accelerator does not say what it has
 
 
 class Engine:
@@ -71,6 +69,9 @@ class Engine:
             repeat what is known; the text is the same, up to rounding.
         prefix_cache_bytes: Most bytes of keys and values kept for later requests. With some, a
             text may depend on the requests before it by rounding, which a measurement excludes.
+        max_rows: Most completions drawn together; None is 16 on a CPU, 64 on an accelerator.
+        cache_bytes: Most bytes of keys and values of those; None is 1 GiB on a CPU, half of what
+            the weights leave free on an accelerator. One row has room whatever it takes.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class Engine:
         is_for_one: bool = True,
         is_speculative: bool = False,
         prefix_cache_bytes: int = 0,
+        max_rows: int | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         dtype = np.dtype(dtype)
         on_cpu = jax.devices()[0].platform == "cpu"
@@ -98,6 +101,8 @@ class Engine:
         )
         self._was_asked = not is_for_one
         self._kept = PrefixCache(max_bytes=prefix_cache_bytes)
+        self._most_rows = _MAX_ROWS[not on_cpu] if max_rows is None else max_rows
+        self._cache_bytes = _free_bytes() if cache_bytes is None else cache_bytes
         self._recent = Recent() if is_speculative else None
         self._shared = SharedBatch(
             Batch(
@@ -317,11 +322,11 @@ class Engine:
         return jax.device_put(ranks)
 
     def _max_rows(self, num_tokens: int) -> int:
-        """Rows whose caches of `num_tokens` stay within a fixed amount of memory; at least 1."""
+        """Rows whose caches of `num_tokens` stay within the memory for them; at least 1."""
         config = self._weights.config
         length = cache_length(num_tokens, context_length=config.context_length)
         size = row_bytes(config, num_slots=length, itemsize=self._weights.cache_dtype.itemsize)
-        return max(1, min(MAX_ROWS, _CACHE_BYTES // size))
+        return max(1, min(self._most_rows, self._cache_bytes // size))
 
     def _score_rows(
         self,
@@ -401,6 +406,14 @@ class Engine:
 
 def _is_quantised(params: Params) -> bool:
     return isinstance(params["embedding"], QuantisedWeight | ChannelWeight)
+
+
+def _free_bytes() -> int:
+    """Give half of what is free on the device: a cache that grows stands there twice."""
+    memory = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" not in memory:
+        return _CACHE_BYTES
+    return max(_CACHE_BYTES, (memory["bytes_limit"] - memory["bytes_in_use"]) // 2)
 
 
 def _cache_dtype(params: Params, *, dtype: np.dtype, on_cpu: bool) -> np.dtype:
