@@ -16,6 +16,7 @@ from codegemma.generate import load
 from codegemma.generate.engine import Engine
 from codegemma.generate.record import Record, write_record
 from codegemma.generate.trimmed import Trimmed
+from codegemma.kernels import native
 from codegemma.model import config as configs
 from codegemma.model.checkpoint import save_checkpoint
 from codegemma.model.manifest import fingerprint
@@ -102,6 +103,20 @@ def test_a_loaded_model_outlives_its_files(folder, tmp_path, dtype):
     shutil.rmtree(tmp_path / "model")
     prompt = Prompt(tokens=(2, *engine.tokenizer.encode("def ")))
     assert engine.complete([prompt], Sampling(max_tokens=4))[0][0].tokens
+
+
+def test_guesses_are_charged_by_the_kernels_that_check_them(folder, tmp_path, monkeypatch):
+    quantise_checkpoint(folder, tmp_path / "model", weights="int8")
+
+    def cost(path, kernel):
+        with monkeypatch.context() as patch:
+            patch.setenv("CODEGEMMA_KERNEL", kernel)
+            return load.load_engine(path, is_speculative=True)._recent.credit.cost(16)
+
+    assert cost(tmp_path / "model", "none") == 1
+    for path in set(native.paths()) & {"portable"}:
+        assert cost(tmp_path / "model", path) == 15
+        assert cost(folder, path) == 1
 
 
 def test_two_rows_of_the_7b_are_kept_and_smaller_models_stay_within_the_bound():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate import programs
 from codegemma.generate.sampling import controls_of, draw_uniforms
-from codegemma.generate.speculation import PLACES, Credit, Drafter, Recent, prefix_tokens
+from codegemma.generate.speculation import PLACES, Credit, Drafter, Recent, places_of, prefix_tokens
 from codegemma.generate.weights import empty_cache
 
 PRE, MID, SUF, SEP = 67, 68, 69, 70
@@ -51,7 +51,7 @@ def test_a_guess_ends_before_a_control_token():
 
 
 def test_the_completion_before_goes_on_after_a_key_that_differs():
-    recent = Recent()
+    recent = Recent(credit=Credit())
     recent.put([200, 300, 301, 302, 303, 304], namespace=None)
     recent.put([7, 7], namespace=None)
     prompt = [2, PRE, 200, 999, SUF, MID]  # 999 where 300 was shown
@@ -77,36 +77,46 @@ def test_a_guess_that_fails_is_put_off_and_one_that_holds_makes_the_next_longer(
 
 
 def draw_with(drafter, num_tokens, hold):
-    """Draw as `batch.py` does, of a text in which guesses hold or not; give steps and passes."""
-    drawn, num_passes, num_steps = [300], 0, 1
+    """Draw as `batch.py` does, of a text in which guesses hold or not.
+
+    Give how many tokens were drawn one by one, and how many each pass read.
+    """
+    drawn, passes, num_steps = [300], [], 1
     while len(drawn) < num_tokens:
         guess = drafter.propose(drawn, max_tokens=num_tokens - len(drawn) - 1)
         if guess:
             num_right = min(hold(), len(guess))
             drafter.record(len(guess), num_right)
             drawn += [300] * (num_right + 1)
-            num_passes += 1
+            passes.append(places_of(len(guess)))
         else:
             count = min(drafter.patience, num_tokens - len(drawn))
             drawn += [300] * count
             num_steps += count
-    return num_steps, num_passes
+    return num_steps, passes
 
 
 PROMPT = [2, *[300] * 40]
 
 
+def repeating(credit):
+    """A drafter that always finds as many tokens as it may guess."""
+    drafter = Drafter(PROMPT, credit=credit)
+    drafter._find = lambda text, num_wanted: [300] * num_wanted
+    return drafter
+
+
 def test_guesses_that_all_fail_are_given_up_and_tried_now_and_then():
     credit = Credit()
-    passes = []
+    counts = []
     for _ in range(10):  # requests of 128 tokens
-        drafter = Drafter(PROMPT, credit=credit)
-        num_steps, num_passes = draw_with(drafter, 128, lambda: 0)
-        assert num_steps + num_passes == 128
-        passes.append(num_passes)
-    assert passes[0] <= 4 + 3
-    assert sum(passes) <= 4 + 0.03 * 1280
-    assert all(passes[-5:])
+        drafter = repeating(credit)
+        num_steps, passes = draw_with(drafter, 128, lambda: 0)
+        assert num_steps + len(passes) == 128
+        counts.append(len(passes))
+    assert counts[0] <= 4 + 3
+    assert sum(counts) <= 4 + 0.03 * 1280
+    assert all(counts[-5:])
 
 
 def test_one_request_whose_guesses_fail_waits_twice_as_long_each_time():
@@ -123,28 +133,54 @@ def test_one_request_whose_guesses_fail_waits_twice_as_long_each_time():
     assert drafter.patience == 2
 
 
+COSTS = {None: {8: 1, 16: 1}, "avx512": {8: 1, 16: 3}, "avx2": {8: 3.8, 16: 8.6}}
+"""Steps that passes take more than drawing one token, by the kernels that multiply."""
+
+
 @settings(deadline=None)
 @given(
+    path=st.sampled_from(list(COSTS)),
     held=st.lists(st.integers(0, 15), min_size=1, max_size=60),
     lengths=st.lists(st.integers(2, 200), min_size=1, max_size=12),
 )
-def test_whatever_holds_guessing_never_costs_three_steps_in_a_hundred_and_four(held, lengths):
-    """Where a pass takes twice as long as a step, which it does not."""
-    credit = Credit()
+def test_whatever_holds_guessing_never_costs_three_steps_in_a_hundred_and_four(path, held, lengths):
+    credit = Credit(path)
     outcomes = cycle(held)
     cost = 0
     for length in lengths:
-        drafter = Drafter(PROMPT, credit=credit)
-        num_steps, num_passes = draw_with(drafter, length, lambda: next(outcomes))
-        cost += num_steps + 2 * num_passes
+        drafter = repeating(credit)
+        num_steps, passes = draw_with(drafter, length, lambda: next(outcomes))
+        cost += num_steps + sum(1 + COSTS[path][num_places] for num_places in passes)
     assert cost <= 1.03 * sum(lengths) + 4 + 1e-6
 
 
 def test_guesses_that_held_long_ago_pay_for_few_that_fail():
     credit = Credit()
-    draw_with(Drafter(PROMPT, credit=credit), 10_000, lambda: 15)
-    _, num_passes = draw_with(Drafter(PROMPT, credit=credit), 2_000, lambda: 0)
-    assert num_passes <= 16 + 0.03 * 2_000
+    draw_with(repeating(credit), 10_000, lambda: 15)
+    _, passes = draw_with(repeating(credit), 2_000, lambda: 0)
+    assert len(passes) <= 16 + 0.03 * 2_000
+
+
+def test_a_longer_pass_is_made_only_if_its_cost_is_in_hand():
+    credit = Credit("avx512")
+    credit.settle(16, 0)
+    assert [credit.is_enough(places) for places in PLACES] == [True, False]
+    drafter = repeating(credit)
+    drafter.record(7, 7)  # the next would be longer, and can be paid for
+    assert len(drafter.propose([300], max_tokens=99)) == 15
+    drafter.record(15, 0)
+    for _ in range(3):
+        credit.settle(8, 0)
+    assert [credit.is_enough(places) for places in PLACES] == [True, False]
+    again = repeating(credit)
+    again._places = PLACES[-1]
+    assert len(again.propose([300], max_tokens=99)) == 7
+
+
+def test_a_pass_costs_what_the_kernels_that_make_it_take():
+    found = {path: [Credit(path).cost(places) for places in PLACES] for path in COSTS}
+    assert found == {path: pytest.approx(list(costs.values())) for path, costs in COSTS.items()}
+    assert not Credit("portable").is_enough(PLACES[0])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -29,7 +29,7 @@ from codegemma.generate.programs import MAX_STEPS, MAX_STOP_IDS, NO_TOKEN, Drawn
 from codegemma.generate.reuse import Reuse
 from codegemma.generate.rows import Piece, Request, Row, allow
 from codegemma.generate.sampling import controls_of
-from codegemma.generate.speculation import PLACES, Drafter
+from codegemma.generate.speculation import Drafter, places_of
 from codegemma.generate.weights import Weights
 from codegemma.model.cache import KVCache
 from codegemma.text.tokenizer import Tokenizer
@@ -344,7 +344,7 @@ class Batch:
         """Draw as many tokens as were guessed right, and one more, in one pass."""
         drafter = self._entries[row.request].drafter
         assert drafter is not None
-        num_places = next(places for places in PLACES if len(guess) < places)
+        num_places = places_of(len(guess))
         tokens = np.zeros((1, num_places), np.int32)
         tokens[0, : len(guess) + 1] = [row.text.tokens[-1], *guess]
         drawn, cache = self._call(

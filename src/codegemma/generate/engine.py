@@ -35,8 +35,9 @@ from codegemma.generate.lengths import (
 from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.generate.rows import Piece, Request
 from codegemma.generate.shared import SharedBatch
-from codegemma.generate.speculation import NUM_AROUND, Drafter, Recent, prefix_tokens
+from codegemma.generate.speculation import NUM_AROUND, Credit, Drafter, Recent, prefix_tokens
 from codegemma.generate.weights import Weights, empty_cache, row_bytes
+from codegemma.kernels import native
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
 from codegemma.model.cache import BFLOAT16_BITS
 from codegemma.model.config import ModelConfig
@@ -103,7 +104,8 @@ class Engine:
         self._kept = PrefixCache(max_bytes=prefix_cache_bytes)
         self._most_rows = _MAX_ROWS[not on_cpu] if max_rows is None else max_rows
         self._cache_bytes = _free_bytes() if cache_bytes is None else cache_bytes
-        self._recent = Recent() if is_speculative else None
+        path = native.choose_path() if _is_quantised(params) else None
+        self._recent = Recent(credit=Credit(path)) if is_speculative else None
         self._shared = SharedBatch(
             Batch(
                 self._weights,

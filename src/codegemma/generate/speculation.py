@@ -14,7 +14,7 @@ Source: prompt lookup decoding (Saxena, 2023); adaptive length after SuffixDecod
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -40,32 +40,57 @@ _LOSS_FRACTION: Final = 0.03
 _FIRST_CREDIT: Final = 4.0
 _MAX_CREDIT: Final = 16.0
 
+# What a token of a pass takes, in steps, where 8 or 16 are read: the larger of the formats in
+# benchmarks/results/products-*.json. NEON was not measured and counts as AVX2. XLA reads 16 in the
+# time of one, and so do accelerators.
+_STEPS_PER_TOKEN: Final[Mapping[str | None, float]] = {
+    None: 0.125,
+    "amx": 0.25,
+    "avx512": 0.25,
+    "avxvnni": 0.35,
+    "avx2": 0.6,
+    "neon": 0.6,
+    "portable": 1.0,
+}
+
+
+def places_of(num_drafted: int) -> int:
+    """Give the tokens that a pass reads to check so many guesses."""
+    return next(places for places in PLACES if num_drafted < places)
+
 
 class Credit:
     """What guessing may still cost, in steps of drawing one token; one for all of an engine.
 
-    A pass costs at most one step more than drawing a token does, and saves one for each token that
-    was guessed right. It is made only if that step is in hand. Each token drawn adds 0.03 of one;
-    so of n tokens drawn in whatever requests, guessing never takes longer than 1.03 n + 4 steps,
-    which is 0.97 of the speed without. What is in hand has a limit, so that guesses that held long
-    ago do not pay for many that fail now.
+    A pass costs some steps more than drawing a token does, and saves one for each token that was
+    guessed right. It is made only if its cost is in hand. Each token drawn adds 0.03 of a step; so
+    of n tokens drawn in whatever requests, guessing never takes longer than 1.03 n + 4 steps, which
+    is 0.97 of the speed without. What is in hand has a limit, so that guesses that held long ago do
+    not pay for many that fail now.
+
+    Args:
+        path: Which of the kernels multiply; None is XLA, for weights of any format.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str | None = None) -> None:
+        self._steps_per_token = _STEPS_PER_TOKEN.get(path, _STEPS_PER_TOKEN[None])
         self._num_steps = _FIRST_CREDIT
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether a pass can be paid for."""
-        return self._num_steps >= 1
+    def cost(self, num_places: int) -> float:
+        """Steps that a pass which reads so many tokens takes more than drawing one, at most."""
+        return max(1.0, self._steps_per_token * num_places - 1)
+
+    def is_enough(self, num_places: int) -> bool:
+        """Whether a pass that reads so many tokens can be paid for."""
+        return self._num_steps >= self.cost(num_places)
 
     def earn(self, num_tokens: int) -> None:
         """Take note of tokens that were drawn."""
         self._add(_LOSS_FRACTION * num_tokens)
 
-    def settle(self, num_accepted: int) -> None:
+    def settle(self, num_places: int, num_accepted: int) -> None:
         """Take note of a pass and of what it saved."""
-        self._add(num_accepted - 1.0)
+        self._add(num_accepted - self.cost(num_places))
 
     def _add(self, num_steps: float) -> None:
         self._num_steps = min(self._num_steps + num_steps, _MAX_CREDIT)
@@ -78,8 +103,8 @@ class Recent:
         credit: What their guesses have left.
     """
 
-    def __init__(self) -> None:
-        self.credit = Credit()
+    def __init__(self, *, credit: Credit) -> None:
+        self.credit = credit
         self._texts: deque[tuple[str | None, np.ndarray]] = deque(maxlen=_MAX_RECENT)
 
     def put(self, tokens: Sequence[int], *, namespace: str | None) -> None:
@@ -137,7 +162,10 @@ class Drafter:
         if self._is_paused or num_wanted < 1:
             self._is_paused = False
             return []
-        if not self._credit.is_enough:
+        if not self._credit.is_enough(self._places):
+            self._places = PLACES[0]
+            num_wanted = min(self._places - 1, num_wanted)
+        if not self._credit.is_enough(self._places):
             self._patience = _MAX_PATIENCE
             return []
         guess = self._find(np.asarray(self._prefix + list(drawn), np.int32), num_wanted)
@@ -162,7 +190,7 @@ class Drafter:
         self.num_passes += 1
         self.num_drafted += num_drafted
         self.num_accepted += num_accepted
-        self._credit.settle(num_accepted)
+        self._credit.settle(places_of(num_drafted), num_accepted)
         self._places = PLACES[-1] if num_accepted == num_drafted else PLACES[0]
         if num_accepted:
             self._patience = _MIN_PATIENCE
