@@ -3,13 +3,17 @@
 
 Both run in processes of their own and take turns sample by sample; before and after each sample the
 read bandwidth of plain memory is probed, and rows say what share of it decoding takes. Others say
-how long a token's products, attention and the rest take, by jax's profiler. llama.cpp is driven
-through its library by the bindings of llama-cpp-python's source package, unpacked; the library is
-built by hand, once for each instruction set. Words in a library's name tune it: `repacked` lets it
-reorder its weights, `unmapped` read them into memory, `flash` and `unflash` settle its attention,
-`ubatch128` and the like its batches, `single` reads a context token by token, `1thread` its
-threads. Prompts are random ids; what a model says of them is of no interest. A machine that others
-use too gives ratios at best: the load average stands in each row's note.
+how long the kernels of the layers, of the head and the rest take, by jax's profiler. llama.cpp is
+driven through its library by the bindings of llama-cpp-python's source package, unpacked; the
+library is built by hand, once for each instruction set. Words in a library's name tune it:
+`repacked` lets it reorder its weights, `unmapped` read them into memory, `flash` and `unflash`
+settle its attention, `ubatch128` and the like its batches, `single` reads a context token by token,
+`1thread` its threads. Prompts are random ids; what a model says of them is of no interest. A
+machine that others use too gives ratios at best: the load average stands in each row's note.
+
+OpenVINO GenAI refuses GGUF files of this architecture; it runs what optimum-intel exports from the
+float checkpoint (optimum-cli export openvino -m 2b --task text-generation-with-past --weight-format
+int4 --group-size 32 --sym --ratio 1.0 2b-openvino), in an interpreter that has them.
 
 Example:
     python benchmarks/random_checkpoint.py codegemma-2b /tmp/2b
@@ -85,17 +89,19 @@ class Ours:
         return total
 
     def breakdown(self, length: int) -> dict[str, float]:
-        """Milliseconds a token, after `length` tokens, by operation."""
+        """Milliseconds a token, after `length` tokens: layers, head and the rest."""
         with tempfile.TemporaryDirectory() as folder:
             with self._jax.profiler.trace(folder):
                 whole = 1000 * self.decode(length)
             (file,) = Path(folder).rglob("*.xplane.pb")
             planes = self._jax.profiler.ProfileData.from_file(str(file)).planes
-        spent = {"products": 0.0, "attention": 0.0}
-        calls = {"codegemma_multiply": "products", "codegemma_attend": "attention"}
+        calls: dict[str, list[float]] = {}
         for event in (event for plane in planes for line in plane.lines for event in line.events):
-            if event.name in calls:
-                spent[calls[event.name]] += event.duration_ns / 1e6 / _STEPS / self._num_rows
+            if event.name.startswith("ffi_call"):  # as XLA names the kernels' calls
+                calls.setdefault(event.name, []).append(event.duration_ns / 1e6 / _STEPS)
+        spent = {"layers": 0.0, "head": 0.0}
+        for times in calls.values():
+            spent["head" if len(times) == _STEPS else "layers"] += sum(times) / self._num_rows
         return spent | {"rest": whole - sum(spent.values())}
 
     def _cache(self, length: int, *, room: int, rows: int = 1) -> Any:
@@ -184,13 +190,41 @@ class LlamaCpp:
         self._held += count
 
 
+class OpenVino:
+    """OpenVINO GenAI on a folder in its own format; a context is read anew each time."""
+
+    def __init__(self, folder: str, *, threads: int) -> None:
+        import openvino
+        import openvino_genai
+
+        self._tensor, self._genai, self.path = openvino.Tensor, openvino_genai, None
+        settings = {"INFERENCE_NUM_THREADS": threads}
+        self._pipeline = openvino_genai.LLMPipeline(folder, "CPU", **settings)
+
+    def decode(self, length: int) -> float:
+        """Seconds a token, after `length` tokens."""
+        return self._generate(max(length, 1), _STEPS + 1).get_tpot().mean / 1000
+
+    def prefill(self, length: int) -> float:
+        """Seconds to read `length` tokens and give what follows."""
+        return self._generate(length, 1).get_ttft().mean / 1000
+
+    def _generate(self, length: int, count: int) -> Any:
+        ids = np.random.default_rng(length).integers(200, 4000, (1, length))
+        inputs = self._genai.TokenizedInputs(self._tensor(ids), self._tensor(np.ones_like(ids)))
+        settings = self._genai.GenerationConfig(max_new_tokens=count, ignore_eos=True)
+        return self._pipeline.generate(inputs, settings).perf_metrics
+
+
 def serve(arguments: argparse.Namespace) -> None:
     """Load, then answer lines `WHAT LENGTH` with seconds."""
     start = time.perf_counter()
     if arguments.worker == "ours":
-        engine: Ours | LlamaCpp = Ours(
+        engine: Ours | LlamaCpp | OpenVino = Ours(
             arguments.folder, context=arguments.context, num_rows=arguments.rows
         )
+    elif arguments.worker == "openvino":
+        engine = OpenVino(arguments.openvino, threads=arguments.threads)
     else:
         engine = LlamaCpp(
             arguments.gguf,
@@ -213,9 +247,11 @@ def serve(arguments: argparse.Namespace) -> None:
 class Worker:
     """An engine in a process of its own."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, words: list[str], environment: dict[str, str], *, python: str = sys.executable
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *words],
+            [python, __file__, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -295,7 +331,7 @@ def measure(
 
 
 def make_rows(found: Samples, *, weights: str, paths: list[str], note: str) -> list[Row]:
-    """Rates of our paths, each beside the fastest llama.cpp, or the one named as the path."""
+    """Rates of our paths, each beside the fastest peer, or the one named as the path."""
     rates = {
         key: sorted((1 if key[1] == "decode" else key[2]) / sample.seconds for sample in samples)
         for key, samples in found.items()
@@ -307,7 +343,7 @@ def make_rows(found: Samples, *, weights: str, paths: list[str], note: str) -> l
         peers = {
             other: statistics.median(values)
             for (other, *rest), values in rates.items()
-            if rest == [what, length] and other.startswith("llama.cpp")
+            if rest == [what, length] and other not in paths
         }
         same = {other: rate for other, rate in peers.items() if other.endswith(f" {name}")}
         wide = {other: rate for other, rate in peers.items() if not other.endswith(" avx2")}
@@ -370,13 +406,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--gguf", help="the same weights for llama.cpp")
     parser.add_argument("--bindings", help="the folder llama_cpp of llama-cpp-python's source")
     parser.add_argument("--library", nargs="*", default=[], help="NAME=FOLDER of built libraries")
+    parser.add_argument("--openvino", help="the same weights in OpenVINO's format, with tokenizer")
+    parser.add_argument("--openvino-python", help="the interpreter that has openvino_genai")
     parser.add_argument("--name", help="second word of the file's name; the format otherwise")
     parser.add_argument("--contexts", nargs="*", type=int, default=[0, 500, 2000])
     parser.add_argument("--prompts", nargs="*", type=int, default=[16, 128, 512])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=1, help="that decode together, ours alone")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--worker", choices=["ours", "llama"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=["ours", "llama", "openvino"], help=argparse.SUPPRESS)
     parser.add_argument("--context", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--tuning", nargs="*", default=[], help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -400,6 +438,16 @@ def main() -> int:
         workers[f"llama.cpp {name}"] = Worker(
             words, {"LLAMA_CPP_LIB_PATH": folder, "LD_LIBRARY_PATH": folder}
         )
+    if arguments.openvino:
+        words = [
+            arguments.folder,
+            "--worker",
+            "openvino",
+            "--openvino",
+            arguments.openvino,
+            *shared,
+        ]
+        workers["OpenVINO GenAI"] = Worker(words, {}, python=arguments.openvino_python)
     work = [("decode", length) for length in arguments.contexts]
     work += [("prefill", length) for length in arguments.prompts]
     found = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
