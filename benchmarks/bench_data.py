@@ -49,13 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="+", choices=_PARTS)
     parser.add_argument("--input", type=float, default=20.0, help="megabytes for the pipeline")
+    parser.add_argument("--recipe", default="tiny", help="of the pipeline")
     parser.add_argument("--megabytes", type=float, nargs="+", default=[50.0, 500.0])
     parser.add_argument("--benchmarks", type=Path, help="evaluation data to keep out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for part in options.parts:
             rows = list(_MEASURES[part](options, Path(folder) / part))
-            print(write_rows(f"data-{part}", rows, device=cpu_name()))
+            name = f"data-{part}" if options.recipe == "tiny" else f"data-{part}-{options.recipe}"
+            print(write_rows(name, rows, device=cpu_name()))
             for row in rows:
                 beside = f"  {row.peer} {row.peer_value:.3g}, {row.ratio:.2f}" if row.peer else ""
                 print(f"{row.name:52} {row.value:10.3f} {row.unit}{beside}")
@@ -145,14 +147,20 @@ def prepare(
 def _pipeline(options: argparse.Namespace, folder: Path) -> list[Row]:
     megabytes = write_repositories(python_files(options.input), folder / "sources")
     runs = [
-        prepare(folder / "sources", folder / f"out{i}", benchmarks=options.benchmarks)
+        prepare(
+            folder / "sources",
+            folder / f"out{i}",
+            benchmarks=options.benchmarks,
+            recipe=options.recipe,
+        )
         for i in range(4)
     ][1:]  # the first builds the index of the benchmarks
     rates = sorted(megabytes / run["cpu_s"] for run in runs)
     kept = sum(part["bytes"] for part in runs[0]["totals"].values()) / 1e6
     note = (
-        f"{megabytes:.1f} MB of Python read, {kept:.1f} MB kept, recipe tiny, one worker, "
-        f"decontaminated: {bool(options.benchmarks)}; processor seconds of the whole process"
+        f"{megabytes:.1f} MB of Python read, {kept:.1f} MB kept, recipe {options.recipe}, "
+        f"one worker, decontaminated: {bool(options.benchmarks)}; processor seconds of the "
+        "whole process"
     )
     rows = [
         Row(
