@@ -108,9 +108,9 @@ class Ours:
         from codegemma.generate.weights import empty_cache
 
         cache = empty_cache(self._weights, num_rows=rows, num_tokens=max(length + room, 1))
-        lengths = np.full(rows, length, np.int32)
-        cache = cache._replace(length=self._jax.device_put(lengths))
-        return self._jax.block_until_ready(cache)  # it is copied while the caller goes on
+        cache = cache._replace(length=self._jax.device_put(np.full(rows, length, np.int32)))
+        # An array that came from numpy is copied by the program it is given to, one of jax is not.
+        return self._jax.block_until_ready(self._jax.tree.map(self._jax.numpy.copy, cache))
 
     def _run(self, program: Any, tokens: np.ndarray, cache: Any, settings: dict[str, Any]) -> float:
         start = time.perf_counter()
