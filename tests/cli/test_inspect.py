@@ -72,6 +72,19 @@ def test_a_materialized_row_is_shown_with_its_segments_and_their_origin(run, sha
     assert told["tokens"][segment["size"] - 1 : segment["size"] + 1] == [1, 0]
 
 
+def test_the_data_set_is_found_from_a_folder_inside_it(run, shard, monkeypatch) -> None:
+    words = ("--model", TOKENIZER, "--unlicensed", "--json", "--materialize", "1")
+    assert run("prepare", "mine", "--out", "o", *words).status == 0
+    row = shard.parents[1] / "rows" / "0" / shard.name
+
+    for path in (shard, row):
+        from_outside = run("inspect", f"{path}:0").out
+        monkeypatch.chdir(path.parent)
+        assert run("inspect", f"{path.name}:0").out == from_outside
+        monkeypatch.chdir(path.parents[1])
+        assert run("inspect", f"{path.parent.name}/{path.name}:0").out == from_outside
+
+
 @pytest.mark.parametrize(
     ("suffix", "message"),
     [

@@ -158,6 +158,8 @@ def test_what_a_data_set_lacks_is_said(run, source, tmp_path) -> None:
         "repositories are, and there is only one; name more sources",
         "codegemma: nothing is decontaminated: name evaluation data with --decontaminate or in "
         "$CODEGEMMA_BENCHMARKS, or do not judge the model by public benchmarks",
+        "codegemma: NO LIST OF UNSAFE CONTENT WAS LOADED: nothing was looked for. Give lists with "
+        "--unsafe-list.",
     ]
 
 
@@ -168,7 +170,10 @@ def test_a_data_set_that_lacks_nothing_is_quiet(run, source, tmp_path) -> None:
     (other / "more.py").write_text(CODE.replace("step", "stride"), encoding="utf-8")
     benchmark = tmp_path / "b.jsonl"
     benchmark.write_text(json.dumps({"text": "no such text"}) + "\n", encoding="utf-8")
+    unsafe = tmp_path / "unsafe.txt"
+    unsafe.write_text("term:no such words\n", encoding="utf-8")
     words = ["prepare", str(source), str(other), "--out", "o", "--model", TOKENIZER, "--json"]
+    words += ["--unsafe-list", str(unsafe)]
 
     ran = run(*words, "--holdout-fraction", "1", "--decontaminate", str(benchmark))
 

@@ -421,3 +421,19 @@ def test_a_recipe_that_reads_none_of_the_files_says_what_it_reads_and_what_there
         r"codegemma-2b$",
     ):
         pipeline.prepare(settings, out=tmp_path / "out")
+
+
+def test_a_folder_of_archives_is_told_of_the_option_that_reads_them(
+    make: Make, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name in ("a.tar.gz", "b.zip", "c.tgz"):
+        (folder / name).write_bytes(b"PK")
+
+    with pytest.raises(
+        InputError,
+        match=r"hold \.gz \(1\), \.tgz \(1\), \.zip \(1\); name the archives, or read each of a "
+        r"folder by --each$",
+    ):
+        pipeline.prepare(make(sources=(folder,), each=False), out=tmp_path / "out")

@@ -40,11 +40,12 @@ def inspect(
 
     path, index = _parse(shard)
     data = loader.read_bytes(path, index)
+    place = path.parent.resolve()  # the user may stand in it
     if rows.is_row(data):
-        _show_row(rows.unpack_row(data), path.parents[2], as_json=as_json)
+        _show_row(rows.unpack_row(data), place.parent.parent, as_json=as_json)
         return
     record = shards.unpack_record(data)
-    folder = path.parent.parent
+    folder = place.parent
     tokenizer = Tokenizer.from_folder(folder)
     recipe = manifest.read_recipe(folder)
     encoded = loader.draw_segment(

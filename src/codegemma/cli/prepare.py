@@ -246,7 +246,10 @@ def _warnings(manifest: dict[str, Any], settings: "Settings", out: Path) -> Iter
             "nothing is decontaminated: name evaluation data with --decontaminate or in "
             "$CODEGEMMA_BENCHMARKS, or do not judge the model by public benchmarks"
         )
-    unused = _read_report(out).get("unused_removals")
+    report = _read_report(out)
+    if report["unsafe"]["warning"]:
+        yield report["unsafe"]["warning"]
+    unused = report.get("unused_removals")
     if unused:
         yield (
             f"removal entries that cover nothing of these sources: {', '.join(unused[:_MAX_SHOWN])}"
@@ -346,8 +349,6 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from codegemma.data.report import NO_LIST
-
     console = Console()
     drops = Table(title="Dropped", title_justify="left")
     for column in ("stage", "rule", "files", "MB"):
@@ -378,6 +379,4 @@ def _print_summary(manifest: dict[str, Any], out: Path) -> None:
                 genre, f"{row['weight']:.1%}", f"{row['records']:,}", f"{row['tokens']:,}"
             )
         console.print(mixed)
-    if not manifest["settings"]["unsafe_lists"]:
-        console.print(NO_LIST, style="bold red", soft_wrap=True)
     console.print(f"{out / 'report.html'}", soft_wrap=True, highlight=False)

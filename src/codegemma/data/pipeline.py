@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from codegemma.data import (
+    archive,
     audit,
     compare,
     decontaminate,
@@ -328,11 +329,17 @@ class _Run:
         recipe = self._settings.recipe
         counts = read.endings(at for at in locations if at.name not in faults)
         found = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:_MAX_ENDINGS]
+        # A name for the ending to stand behind: of `lib.tar.gz` only .gz is told.
+        is_packed = any(archive.is_archive(Path(f"x.tar{ending}")) for ending in counts)
         return (
             f"{start}the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources "
             "hold "
             + (", ".join(f"{ending} ({count})" for ending, count in found) or "no files")
-            + "; another --recipe may read those, such as codegemma-2b"
+            + (
+                "; name the archives, or read each of a folder by --each"
+                if is_packed
+                else "; another --recipe may read those, such as codegemma-2b"
+            )
         )
 
     def _unused_removals(self, locations: Sequence[Location], asked: set[str]) -> list[str]:
