@@ -8,29 +8,34 @@ orders the same graph by path alone, without distances.
 
 With --packing: how many imports, how many tests and what they test, and how many files that stand
 behind one another in the order share a record when the repository is packed by the recipe
-codegemma-2b and the vocabulary of nano; and the room that records leave.
+codegemma-2b and the vocabulary of nano; and how full records are. The peers fill records
+with the same windows one after the other: files in the order of their paths, and in random orders
+(the median of nine, seeds 0 to 8, with the ends in the note). Repositories are installed packages
+and archives.
 
 Example:
     python benchmarks/bench_graph.py torch transformers sympy networkx
-    python benchmarks/bench_graph.py --packing networkx
+    python benchmarks/bench_graph.py --packing networkx zod-4.6.7.tgz prometheus.orig.tar.xz
 """
 
 import argparse
 import importlib.metadata
 import itertools
+import random
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import networkx
 
-from codegemma.data import graph, pack, recipes
+from codegemma.data import graph, pack, read, recipes
 from codegemma.data.document import File, Repository
 from codegemma.data.pairing import pair_tests
 from codegemma.data.resolve import Resolver
+from codegemma.text.fim import encode_whole
 from codegemma.text.imports import Import
 from codegemma.text.tokenizer import Tokenizer
 from results import Row, cpu_name, write_rows
@@ -40,12 +45,13 @@ T = TypeVar("T")
 TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
 _LARGE = 50_000
+_DRAWS = 9
 
 
 def main() -> None:
     """Measure, write the rows and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("packages", nargs="+", help="names of installed distributions")
+    parser.add_argument("packages", nargs="+", help="installed distributions, or archives to pack")
     parser.add_argument("--packing", action="store_true", help="measure records, not times")
     options = parser.parse_args()
     if options.packing:
@@ -53,7 +59,7 @@ def main() -> None:
         rows = [row for rows in found for row in rows]
         print(write_rows("packing", rows, device=cpu_name()))
         for row in rows:
-            print(f"{row.name:50} {row.value:10.3f} {row.unit}  {row.note}")
+            print(f"{row.name:90} {row.value:7.3f} {row.peer_value:7.3f}  {row.note}")
         return
     rows: list[Row] = []
     for name in options.packages:
@@ -133,44 +139,113 @@ def _ordering(name: str, imports: Mapping[str, tuple[Import, ...]], *, repeats: 
     ]
 
 
-def _packing(package: str) -> list[Row]:
-    files = _files(package)
-    name = f"{package} {importlib.metadata.version(package)}"
+def _packing(source: str) -> list[Row]:
+    recipe = recipes.codegemma_2b()
+    if Path(source).exists():
+        (location,) = read.find_repositories([Path(source)])
+        found = read.read_repository(
+            location,
+            extensions=recipe.extensions,
+            max_bytes=recipe.max_file_bytes,
+            languages=recipe.languages,
+        )
+        name, files = location.name, found[0].files
+    else:
+        name, files = f"{source} {importlib.metadata.version(source)}", tuple(_files(source))
     tokenizer = Tokenizer.from_file(TOKENIZER)
-    records, num_tokens, _ = pack.pack_repository(
-        Repository(name=package, files=tuple(files)),
-        tokenizer=tokenizer,
-        recipe=recipes.codegemma_2b(),
-    )
-    together = [{file.path for file in record.files} for record in records]
+    repository = Repository(name=source, files=files)
+    packed, _, _ = pack.pack_repository(repository, tokenizer=tokenizer, recipe=recipe)
+    records = [[file.path for file in record.files] for record in packed]
+    windows: dict[str, list[tuple[int, int]]] = {}
+    for record in packed:
+        for file in record.files:
+            line = int(file.origin.rpartition(":")[2])
+            size = len(encode_whole(tokenizer, file.text, path=file.path)) + pack.RESERVED_TOKENS
+            windows.setdefault(file.path, []).append((line, size))
+    sizes = {path: [size for _, size in sorted(found)] for path, found in windows.items()}
+    by_path = in_order(sizes, sorted(sizes), room=recipe.context_tokens)
+    shuffled = [
+        in_order(sizes, random.Random(seed).sample(sorted(sizes), len(sizes)),
+                 room=recipe.context_tokens)
+        for seed in range(_DRAWS)
+    ]  # fmt: skip
     imports = {file.path: graph.imports_of(file) for file in files}
     edges = [
         (user, dependency)
         for user, found in _build(imports).dependencies.items()
         for dependency in found
     ]
+    order = [path for path in graph.arrange(imports) if path in sizes]
     pairs = {
         "imports whose files share a record": edges,
         "tests that share a record with what they test": list(pair_tests(imports).items()),
+        "files behind one another that share a record": list(itertools.pairwise(order)),
     }
-    places = {path: number for number, paths in enumerate(together) for path in paths}
-    order = [path for path in graph.arrange(imports) if path in places]
-    pairs["files behind one another that share a record"] = list(itertools.pairwise(order))
-    room = len(records) * recipes.codegemma_2b().context_tokens
-    used = num_tokens + pack.RESERVED_TOKENS * sum(len(record.files) for record in records)
     note = f"{len(files)} files, {len(records)} records of 8,192 tokens"
-    rows = [
-        Row(
-            name=f"{name}: {what}",
-            value=sum(any({*pair} <= paths for paths in together) for pair in all_) / len(all_),
+    rows: list[Row] = []
+    for what, all_ in pairs.items():
+        if all_:
+            drawn = sorted(share(one, all_) for one in shuffled)
+            peers = {
+                "files by path": (share(by_path, all_), f"{len(by_path)} of the peer"),
+                "files in random order": (
+                    statistics.median(drawn),
+                    f"the peer's ends {drawn[0]:.3f} and {drawn[-1]:.3f}",
+                ),
+            }
+            rows += _beside_peers(f"{name}: {what}", share(records, all_), peers, len(all_), note)
+    total = sum(map(sum, sizes.values()))
+    full = [total / (len(found) * recipe.context_tokens) for found in (records, by_path)]
+    peers = {"files by path": (full[1], "")}
+    return [*rows, *_beside_peers(f"{name}: room filled", full[0], peers, 1, note)]
+
+
+def _beside_peers(
+    name: str, value: float, peers: Mapping[str, tuple[float, str]], n: int, note: str
+) -> Iterator[Row]:
+    for peer, (theirs, words) in peers.items():
+        yield Row(
+            name=f"{name}, beside {peer}",
+            value=value,
             unit="fraction",
-            n=len(all_),
-            note=note,
+            n=n,
+            peer=peer,
+            peer_value=theirs,
+            ratio=value / theirs if theirs else None,
+            note=", ".join(filter(None, [note, words])),
         )
-        for what, all_ in pairs.items()
-    ]
-    free = Row(name=f"{name}: room left", value=1 - used / room, unit="fraction", n=1, note=note)
-    return [*rows, free]
+
+
+def in_order(
+    sizes: Mapping[str, Sequence[int]], order: Sequence[str], *, room: int
+) -> list[list[str]]:
+    """Fill records with the windows of files in an order, a new one where the next has no room.
+
+    Args:
+        sizes: Tokens of the windows of each file.
+        order: The files.
+        room: Tokens of a record.
+    """
+    records: list[list[str]] = [[]]
+    used = 0
+    for path in order:
+        for size in sizes[path]:
+            if used + size > room and records[-1]:
+                records.append([])
+                used = 0
+            records[-1].append(path)
+            used += size
+    return records
+
+
+def share(records: Sequence[Sequence[str]], pairs: Sequence[tuple[str, str]]) -> float:
+    """Give the share of the pairs of files that have a record in common."""
+    places: dict[str, set[int]] = {}
+    for number, paths in enumerate(records):
+        for path in paths:
+            places.setdefault(path, set()).add(number)
+    common = sum(bool(places.get(one, set()) & places.get(other, set())) for one, other in pairs)
+    return common / len(pairs)
 
 
 def _build(imports: Mapping[str, tuple[Import, ...]]) -> graph.Graph:

@@ -2,6 +2,8 @@
 import dataclasses
 import json
 import pickle
+import shutil
+import sysconfig
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegemma.data import loader, recipes, shards
+import codegemma
+from codegemma.data import loader, pipeline, recipes, shards, split
 from codegemma.data.loader import ShardReader
+from codegemma.data.pipeline import Settings
 from codegemma.data.shards import Record, RecordFile
 from codegemma.errors import DataError
 from codegemma.text import fim, syntax
@@ -20,6 +24,7 @@ from codegemma.text import tokens as t
 from codegemma.text.tokenizer import Tokenizer
 
 NANO = recipes.nano()
+NANO_TOKENIZER = Path(codegemma.__file__).parent / "nano" / "tokenizer.model"
 TEXTS = ["import os\n\n\ndef f(a):\n    return a\n", "x = [1, 2]\nprint(x)\n"]
 
 
@@ -283,3 +288,51 @@ def test_the_rates_of_20000_files_are_those_asked_for(
     assert sum(kinds.values()) == 20_000
     assert cut / 20_000 == pytest.approx(recipe.fim_fraction, abs=0.005)
     assert kinds["psm"] / cut == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.slow
+def test_every_example_of_a_prepared_package_comes_back_whole_at_the_rates_asked_for(
+    tmp_path: Path,
+) -> None:
+    """Windows of real files, one that does not parse, and draws that find no room, are in it."""
+    source = tmp_path / "networkx"
+    without = shutil.ignore_patterns("__pycache__", "tests")
+    shutil.copytree(Path(sysconfig.get_path("purelib")) / "networkx", source, ignore=without)
+    functions = "".join(f"def good_{i}(value):\n    return value + {i}\n\n\n" for i in range(20))
+    (source / "broken.py").write_text(functions + "x = = 1 2 ) (\n" * 30, encoding="utf-8")
+    recipe = dataclasses.replace(NANO, permissive_only=False, redact=False, heldout=())
+    settings = Settings(sources=(source,), recipe=recipe, tokenizer_file=NANO_TOKENIZER)
+    manifest = pipeline.prepare(settings, out=tmp_path / "out")
+    reader, tokenizer = ShardReader(tmp_path / "out"), Tokenizer.from_file(NANO_TOKENIZER)
+    counts: Counter[str] = Counter()
+    windows: dict[str, list[tuple[int, str]]] = {}
+    epoch = 0
+    while counts["eligible"] < 20_000:
+        for record in map(reader.__getitem__, range(len(reader))):
+            encoded = loader.draw_segment(
+                record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=epoch
+            )
+            blocks = fim.parse(encoded.tokens.tolist(), tokenizer)
+            for file, draw, block in zip(record.files, encoded.draws, blocks, strict=True):
+                line = f"{file.path}\n" if draw.has_path and not block.split else ""
+                assert block.text == line + file.text
+                assert block.split == draw.split
+                counts[block.mode or "uncut"] += 1
+                counts["eligible"] += split.can_be_cut(file)
+                counts["broken"] += file.is_broken
+                if not epoch:
+                    where = int(file.origin.rpartition(":")[2])
+                    windows.setdefault(file.path, []).append((where, file.text))
+            controls = [token for token in encoded.tokens.tolist() if t.is_control(token)]
+            cut = sum(block.split is not None for block in blocks)
+            assert len(controls) == 2 + 3 * cut + controls.count(t.FILE_SEPARATOR_ID)
+        epoch += 1
+
+    assert len(windows) == manifest["totals"]["train"]["files"] > 200
+    for path, found in windows.items():
+        whole = "".join(text for _, text in sorted(found))
+        assert whole == (source / path).read_text("utf-8")
+    cut = counts["psm"] + counts["spm"]
+    assert counts["broken"] == epoch  # one file, in every epoch
+    assert cut / counts["eligible"] == pytest.approx(recipe.fim_fraction, abs=0.005)
+    assert counts["psm"] / cut == pytest.approx(0.5, abs=0.01)
