@@ -86,7 +86,9 @@ def test_options_reach_the_settings(run, source, tmp_path) -> None:
     (source / "LICENSE").unlink()
     benchmark = tmp_path / "b.jsonl"
     benchmark.write_text(json.dumps({"text": CODE}) + "\n", encoding="utf-8")
-    words = ["prepare", str(tmp_path), "--out", str(tmp_path / "out"), "--model", TOKENIZER]
+    (tmp_path / "sources").mkdir()
+    source.rename(tmp_path / "sources" / "mine")
+    words = ["prepare", "sources", "--out", str(tmp_path / "out"), "--model", TOKENIZER]
     words += ["--each", "--unlicensed", "--seed", "5", "--holdout-fraction", "0.5"]
     words += ["--recipe", "codegemma-2b", "--decontaminate", str(benchmark)]
 
