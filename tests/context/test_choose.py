@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codegemma.completion import CompleterInfo, Prompt, Sampling
+from codegemma.context import choose as choose_module
 from codegemma.context.choose import MIN_TOKENS, Shown, choose
 from codegemma.context.index import RepositoryIndex
 from codegemma.text.budget import fit_prompt, spare_tokens
@@ -98,6 +99,27 @@ def test_of_a_long_file_the_definition_of_what_is_wanted_is_shown(
     assert not shown.is_whole
     assert shown.file.text.endswith("\n\n\n")  # cut before a statement at the margin
     assert 100 < shown.num_tokens <= 200
+
+
+@pytest.mark.parametrize(
+    ("ending", "definition"),
+    [
+        ("py", "async def wanted():\n    return 1\n"),
+        ("py", "wanted: int = 1\n"),
+        ("ts", "export default function wanted() {\n  return 1\n}\n"),
+        ("ts", "export const wanted = 1\n"),
+        ("go", "func (t *Table) wanted() int {\n\treturn 1\n}\n"),
+        ("rs", "pub static wanted: u8 = 1;\n"),
+        ("h", "#define wanted 1\n"),
+    ],
+)
+def test_definitions_are_known_by_the_words_before_a_name(ending: str, definition: str) -> None:
+    before = "unwanted = 1\nconst wantedToo = 2\n# def unwanted(wanted):\n\n" * 40
+    text = before + definition + before
+
+    window = choose_module._window(text, f"b.{ending}", ["other", "wanted"], None, 60)
+
+    assert window.startswith(definition)
 
 
 def test_a_file_of_one_endless_line_or_of_nothing_is_passed_over(

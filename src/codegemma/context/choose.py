@@ -36,11 +36,14 @@ _ROOM_TOKENS: Final = 24
 """Kept free in a window for its path and for tokens that a cut splits."""
 _LINES_AT_A_TIME: Final = 64
 _FOLDER_PACKAGES: Final = frozenset({"go", "java", "kotlin", "csharp"})
-_DEFINING: Final = (
+_DEFINING: Final = re.compile(
     r"^[ \t]*(?:[a-z]+[ \t]+)*(?:def|class|func|fn|function|struct|enum|union|trait|interface|type|"
-    r"record|object|const|let|var|val|fun|static|#[ \t]*define)[ \t]+(?:\([^)\n]*\)[ \t]*)?(?:%s)\b"
-    r"|^(?:%s)[ \t]*[:=]"
+    r"record|object|const|let|var|val|fun|static|#[ \t]*define)[ \t]+(?:\([^)\n]*\)[ \t]*)?([\w$]+)"
+    r"|^([\w$]+)[ \t]*[:=]",
+    re.MULTILINE,
 )
+"""Where a name is defined; one pattern for all, since one of names of its own takes longer to build
+than a file to search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,11 +183,11 @@ def _window(
     text: str, path: str, names: list[str], tokenizer: TokenizerProtocol | None, max_tokens: int
 ) -> str:
     """Cut a window of a long file from the first definition of a name, else from its start."""
-    start = 0
-    if names:
-        words = "|".join(map(re.escape, names))
-        match = re.search(_DEFINING % (words, words), text, re.MULTILINE)
-        start = match.start() if match else 0
+    wanted = frozenset(names)
+    found = (
+        match.start() for match in _DEFINING.finditer(text) if wanted.intersection(match.groups())
+    )
+    start = next(found, 0) if wanted else 0
     lines = text[start : start + max(0, max_tokens) * _BYTES_PER_TOKEN].split("\n")
     lines = [*(line + "\n" for line in lines[:-1]), lines[-1]]
     sizes: list[int] = []
