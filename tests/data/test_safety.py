@@ -62,6 +62,17 @@ def test_a_file_is_found_by_its_hash(tmp_path: Path) -> None:
     assert scanner.scan("x = 2\n") == ""
 
 
+def test_terms_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "many.txt"
+    entries = "".join(f"term:bad word{number}\n" for number in range(1000))
+    path.write_text(entries + "term:bad words of three\n", encoding="utf-8")
+    scanner = safety.read_unsafe_lists((path,))
+
+    assert scanner.scan("a bad word999, here") == "many.txt: term"
+    assert scanner.scan("bad words of three") == "many.txt: term"
+    assert scanner.scan("bad word1000; bad words of") == ""
+
+
 @pytest.mark.parametrize("line", ["word", "sha256:12", "term:", "url:", "term:..."])
 def test_a_line_that_is_no_entry_is_named_and_not_shown(line: str, tmp_path: Path) -> None:
     path = tmp_path / "bad"

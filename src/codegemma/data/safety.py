@@ -75,13 +75,13 @@ class ListScanner:
     """Looks for the terms, hashes and addresses of lists.
 
     Args:
-        terms: Name of the list by words of a term.
+        terms: Name of the list by words of a term, by the first of them.
         hashes: Name of the list by sha256 in hexadecimal.
         urls: Name of the list by beginning of the path, by host.
         version: Hash of the lists, see `fingerprint`.
     """
 
-    terms: dict[tuple[str, ...], str]
+    terms: dict[str, dict[tuple[str, ...], str]]
     hashes: dict[str, str]
     urls: dict[str, dict[str, str]]
     version: str = ""
@@ -97,15 +97,11 @@ class ListScanner:
     def _term(self, text: str) -> str:
         if not self.terms:
             return ""
-        longest = max(map(len, self.terms))
-        firsts = {term[0] for term in self.terms}
         words = shingles.words(text)
         for place, word in enumerate(words):
-            if word in firsts:
-                for size in range(1, longest + 1):
-                    name = self.terms.get(tuple(words[place : place + size]))
-                    if name:
-                        return f"{name}: term"
+            for term, name in self.terms.get(word, {}).items():
+                if term == tuple(words[place : place + len(term)]):
+                    return f"{name}: term"
         return ""
 
     def _url(self, text: str) -> str:
@@ -134,7 +130,7 @@ def read_unsafe_lists(paths: Sequence[Path]) -> ListScanner:
             value = value.strip()
             words = tuple(shingles.words(value))
             if kind == "term" and words:
-                scanner.terms[words] = path.name
+                scanner.terms.setdefault(words[0], {})[words] = path.name
             elif kind == "sha256" and _SHA256.fullmatch(value):
                 scanner.hashes[value.lower()] = path.name
             elif kind == "url" and value:
