@@ -165,6 +165,7 @@ def test_hostile_sources_are_skipped_and_counted_and_nothing_is_written_outside(
         "binary": 1,
         "duplicate_path": 1,
         "lfs_pointer": 1,
+        "linked_folder": 1,
         "not_a_file": 2,
         "not_unicode": 1,
         "path_outside": 3,

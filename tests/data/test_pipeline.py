@@ -428,12 +428,12 @@ def test_a_folder_of_archives_is_told_of_the_option_that_reads_them(
 ) -> None:
     folder = tmp_path / "archives"
     folder.mkdir()
-    for name in ("a.tar.gz", "b.zip", "c.tgz"):
+    for name in ("a.tar.gz", "b.zip", "c.parquet"):
         (folder / name).write_bytes(b"PK")
 
     with pytest.raises(
         InputError,
-        match=r"hold \.gz \(1\), \.tgz \(1\), \.zip \(1\); name the archives, or read each of a "
-        r"folder by --each$",
+        match=r"hold \.gz \(1\), \.parquet \(1\), \.zip \(1\); name the archives and tables, or "
+        r"read each of a folder by --each$",
     ):
         pipeline.prepare(make(sources=(folder,), each=False), out=tmp_path / "out")

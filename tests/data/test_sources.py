@@ -95,13 +95,16 @@ def test_each_looks_into_children_that_hold_repositories_and_loses_no_file(tmp_p
     assert read.read_repository(found[-1], **LIMITS)[1].rows == {"linked_folder": [1, 0]}
 
 
-def test_a_folder_with_sources_beside_its_tables_is_a_repository(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("beside", "files"), [("a.py", ["a.py"]), ("b.tar.gz", [])])
+def test_a_folder_with_more_than_its_tables_is_a_repository(
+    beside: str, files: list[str], tmp_path: Path
+) -> None:
     write(tmp_path / "mine" / "rows.jsonl", '{"repo": "r", "path": "r.py", "content": "r"}\n')
-    write(tmp_path / "mine" / "a.py")
+    write(tmp_path / "mine" / beside)
 
     (found,) = read.find_repositories([tmp_path / "mine"])
 
-    assert listed([found]) == [("mine", "folder", ["a.py"])]
+    assert listed([found]) == [("mine", "folder", files)]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,20 @@ def test_a_folder_with_sources_beside_its_tables_is_a_repository(tmp_path: Path)
 )
 def test_folders_that_hold_no_sources_are_known_by_name(path: str, folder: str) -> None:
     assert sources.skipped_folder(path) == folder
+
+
+def test_a_table_of_no_repositories_among_the_children_has_a_fault_of_its_own(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "evaluation.jsonl", '{"text": "x"}\n')
+    write(tmp_path / "mine" / "a.py")
+
+    found = read.find_repositories([tmp_path], each=True)
+
+    assert [(at.name, at.is_part, "names no repository" in at.fault) for at in found] == [
+        ("evaluation.jsonl", True, True),
+        ("mine", True, False),
+    ]
 
 
 def test_what_is_not_looked_into_stands_among_the_files(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from codegemma.data import (
     shards,
     stages,
     steps,
+    table,
     texts,
     vocabulary,
 )
@@ -330,13 +331,14 @@ class _Run:
         counts = read.endings(at for at in locations if at.name not in faults)
         found = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:_MAX_ENDINGS]
         # A name for the ending to stand behind: of `lib.tar.gz` only .gz is told.
-        is_packed = any(archive.is_archive(Path(f"x.tar{ending}")) for ending in counts)
+        named = [Path(f"x.tar{ending}") for ending in counts]
+        is_packed = any(archive.is_archive(path) or table.is_table(path) for path in named)
         return (
             f"{start}the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources "
             "hold "
             + (", ".join(f"{ending} ({count})" for ending, count in found) or "no files")
             + (
-                "; name the archives, or read each of a folder by --each"
+                "; name the archives and tables, or read each of a folder by --each"
                 if is_packed
                 else "; another --recipe may read those, such as codegemma-2b"
             )

@@ -41,7 +41,7 @@ def locate(sources: Sequence[Path], *, each: bool) -> Iterator[list[Location]]:
     """
     tables: list[Path] = []
     for source in sources:
-        mine = _tables(source, each=each)
+        mine = _tables(source)
         tables += mine
         found = [] if mine else list(_locate(source, each=each))
         if not (found or mine):
@@ -53,15 +53,15 @@ def locate(sources: Sequence[Path], *, each: bool) -> Iterator[list[Location]]:
     yield found
 
 
-def _tables(source: Path, *, each: bool) -> list[Path]:
-    """Give a table, or those of a folder that holds no sources in any language that is read."""
+def _tables(source: Path) -> list[Path]:
+    """Give a table, or those of a folder that holds no archives and no sources that are read."""
     if source.is_file() and table.is_table(source):
         return [source]
-    if each or not source.is_dir() or git.git_folder(source):
+    if not source.is_dir() or git.git_folder(source):
         return []
     found: list[Path] = []
     for path in _paths(source):
-        if path.endswith(EXTENSIONS):
+        if path.endswith(EXTENSIONS) or archive.is_archive(source / path):
             return []
         if table.is_table(source / path):
             found.append(source / path)
@@ -88,24 +88,17 @@ def _locate(source: Path, *, each: bool) -> Iterator[Location]:
 
 def _children(source: Path) -> Iterator[Location]:
     """Give each child of a folder, and the files beside as one more repository."""
-    tables: list[Path] = []
     beside: list[str] = []
     for child in sorted(source.iterdir()):
         if child.is_symlink() or not (child.is_dir() or _is_read_alone(child)):
             beside.append(child.name + ("/" if child.is_dir() else ""))
-        elif child.is_dir():
-            if not is_skipped(child.name):
-                yield from _unfold(child) or _parts(child)
-        elif archive.is_archive(child):
-            yield from _parts(child)
-        else:
-            tables.append(child)
-    yield from table.locate(tables)
+        elif child.is_file() or not is_skipped(child.name):
+            yield from _unfold(child) or _parts(child)
     yield from _beside(source, beside)
 
 
 def _is_read_alone(path: Path) -> bool:
-    return archive.is_archive(path) or table.is_table(path)
+    return path.is_file() and (archive.is_archive(path) or table.is_table(path))
 
 
 def _unfold(folder: Path) -> list[Location]:
@@ -113,7 +106,7 @@ def _unfold(folder: Path) -> list[Location]:
 
     None where there are none: then the folder is one.
     """
-    if git.git_folder(folder):
+    if not folder.is_dir() or git.git_folder(folder):
         return []
     repositories: list[Path] = []
     beside = sorted(_paths(folder, apart=repositories))
@@ -235,9 +228,13 @@ def _folder(source: Path) -> Location:
 
 
 def _parts(child: Path) -> list[Location]:
-    """Give one of the repositories in a folder, with its fault where it cannot be read."""
+    """Give those of a child of a folder, with its fault where it cannot be read."""
     try:
-        found = [_folder(child)] if child.is_dir() else list(archive.locate(child, each=False))
+        if child.is_dir():
+            found = [_folder(child)]
+        else:
+            is_table = table.is_table(child)
+            found = list(table.locate([child]) if is_table else archive.locate(child, each=False))
     except InputError as error:
         name = archive.stem(child) if child.is_file() else child.name.removesuffix(".git")
         found = [Location(name=name, version="", license="", root=child, fault=str(error))]
