@@ -116,6 +116,26 @@ def test_imports_behind_the_head_are_not_looked_at() -> None:
     assert [one.parts for one in find_imports(text, language="python")] == [("a",), ("b",)]
 
 
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("go", 'package a\n\nimport (\n\t"last"\n)\n\nfunc F() {}\n'),
+        ("java", "package a;\n\nimport last;\n\nclass C {}\n"),
+        ("kotlin", "package a\n\nimport last\n\nclass C\n"),
+        ("python", "import a\n\n\nimport last\n\n\nx = 1\n"),
+        ("typescript", "import { A } from './a';\n\nimport last = require('./last');\n\nA();\n"),
+        ("c", '#include "a.h"\n\n#include "last"\n\nint x;\n'),
+        ("csharp", "using A;\n\nusing last;\n\nclass C {}\n"),
+        ("rust", "use a::b;\n\nmod last;\n\nfn f() {}\n"),
+    ],
+)
+def test_the_last_import_is_read_behind_a_blank_line(language: str, text: str) -> None:
+    if not syntax.has_grammar(language):
+        pytest.skip(f"the grammar of {language} is not installed: pip install 'codegemma[data]'")
+
+    assert find_imports(text, language=language)[-1].parts == ("last",)
+
+
 def test_a_list_of_names_longer_than_its_first_line_is_read_whole() -> None:
     text = "from a import (\n" + "".join(f"    name{i},  # a (\n" for i in range(50)) + ")\nx = 1\n"
 

@@ -217,7 +217,7 @@ class _Reader:
 
 
 def _reader(
-    read: Callable[[Statement], Iterator[Import]], kinds: str, mark: str = r"^\s*import\b"
+    read: Callable[[Statement], Iterator[Import]], kinds: str, mark: str = r"^[ \t]*import\b"
 ) -> _Reader:
     return _Reader(kinds=frozenset(kinds.split()), read=read, mark=re.compile(mark, re.MULTILINE))
 
@@ -225,11 +225,13 @@ def _reader(
 _JS_READER: Final = _reader(
     _javascript,
     "import_statement export_statement call_expression",
-    r"^\s*import\b|\bfrom\s*[\"']|\brequire\s*\(|\bimport\s*\(",
+    r"^[ \t]*import\b|\bfrom\s*[\"']|\brequire\s*\(|\bimport\s*\(",
 )
-_C_READER: Final = _reader(_c, "preproc_include", r"^\s*#\s*include\b")
+_C_READER: Final = _reader(_c, "preproc_include", r"^[ \t]*#\s*include\b")
 _READERS: Final[Mapping[str, _Reader]] = {
-    "python": _reader(_python, "import_statement import_from_statement", r"^\s*(?:import|from)\b"),
+    "python": _reader(
+        _python, "import_statement import_from_statement", r"^[ \t]*(?:import|from)\b"
+    ),
     "java": _reader(_java, "import_declaration"),
     "kotlin": _reader(_java, "import"),
     "javascript": _JS_READER,
@@ -238,6 +240,6 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "go": _reader(_go, "import_spec"),
     "c": _C_READER,
     "cpp": _C_READER,
-    "csharp": _reader(_csharp, "using_directive", r"^\s*(?:global\s+)?using\b"),
-    "rust": _reader(_rust, "use_declaration mod_item", r"^\s*(?:pub\b.*)?\b(?:use|mod)\b"),
+    "csharp": _reader(_csharp, "using_directive", r"^[ \t]*(?:global\s+)?using\b"),
+    "rust": _reader(_rust, "use_declaration mod_item", r"^[ \t]*(?:pub\b.*)?\b(?:use|mod)\b"),
 }
