@@ -2,7 +2,9 @@
 """Measure what each GGUF format costs nano: held-out NLL and the size of the file.
 
 The first 400 tokens of held-out files are scored from left to right, by the weights as they are
-and as read back from each format. Usage: DATA_FOLDER [--files N].
+and as read back from each format; and with the values of Q8_0 and Q4_0 as they are served, by the
+kernels, which round activations to int8, with keys and values in bfloat16.
+Usage: DATA_FOLDER [--files N].
 """
 
 import argparse
@@ -14,8 +16,10 @@ import numpy as np
 from codegemma.data.loader import ShardReader
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import load_engine
+from codegemma.kernels import native
 from codegemma.model.export import convert_to_gguf
 from codegemma.model.hub import NANO_FOLDER
+from codegemma.model.quantise import quantise_checkpoint
 from codegemma.text.tokens import BOS_ID
 from heldout_lines import read_files, read_records
 from results import Row, cpu_name, write_rows
@@ -46,6 +50,13 @@ def main() -> None:
             convert_to_gguf(NANO_FOLDER, path, **words)
             found = score(load_engine(path, dtype="float32"), rows_of_ids)
             rows.append(_row(name, found, expected, size_bytes=path.stat().st_size))
+        for weights in ("int8", "int4"):
+            target = Path(folder) / weights
+            quantise_checkpoint(NANO_FOLDER, target, weights=weights)
+            found = score(load_engine(target), rows_of_ids)
+            size_bytes = (target / "model.safetensors").stat().st_size
+            name = f"{weights} as served ({native.choose_path() or 'no native kernels'})"
+            rows.append(_row(name, found, expected, size_bytes=size_bytes))
     path = write_rows("gguf", rows, device=cpu_name())
     print(path.read_text())
 
