@@ -2,6 +2,7 @@
 import argparse
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,19 @@ def test_offsets_are_sound_for_any_text(text: str, language: str):
     assert offsets == sorted(set(offsets))
     assert set(offsets) <= set(range(1, len(text) + 1))
     assert bool(text) == (len(text) in offsets)
+
+
+def test_a_text_that_was_parsed_is_let_go_of() -> None:
+    text = "".join(f"value_{number} = {number}\n" for number in range(20_000))
+    assert parses(text, "python")
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            assert parses(text, "python")
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < len(text)  # of the five
 
 
 def test_statements_are_found_outside_strings_the_outermost_once() -> None:

@@ -11,6 +11,7 @@ text gives the answer of text that does not parse. This module draws nothing at 
 import importlib
 import importlib.util
 import re
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -28,6 +29,7 @@ MAX_STEPS: Final = 30_000
 """Most parser steps (of a hundred operations each) spent on a text; 2 MB of Python take 13,000."""
 
 _READ_BYTES: Final = 1 << 16
+_local = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,8 +439,11 @@ class _Steps:
         return self._left < 0
 
 
-def _read(data: bytes, offset: int, _point: tree_sitter.Point) -> bytes:
-    return data[offset : offset + _READ_BYTES]
+def _read(data: bytes, offset: int, _point: tree_sitter.Point) -> bytearray:
+    # The binding (0.26.1) never lets go of an object that it reads: always the same one, then.
+    buffer: bytearray = _local.__dict__.setdefault("buffer", bytearray())
+    buffer[:] = data[offset : offset + _READ_BYTES]
+    return buffer
 
 
 def parse_bytes(data: bytes, language: str) -> tree_sitter.Tree | None:
