@@ -10,11 +10,12 @@ text gives the answer of text that does not parse. This module draws nothing at 
 
 import importlib
 import importlib.util
+import itertools
 import re
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple, cast
 
@@ -428,33 +429,31 @@ def _char_offsets(data: bytes, offsets: list[int]) -> dict[int, int]:
     return mapped
 
 
-class _Steps:
-    """Stops the parser after `MAX_STEPS` calls."""
-
-    def __init__(self) -> None:
-        self._left = MAX_STEPS
-
-    def __call__(self, _offset: int, _has_error: bool) -> bool:
-        self._left -= 1
-        return self._left < 0
-
-
-def _read(data: bytes, offset: int, _point: tree_sitter.Point) -> bytearray:
-    # The binding (0.26.1) never lets go of an object that it reads: always the same one, then.
-    buffer: bytearray = _local.__dict__.setdefault("buffer", bytearray())
-    buffer[:] = data[offset : offset + _READ_BYTES]
-    return buffer
-
-
 def parse_bytes(data: bytes, language: str) -> tree_sitter.Tree | None:
     """Parse UTF-8 within the bounds; None when they do not suffice. For modules of `text` alone."""
     parser = tree_sitter.Parser(_language(language))
     if len(data) > MAX_BYTES:
         return None
+    # The binding (0.26.1) never lets go of what it is given to parse: always the same object, then.
+    buffer: bytearray = _local.__dict__.setdefault("buffer", bytearray())
+    is_parsed, steps = False, itertools.count()
+
+    def read(offset: int, _point: tree_sitter.Point) -> bytes | bytearray:
+        piece = data[offset : offset + _READ_BYTES]
+        if is_parsed:  # a node is asked for its text
+            return piece
+        buffer[:] = piece
+        return buffer
+
+    def is_over(_offset: int, _has_error: bool) -> bool:
+        return next(steps) >= MAX_STEPS
+
     try:
-        return parser.parse(partial(_read, data), progress_callback=_Steps())
+        return parser.parse(read, progress_callback=is_over)
     except ValueError:  # what the binding raises when the callback stops it
         return None
+    finally:
+        is_parsed = True
 
 
 @lru_cache
