@@ -112,6 +112,7 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         return json.load(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_files_become_a_served_completion(tmp_path: Path, environment: dict[str, str]) -> None:
     sources, data, run = tmp_path / "sources", tmp_path / "data", tmp_path / "run"

@@ -176,6 +176,7 @@ def test_hostile_sources_are_skipped_and_counted_and_nothing_is_written_outside(
     assert after - before == {place, tmp_path / "deep" / "out"} - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [

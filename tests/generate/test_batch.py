@@ -313,6 +313,7 @@ def drawn_bytes(engine, completion):
     return b"".join(map(engine.tokenizer.token_bytes, completion.tokens))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -343,6 +344,7 @@ def test_a_healed_completion_goes_on_from_every_typed_byte(engines, prefix, suff
     assert found[0].text == streamed
 
 
+@pytest.mark.slow
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

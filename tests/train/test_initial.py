@@ -22,6 +22,7 @@ def parent(
     return loop.train(recipe, data=data, out=tmp_path_factory.mktemp("parent"))
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_a_model_and_says_whose(
     parent: loop.Outcome, data: Path, recipe: TrainRecipe, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def mixed(weights: list[float]) -> BatchIterator:
     return make_batches(sources, encode=encode_mixed, config=config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.013])
 def test_records_are_drawn_by_weight_and_each_source_in_epochs_of_its_own(share: float) -> None:
     batches = mixed([1 - share, share])

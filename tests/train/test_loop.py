@@ -114,6 +114,7 @@ loop.train(make_recipe(), data=Path(sys.argv[1]), out=Path(sys.argv[2]), listene
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_whole_step(
     train: Train, data: Path, tmp_path: Path, straight: loop.Outcome, compiled: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_time_limit_saves_a_model_to_go_on_from(train: Train, tmp_path: Path) 
     assert load_checkpoint(stopped.model).config.width == 32
 
 
+@pytest.mark.slow
 def test_a_decay_ends_the_stable_phase_and_keeps_the_step_it_left_from(
     train: Train, tmp_path: Path
 ) -> None:
