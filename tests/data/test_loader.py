@@ -291,13 +291,14 @@ def test_the_rates_of_20000_files_are_those_asked_for(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_every_example_of_a_prepared_package_comes_back_whole_at_the_rates_asked_for(
     tmp_path: Path,
 ) -> None:
     """Windows of real files, one that does not parse, and draws that find no room, are in it."""
-    source = tmp_path / "networkx"
+    source = tmp_path / "pygments"
     without = shutil.ignore_patterns("__pycache__", "tests")
-    shutil.copytree(Path(sysconfig.get_path("purelib")) / "networkx", source, ignore=without)
+    shutil.copytree(Path(sysconfig.get_path("purelib")) / "pygments", source, ignore=without)
     functions = "".join(f"def good_{i}(value):\n    return value + {i}\n\n\n" for i in range(20))
     (source / "broken.py").write_text(functions + "x = = 1 2 ) (\n" * 30, encoding="utf-8")
     recipe = dataclasses.replace(NANO, permissive_only=False, redact=False, heldout=())
