@@ -423,6 +423,16 @@ def test_a_recipe_that_reads_none_of_the_files_says_what_it_reads_and_what_there
         pipeline.prepare(settings, out=tmp_path / "out")
 
 
+def test_a_table_of_paths_without_texts_is_not_told_of_another_recipe(
+    make: Make, tmp_path: Path
+) -> None:
+    table = tmp_path / "paths.jsonl"
+    table.write_text('{"repository": "a/b", "path": "x.py"}\n')
+
+    with pytest.raises(InputError, match=r"hold \.py \(1\); those that it reads are empty, too"):
+        pipeline.prepare(make(sources=(table,), each=False), out=tmp_path / "out")
+
+
 def test_a_folder_of_archives_is_told_of_the_option_that_reads_them(
     make: Make, tmp_path: Path
 ) -> None:

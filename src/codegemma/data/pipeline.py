@@ -333,15 +333,17 @@ class _Run:
         # A name for the ending to stand behind: of `lib.tar.gz` only .gz is told.
         named = [Path(f"x.tar{ending}") for ending in counts]
         is_packed = any(archive.is_archive(path) or table.is_table(path) for path in named)
+        if is_packed:
+            advice = "name the archives and tables, or read each of a folder by --each"
+        elif any(ending in recipe.extensions for ending in counts):
+            advice = "those that it reads are empty, too large or come without their text"
+        else:
+            advice = "another --recipe may read those, such as codegemma-2b"
         return (
             f"{start}the recipe {recipe.name} reads {' '.join(recipe.extensions)}, and the sources "
             "hold "
             + (", ".join(f"{ending} ({count})" for ending, count in found) or "no files")
-            + (
-                "; name the archives and tables, or read each of a folder by --each"
-                if is_packed
-                else "; another --recipe may read those, such as codegemma-2b"
-            )
+            + f"; {advice}"
         )
 
     def _unused_removals(self, locations: Sequence[Location], asked: set[str]) -> list[str]:
