@@ -120,6 +120,7 @@ PATHS = st.builds(
 EDITS = st.lists(st.tuples(PATHS, st.integers(-3, 7)), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -97,6 +97,7 @@ def test_syntactic_middles_are_units_or_neighbours_of_one_parent() -> None:
     assert not {"import", "def", "def f(a,", "(a", "+ b", "return"} & middles
 
 
+@pytest.mark.slow
 def test_of_single_units_longer_ones_are_drawn_more_often() -> None:
     text = "a = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'\nbbbbbbbbbb = 1\n"
     drawn = Counter(text[start:end] for start, end in cuts("ast", text, n=4000))

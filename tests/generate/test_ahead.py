@@ -46,6 +46,7 @@ def prepared(make_engine):
 CODE = "value = 1\n" * 43  # read in pieces of both lengths, and guessed
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_at_each_step(prepared):
     _, names = prepared
     assert names[:5] == [
@@ -58,6 +59,7 @@ def test_a_program_is_compiled_at_each_step(prepared):
     assert names.count("decode of 8 x 256") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("suffix", [None, "urn x\n"])
 def test_what_was_compiled_ahead_is_not_compiled_for_a_request(
@@ -70,6 +72,7 @@ def test_what_was_compiled_ahead_is_not_compiled_for_a_request(
     assert compiled == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_requests_beside_each_other_compile_nothing_either(prepared, compiled, temperature):
     engine, _ = prepared
@@ -92,6 +95,7 @@ def test_requests_beside_each_other_compile_nothing_either(prepared, compiled, t
     assert compiled == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_prompts_that_are_read_together_compile_nothing_either(prepared, compiled, count):
     engine, _ = prepared
@@ -100,6 +104,7 @@ def test_prompts_that_are_read_together_compile_nothing_either(prepared, compile
     assert compiled == []
 
 
+@pytest.mark.slow
 def test_what_is_not_compiled_ahead_is_compiled_when_it_is_met(prepared, compiled):
     """So that the tests above would see a program that is compiled."""
     engine, _ = prepared

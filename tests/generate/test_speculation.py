@@ -244,6 +244,7 @@ def test_one_pass_draws_what_single_steps_draw(engine, temperature):
         assert cache.length.tolist() == [13]
 
 
+@pytest.mark.slow
 def test_the_distribution_of_a_drawn_token_does_not_depend_on_the_guess(engine):
     """2,000 draws of the token after a guess, against the model's own probabilities."""
     weights = engine._weights
@@ -287,6 +288,7 @@ def engines(make_engine):
 PARTS = st.sampled_from(["x = f(x)\n", "    return x\n", "def f(x):\n", "y", " ", "class A:\n"])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -131,6 +131,7 @@ def test_a_planted_fault_misses_the_record(faulty, sound, fault):
     assert outcome.is_passed == (fault == "none"), outcome.detail
 
 
+@pytest.mark.slow
 def test_nano_gives_what_it_recorded(faulty):
     engine, metadata = faulty(NANO_FOLDER, "none")
     outcome, mode, _ = check(engine, metadata)

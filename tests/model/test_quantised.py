@@ -62,6 +62,7 @@ def test_it_loads_in_place_stacked_for_the_kernels(kernels, folder, name, config
     assert params["layers"]["attn_norm"].dtype == np.float32
 
 
+@pytest.mark.slow
 @FORMATS
 @pytest.mark.parametrize("kernel", ["native", "none"])
 def test_a_quantised_model_predicts_what_its_weights_in_float32_do(

@@ -45,6 +45,7 @@ def test_a_run_begins_with_the_weights_of_a_model_and_says_whose(
     assert losses[0] < 6.5  # fresh weights: log(1024) = 6.9
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_origin_and_its_own_weights(
     parent: loop.Outcome, data: Path, recipe: TrainRecipe, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_run_that_goes_on_keeps_its_origin_and_its_own_weights(
     assert origin["fingerprint"] == load_checkpoint(parent.model).fingerprint
 
 
+@pytest.mark.slow
 def test_a_run_from_a_step_of_another_keeps_that_ones_origin_and_licences(
     parent: loop.Outcome, data: Path, recipe: TrainRecipe, tmp_path: Path
 ) -> None:

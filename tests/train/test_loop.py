@@ -138,6 +138,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_step(
     assert weights_hash(train(tmp_path).model) == weights_hash(straight.model)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_step_is_trained_again(
     train: Train, tmp_path: Path, straight: loop.Outcome
 ) -> None:
@@ -201,6 +202,7 @@ def test_a_decay_ends_the_stable_phase_and_keeps_the_step_it_left_from(
     assert list_steps(tmp_path / "steps") == [3, 9, 11]
 
 
+@pytest.mark.slow
 def test_a_run_may_start_from_a_step_of_another(
     train: Train, tmp_path: Path, straight: loop.Outcome
 ) -> None:
@@ -250,6 +252,7 @@ def test_encoding_changes_from_epoch_to_epoch(
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_mixture_is_drawn_by_its_shares_of_tokens_and_each_genre_is_measured(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
