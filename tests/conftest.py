@@ -3,10 +3,15 @@
 
 Property tests have no deadline: on a loaded machine one example may take any time. Without one,
 Hypothesis gives the first examples 30 seconds before it calls drawing them too slow, not one.
+
+Most of the time of the default tests is XLA compiling programs that run for a millisecond. They
+take the older of its two code generators, which is more than twice as quick; what is called slow
+takes the one that users have.
 """
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # In the environment, not through jax.config: tests that need no jax then do not import it.
@@ -15,3 +20,8 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "not slow" in config.option.markexpr:
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
