@@ -4,9 +4,9 @@
 Property tests have no deadline: on a loaded machine one example may take any time. Without one,
 Hypothesis gives the first examples 30 seconds before it calls drawing them too slow, not one.
 
-Most of the time of the default tests is XLA compiling programs that run for a millisecond. They
-take the older of its two code generators, which is more than twice as quick; what is called slow
-takes the one that users have.
+Much of the time of the tests is XLA compiling programs that run for a millisecond. They take the
+older of its two code generators, which is more than twice as quick; what is held to another
+implementation takes the one that users have.
 """
 
 import os
@@ -23,5 +23,5 @@ settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if "not slow" in config.option.markexpr:
+    if not config.option.markexpr.startswith("reference"):
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")

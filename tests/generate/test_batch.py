@@ -335,7 +335,8 @@ def test_a_healed_completion_goes_on_from_every_typed_byte(engines, prefix, suff
     for one in found:
         data = drawn_bytes(plain, one)
         assert data.startswith(request.typed)
-        assert one.text == data[len(request.typed) :].decode(errors="replace")
+        text = data[len(request.typed) :].decode(errors="replace")
+        assert one.text == text.removesuffix(request.seam)
         assert (one.typed, len(one.logprobs)) == (typed, len(one.tokens))
     beside = plain.complete([Prompt(prefix="# other"), prompt], sampling)[1][0]
     (guessed,) = guessing.complete([prompt], sampling)[0]
