@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -14,6 +15,17 @@ GOOD = "".join(f"def add_{i}(value_{i}):\n    return value_{i} + {i}\n\n" for i 
 LONG = f"KEY = 'AKIAQWERTYUIOPASDFGH'\nVALUES = '{'a b ' * 400}'\n"
 ASKED = GOOD.replace("add", "asked")
 BAD = GOOD.replace("add_1(", "unsafe_word_here(")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagger:
+    """A user's, who knows one name."""
+
+    version: str = "1"
+
+    def tag(self, text: str) -> list[tuple[int, int]]:
+        place = text.find("Bert")
+        return [(place, place + 4)] if place >= 0 else []
 
 
 @pytest.fixture
@@ -55,6 +67,25 @@ def test_texts_that_a_rule_left_out_are_kept_redacted_and_no_others(
     assert "AKIA" not in row["text"]
     assert manifest["dropped"]["removed"]["asked for"]["files"] == 1
     assert [count["files"] for count in manifest["dropped"]["unsafe"].values()] == [1]
+
+
+def test_what_another_file_or_a_tagger_tells_is_replaced_in_kept_texts_too(
+    settings: Settings, tmp_path: Path
+) -> None:
+    key = "q7Zk0pXw3Rt9Lm2V"
+    (folder,) = settings.sources
+    (folder / "good.py").write_text(f'PASSWORD = "{key}"\n' + GOOD, encoding="utf-8")
+    (folder / "long.py").write_text(f"# {key} of Bert\n{LONG}", encoding="utf-8")
+    settings = dataclasses.replace(settings, tagger=Tagger())
+    out = tmp_path / "out"
+    pipeline.prepare(settings, out=out)
+
+    dropped.keep(out, settings)
+
+    (row,) = rows(out)
+    assert row["path"] == "long.py"
+    assert key not in row["text"]
+    assert "Bert" not in row["text"]
 
 
 def test_kept_texts_are_not_written_again(settings: Settings, tmp_path: Path) -> None:

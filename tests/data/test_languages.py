@@ -60,13 +60,6 @@ def test_every_extension_is_one_of_a_known_language() -> None:
     assert found == set(languages.ALL)
 
 
-def test_names_without_a_dot_are_worth_a_look() -> None:
-    assert languages.may_be_source("bin/run")
-    assert languages.may_be_source("a.kt")
-    assert not languages.may_be_source("a.txt")
-    assert not languages.may_be_source("pack.tar.gz")
-
-
 def test_long_hostile_text_is_told_in_linear_time() -> None:
     assert languages.detect("a.h", "class " * 200_000) in ("c", "cpp")
     assert languages.detect("run", "-*-" * 300_000) == "other"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from codegemma.data import dedup, read, recipes, stages
+from codegemma.data import dedup, read, recipes, stages, texts
 from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import File, Repository
 from codegemma.data.safety import Removals
@@ -189,6 +189,31 @@ def test_a_repository_with_many_unsafe_files_is_dropped_whole(tmp_path: Path) ->
 
     assert paths(found) == []
     assert found.ledgers["unsafe"].rows["repository with many hits"] == [1, len(BODY)]
+
+
+def test_unsafe_documents_leave_those_beside_them_in_their_file(tmp_path: Path) -> None:
+    table = tmp_path / "a.jsonl"
+    words = [
+        f"Chapter {i} is about copper, the first of the metals that we know." for i in range(9)
+    ]
+    rows = [{"text": f"{line} {'wicked' * (i < 4)}"} for i, line in enumerate(words)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (location,) = texts.find_texts([("math", table)])
+    repository, ledger = read.read_repository(location, extensions=(".py",), max_bytes=10**6)
+
+    found = stages.inspect(
+        repository,
+        recipe=NANO,
+        benchmarks=build_index([]),
+        input_hash="",
+        ledger=ledger,
+        scanner=Scanner(),
+    )
+
+    assert len(found.files) == 5
+    assert found.ledgers["unsafe"].rows == {
+        "mine: term": [4, sum(len(r["text"]) for r in rows[:4])]
+    }
 
 
 def test_files_whose_owners_asked_for_it_are_left_out(tmp_path: Path) -> None:

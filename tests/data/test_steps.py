@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codegemma.data import read, recipes, results, shards, stages, steps
+from codegemma.data import read, recipes, results, shards, stages, steps, texts
 from codegemma.data.decontaminate import BenchmarkText, build_index
 from codegemma.data.document import Location
 from codegemma.data.safety import Removals
@@ -109,6 +109,46 @@ def test_changed_sources_and_licences_are_inspected_anew(
     (repository_folder / "shapes" / "LICENSE").write_text("Ask me.", encoding="utf-8")
     inspected(repository_folder, folder)
     assert steps.read_inspected(folder, "shapes").is_barred
+
+
+def test_a_repository_at_another_commit_is_inspected_anew_though_its_files_are_the_same(
+    repository_folder: Path, tmp_path: Path, tokenizer_file: Path
+) -> None:
+    (location,) = read.find_repositories([repository_folder / "shapes"])
+    for version in ("1111111", "2222222"):
+        job = InspectJob(
+            recipe=recipes.nano(),
+            benchmarks=build_index([]),
+            benchmarks_hash="",
+            locations=(replace(location, version=version),),
+            folder=tmp_path,
+        )
+        steps.inspect(job, 0)
+        names, dropped = ("shapes",), ((),)
+        steps.pack_one(
+            PackJob(
+                recipe=recipes.nano(),
+                tokenizer_file=tokenizer_file,
+                names=names,
+                dropped=dropped,
+                folder=tmp_path,
+            ),
+            0,
+        )
+
+    record = shards.unpack_record(StoredRecords(tmp_path, names)[0])
+    assert record.files[0].origin == "shapes@2222222:1"
+
+
+def test_what_is_read_as_another_genre_is_another_input(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "Copper was the first metal."}\n', encoding="utf-8")
+    (text,), (maths,) = (texts.find_texts([(genre, file)]) for genre in ("text", "math"))
+
+    one, other = (steps.read_input(at, recipe=recipes.nano()) for at in (text, maths))
+
+    assert one.repository.files == other.repository.files != ()
+    assert one.sha256 != other.sha256
 
 
 def test_records_are_read_from_disk_by_their_number(

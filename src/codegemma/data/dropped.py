@@ -61,9 +61,10 @@ def _rows(rules: dict[str, tuple[str, str]], settings: Settings) -> Iterator[dic
         if not any(sample.startswith(f"{location.name}/") for sample in rules):
             continue
         repository = steps.read_input(location, recipe=settings.recipe).repository
-        wanted = [file for file in repository.files if f"{location.name}/{file.path}" in rules]
-        for file in redact.redact(wanted)[0]:
-            stage, rule = rules[f"{location.name}/{file.path}"]
+        for file in redact.redact(repository.files, tagger=settings.tagger)[0]:
+            stage, rule = rules.get(f"{location.name}/{file.path}", ("", ""))
+            if not rule:
+                continue
             yield {
                 "stage": stage,
                 "rule": rule,

@@ -73,15 +73,6 @@ _XML: Final = re.compile(r"\s*<(\?xml|!DOCTYPE|TS\b)")
 _SMALLTALK: Final = re.compile(r"^![\w ]+methodsFor: ", re.MULTILINE)
 
 
-def may_be_source(path: str) -> bool:
-    """Tell by its path whether a file is worth reading to tell its language.
-
-    Names without a dot are: a shebang may be inside.
-    """
-    name = path.rpartition("/")[2]
-    return name.endswith(EXTENSIONS) or "." not in name
-
-
 def detect(path: str, text: str) -> str:
     """Name the language of a file, one of `ALL` or "other".
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replace secrets and personal data in source text: keys, e-mail, IP addresses, authors' names.
 
-Anchored rules and detect-secrets' own look where a cheap search finds their mark; passwords and
-keys are found by the name they are assigned to and by what they look like. One value has one
+Anchored rules, and detect-secrets' where it knows a provider that they do not, look where a cheap
+search finds their mark; passwords and keys are found by the name they are assigned to and by what
+they look like. One value has one
 replacement in a repository, numbered by first appearance, so nothing can be computed back from it.
 Replacements are plain words: text that parsed still parses. Values are given to nobody and
 logged nowhere; counts are.
@@ -425,6 +426,9 @@ def _plugins() -> tuple[re.Pattern[str], ...]:
         ("ibm_cloud_iam", "IbmCloudIamDetector"),
         ("ibm_cos_hmac", "IbmCosHmacDetector"),
     ):
-        plugin: Any = importlib.import_module(f"detect_secrets.plugins.{module}")
+        try:
+            plugin: Any = importlib.import_module(f"detect_secrets.plugins.{module}")
+        except ModuleNotFoundError:
+            return ()
         patterns.extend(getattr(plugin, name).denylist)
     return tuple(patterns)

@@ -154,7 +154,7 @@ def inspect(
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
             kept.append(replace(file, is_broken=filters.is_broken(signals)))
-    kept = _safe(kept, scanner, ledgers["unsafe"], told=told)
+    kept = _safe(kept, scanner, ledgers["unsafe"], told=told, genre=repository.genre)
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     kept, redacted = redact.redact(kept, tagger=tagger) if recipe.redact else (kept, Counter[str]())
     return Inspected(
@@ -218,10 +218,11 @@ def _safe(
     ledger: Ledger,
     *,
     told: Mapping[str, str],
+    genre: Genre,
 ) -> list[File]:
-    """Leave out what the scanner finds, and all files where it finds much.
+    """Leave out what the scanner finds, and all files of a repository where it finds much.
 
-    The ledger gets counts alone.
+    Documents that lie in one file have nothing else in common. The ledger gets counts alone.
     """
     kept: list[File] = []
     num_hits = 0
@@ -232,7 +233,7 @@ def _safe(
             ledger.add(rule, file.size_bytes, language=told[file.path])
         else:
             kept.append(file)
-    if num_hits <= MAX_UNSAFE_FILES:
+    if num_hits <= MAX_UNSAFE_FILES or genre != "code":
         return kept
     for file in kept:
         ledger.add("repository with many hits", file.size_bytes, language=told[file.path])

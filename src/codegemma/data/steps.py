@@ -114,7 +114,8 @@ class Input(NamedTuple):
         repository: It.
         ledger: What was left out.
         fault: Why it cannot be read, "" where it can.
-        sha256: Hash of all of it that decides what comes out: texts and licences too, not the name.
+        sha256: Hash of all of it that decides what is taken: texts, licences and genre; name and
+            version, which are told beside it, are not in it.
     """
 
     repository: Repository
@@ -143,6 +144,7 @@ def read_input(location: Location, *, recipe: DataRecipe) -> Input:
         fault = str(error)
         repository, ledger = Repository(name=location.name, version=location.version), Ledger()
     facts = [
+        location.genre,
         stages.content_hash(repository),
         [file.line_ends for file in repository.files],
         repository.licenses,
@@ -166,7 +168,7 @@ def inspect(job: InspectJob, index: int) -> None:
     location = job.locations[index]
     repository, ledger, fault, digest = read_input(location, recipe=recipe)
     path = _place(job.folder, "inspect", location.name)
-    key = _key([digest, job.benchmarks_hash, job.lists_hash, _json_of(recipe)])
+    key = _key([digest, location.version, job.benchmarks_hash, job.lists_hash, _json_of(recipe)])
     if results.is_made(path, key=key):
         return
     removals = dataclasses.replace(job.removals, aliases=location.aliases)
