@@ -367,12 +367,19 @@ def make_rows(found: Samples, *, weights: str, paths: list[str], note: str) -> l
     return rows
 
 
-def bandwidth_rows(found: Samples, *, weights: str, paths: list[str], size: int) -> list[Row]:
-    """What share of the read bandwidth around it decoding takes, of weights of `size` bytes."""
+def bandwidth_rows(
+    found: Samples, *, weights: str, paths: list[str], size: int, num_rows: int
+) -> list[Row]:
+    """What share of the read bandwidth around it decoding takes, of weights of `size` bytes.
+
+    A sample has the seconds of one token of one of the rows, which read the weights together.
+    """
     rows: list[Row] = []
     for (name, what, length), samples in found.items():
         if name in paths and what == "decode":
-            shares = sorted(size / sample.seconds / sample.bandwidth for sample in samples)
+            shares = sorted(
+                size / sample.seconds / num_rows / sample.bandwidth for sample in samples
+            )
             rows.append(
                 Row(
                     name=f"bandwidth-{weights}-ctx{length}-{name}",
@@ -461,7 +468,7 @@ def main() -> int:
     note += f"load average {os.getloadavg()[0]:.1f}"
     shared_words = {"weights": weights, "paths": arguments.paths}
     rows = make_rows(found, **shared_words, note=note)
-    rows += bandwidth_rows(found, **shared_words, size=size)
+    rows += bandwidth_rows(found, **shared_words, size=size, num_rows=arguments.rows)
     rows += breakdown_rows(workers, contexts=arguments.contexts, **shared_words)
     for name, worker in workers.items():
         for what, unit in (("load_s", "s"), ("bytes", "bytes")):

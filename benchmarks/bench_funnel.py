@@ -4,7 +4,8 @@
 Each source is a name and a folder: of installed packages, or of archives, each of which is a
 repository. `codegemma prepare` runs on it as a user runs it, in a process of its own, with the
 recipe of the 2B model, and the rows are made from its manifest and report. Every repository is
-named with its version and licence.
+named with its version and licence. Then files are drawn from the records until 20,000 could have
+been cut, in as many epochs as that takes, for the shares of cuts and of their orders.
 
 The sources of the results here are the packages installed for this project; archives that
 `npm pack NAME@VERSION` leaves in a folder; and original archives that `apt-get source
@@ -26,11 +27,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from codegemma.data.loader import ShardReader, draw_segment
+from codegemma.data.recipes import by_name
+from codegemma.data.split import can_be_cut
 from codegemma.evaluate.statistics import wilson
+from codegemma.text.tokenizer import Tokenizer
 from results import Row, cpu_name, write_rows
 
 RECIPE = "codegemma-2b"
 _SIZES = 8
+_FILES = 20_000
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -38,26 +44,33 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, help="keep the data sets here")
+    parser.add_argument(
+        "--benchmarks",
+        type=Path,
+        required="CODEGEMMA_BENCHMARKS" not in os.environ,
+        default=os.environ.get("CODEGEMMA_BENCHMARKS"),
+        help="evaluation data that is looked for",
+    )
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         for word in options.sources:
             name, _, path = word.partition("=")
             out = (options.out or Path(folder)) / name
-            cost = prepare(Path(path), out)
+            cost = prepare(Path(path), out, benchmarks=options.benchmarks)
             manifest, report = (
                 json.loads((out / f"{part}.json").read_text(encoding="utf-8"))
                 for part in ("manifest", "report")
             )
-            rows = list(rows_of(manifest, report, cost=cost))
+            rows = [*rows_of(manifest, report, cost=cost), *drawn_rows(out)]
             print(write_rows(f"funnel-{name}", rows, device=cpu_name()))
             for row in rows:
                 print(f"{row.name:64} {row.value:12.4f} {row.unit:10} {row.n:8}  {row.note}")
 
 
-def prepare(source: Path, out: Path) -> dict[str, float]:
+def prepare(source: Path, out: Path, *, benchmarks: Path) -> dict[str, float]:
     """Run the command; give its seconds, peak memory in MiB and how many others wanted to run."""
     command = [sys.executable, "-m", "codegemma", "prepare", str(source), "--each"]
-    command += ["--out", str(out), "--recipe", RECIPE]
+    command += ["--out", str(out), "--recipe", RECIPE, "--decontaminate", str(benchmarks)]
     begin = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -88,8 +101,9 @@ def rows_of(
     yield from _examples(manifest, report["rates"])
     read_bytes = sum(row["read"][1] for row in report["funnel"].values())
     note = (
-        f"one worker, {read_bytes / 1e6:.1f} MB of source read, {RECIPE}, tokenizer of nano, rules "
-        f"{manifest['versions']['rules']}; load of the two cores {cost['load']:.0f}"
+        f"one worker, {read_bytes / 1e6:.1f} MB of source read, decontaminated, {RECIPE}, "
+        f"tokenizer of nano, rules {manifest['versions']['rules']}; load of the two cores "
+        f"{cost['load']:.0f}"
     )
     for name, key, unit in (
         ("processor time", "processor", "s"),
@@ -99,6 +113,26 @@ def rows_of(
         yield Row(name=name, value=cost[key], unit=unit, n=1, note=note)
     rate = read_bytes / 1e6 / cost["processor"]
     yield Row(name="throughput per core, start included", value=rate, unit="MB/s", n=1, note=note)
+
+
+def drawn_rows(out: Path) -> Iterator[Row]:
+    """Draw the files of a data set until enough could have been cut; give the shares of cuts."""
+    reader, tokenizer, recipe = ShardReader(out), Tokenizer.from_folder(out), by_name(RECIPE)
+    counts: Counter[str] = Counter()
+    epoch = 0
+    while counts["eligible"] < _FILES:
+        for record in map(reader.__getitem__, range(len(reader))):
+            encoded = draw_segment(record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=epoch)
+            for file, draw in zip(record.files, encoded.draws, strict=True):
+                counts["eligible"] += can_be_cut(file)
+                counts["cut"] += draw.split is not None
+                counts["psm"] += draw.split is not None and draw.mode == "psm"
+        epoch += 1
+    for name, part, whole, asked in (
+        ("cut, of those long enough", "cut", "eligible", recipe.fim_fraction),
+        ("prefix first, of those cut", "psm", "cut", recipe.psm_fraction),
+    ):
+        yield _share(f"drawn in {epoch} epochs: {name}", counts[part], counts[whole], asked)
 
 
 def _text(name: str, size_bytes: int, files: int, *, note: str = "") -> Row:

@@ -5,8 +5,8 @@ Real lines of held-out files are deleted and typed again, four characters a key,
 asked for at each key, by three engines in turn: plain; one that keeps rows; one that also guesses.
 The orders of the three alternate. Times are wall-clock and, which neighbours disturb less, this
 process's processor time. Then what a pass that checks guesses takes, in steps of drawing one token
-by one: what guessing is charged for it is one step more (see `Credit`), whatever the model, which
---model tries with another one. Usage: DATA_FOLDER [--files N] [--mode spm] [--model 2B].
+by one, beside what guessing is charged for it (see `Credit`); --model tries another model. Usage:
+DATA_FOLDER [--files N] [--mode spm] [--model 2B].
 """
 
 import argparse
@@ -25,8 +25,9 @@ from codegemma.data.loader import ShardReader
 from codegemma.generate import programs
 from codegemma.generate.engine import Engine
 from codegemma.generate.load import PREFIX_CACHE_BYTES, load_engine
-from codegemma.generate.speculation import PLACES
+from codegemma.generate.speculation import PLACES, Credit
 from codegemma.generate.weights import empty_cache
+from codegemma.kernels import native
 from codegemma.model.cache import KVCache
 from heldout_lines import draw_lines, read_records
 from results import Row, cpu_name, write_rows
@@ -243,6 +244,8 @@ def measure_passes(name: str, engine: Engine) -> list[Row]:
         jax.block_until_ready(drawn)
         return time.perf_counter() - begin
 
+    is_quantised = engine.info.dtype in ("int8", "int4")
+    cost = Credit(native.choose_path() if is_quantised else None).cost
     ratios: dict[int, list[float]] = {places: [] for places in PLACES}
     for repeat in range(_REPEATS + 1):  # the first one compiles
         one = step()
@@ -258,7 +261,7 @@ def measure_passes(name: str, engine: Engine) -> list[Row]:
             n=len(found),
             low=min(found),
             high=max(found),
-            note=f"{engine.info.dtype}, behind {_HELD} tokens; guessing is charged 2",
+            note=f"{engine.info.dtype}, behind {_HELD} tokens; charged {1 + cost(places):g}",
         )
         for places, found in ratios.items()
     ]

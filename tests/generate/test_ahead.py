@@ -49,7 +49,8 @@ CODE = "value = 1\n" * 43  # read in pieces of both lengths, and guessed
 @pytest.mark.slow
 def test_a_program_is_compiled_at_each_step(prepared):
     _, names = prepared
-    assert names[:5] == [
+    assert names[:6] == [
+        "prefill of 1 x 256",
         "prefill of 1 x 256",
         "prefill of 1 x 256",
         "decode of 1 x 256",

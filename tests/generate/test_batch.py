@@ -247,6 +247,25 @@ def test_prompts_that_are_read_in_the_same_pieces_are_read_together(engine, monk
     assert len(sizes) == 4
 
 
+def test_the_few_new_tokens_of_a_key_are_read_in_a_short_piece(make_engine, monkeypatch):
+    sizes = []
+    prefill = programs.prefill
+
+    def noted(params, tokens, *words, **named):
+        sizes.append((tokens.shape, named["num_tokens"].tolist()))
+        return prefill(params, tokens, *words, **named)
+
+    engine = make_engine(is_for_one=False, prefix_cache_bytes=1 << 22)
+    plain = make_engine(is_for_one=False)
+    tokens, sampling = tuple(LONG.tokens), Sampling(max_tokens=8)
+    engine.complete([Prompt(tokens=tokens[:150])], sampling)
+    monkeypatch.setattr(programs, "prefill", noted)
+    found = [engine.complete([Prompt(tokens=tokens[:end])], sampling)[0][0] for end in (166, 181)]
+    assert sizes == [((1, 16), [16]), ((1, 16), [15])]
+    expected = [plain.complete([Prompt(tokens=tokens[:end])], sampling)[0][0] for end in (166, 181)]
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+
+
 def test_nothing_is_read_for_requests_that_have_ended(engine, monkeypatch):
     counts = []
     prefill = programs.prefill

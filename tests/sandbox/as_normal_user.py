@@ -7,6 +7,7 @@ For `test_attacks.py`, which starts it as nobody with the system's Python and a 
 since the project's own files may lie where no other user can read them.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from codegemma.sandbox.program import MEBIBYTE, Limits, Program
 from codegemma.sandbox.run import Sandbox
 
 LIMITS = Limits(wall_s=1.0, memory_bytes=256 * MEBIBYTE, address_space_bytes=512 * MEBIBYTE)
+UNHURRIED = dataclasses.replace(LIMITS, wall_s=20.0)
 CHECK = "def check(candidate):\n    assert candidate() == 42\ncheck(answer)"
 
 
@@ -36,7 +38,7 @@ def attack(sandbox: Sandbox, bait: dict[str, str]) -> dict[str, list[str]]:
     honest = Program(
         language="python", source="def answer(): return 42", tests=CHECK, entry_point="answer"
     )
-    sandbox.run(honest, LIMITS)
+    sandbox.run(honest, UNHURRIED)
     before = what_there_is()
     passed: list[str] = []
     left: list[str] = []
@@ -45,7 +47,7 @@ def attack(sandbox: Sandbox, bait: dict[str, str]) -> dict[str, list[str]]:
             passed.append(name)
         if more := what_there_is() - before:
             left.append(f"{name}: {sorted(more)}")
-        if not sandbox.run(honest, LIMITS).is_pass:
+        if not sandbox.run(honest, UNHURRIED).is_pass:
             passed.append(f"honest after {name}")
     return {"passed": passed, "left": left}
 

@@ -50,8 +50,8 @@ def convert(
 ) -> None:
     """Write a model in another layout or dtype, or quantised; licences and notices travel with it.
 
-    DST appears when all of it is written; an interrupt leaves nothing. Takes a few megabytes of
-    memory, however large the model.
+    DST appears when all of it is written; an interrupt leaves nothing. Of the weights a
+    few megabytes are in memory at a time, however large the model.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn

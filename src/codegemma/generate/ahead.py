@@ -20,7 +20,7 @@ import numpy as np
 
 from codegemma.completion import Sampling
 from codegemma.generate import programs
-from codegemma.generate.lengths import PIECE_LENGTHS, cache_length
+from codegemma.generate.lengths import PIECE_LENGTHS, SHORT_PIECE, cache_length
 from codegemma.generate.rows import allow
 from codegemma.generate.sampling import controls_of
 from codegemma.generate.speculation import PLACES
@@ -104,7 +104,7 @@ def _calls(
     }
     drawing = common | {"allowed": allow([None] * size, table=table, ranks=ranks)}
     counts = np.ones(size, np.int32)
-    for length in PIECE_LENGTHS:
+    for length in (*PIECE_LENGTHS, *((SHORT_PIECE,) if size == 1 else ())):
         tokens, uniforms = np.zeros((size, length), np.int32), np.zeros((size, 1), np.float32)
         named = drawing | {"num_tokens": counts, "is_end": np.True_, "uniforms": uniforms}
         yield programs.prefill, (params, tokens, cache), named

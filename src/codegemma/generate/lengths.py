@@ -12,6 +12,9 @@ from codegemma.model.cached_attention import BLOCK
 PIECE_LENGTHS: Final = (256, 64)
 """Lengths in which a prompt is read; each is one more program to load at every start."""
 
+SHORT_PIECE: Final = 16
+"""Length in which the last tokens of a lone prompt are read if it holds them: those of a key."""
+
 _MIN_CACHE: Final = 1024
 
 

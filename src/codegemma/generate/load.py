@@ -113,7 +113,7 @@ def load_engine(
         return "float32" if dtype is None and is_small and device == "cpu" else dtype
 
     checkpoint = load_checkpoint(folder, dtype=choose, progress=progress)
-    if checkpoint.metadata.weights and native.choose_path() is None:
+    if checkpoint.metadata.weights and device == "cpu" and native.choose_path() is None:
         _log.warning("%s: %s", name_or_path, native.describe())
     chosen = checkpoint.params["final_norm"].dtype
     return Engine(
