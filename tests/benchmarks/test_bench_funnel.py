@@ -26,3 +26,16 @@ def test_every_source_stage_reason_and_rate_has_a_row(data: Path) -> None:
     read = sum(row["read"][1] for row in report["funnel"].values())
     speed = rows["throughput per core, start included"].value
     assert speed == pytest.approx(read / 2e6)
+
+
+def test_files_are_drawn_until_enough_could_be_cut(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_funnel, "_FILES", 200)
+    cut, first = bench_funnel.drawn_rows(data)
+
+    assert 200 <= cut.n < 250
+    assert cut.note == "asked: 0.8"
+    assert cut.value == pytest.approx(0.8, abs=0.12)
+    assert first.n == round(cut.value * cut.n)
+    assert first.value == pytest.approx(0.5, abs=0.15)
