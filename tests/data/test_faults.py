@@ -192,21 +192,22 @@ def test_hostile_sources_are_skipped_and_counted_and_nothing_is_written_outside(
     ],
     ids=["brackets", "blocks", "java", "js", "go", "cpp", "rust", "ts", "errors"],
 )
-def test_code_that_strains_the_parser_takes_seconds_and_costs_no_other_file(
+def test_code_that_strains_the_parser_ends_and_costs_no_other_file(
     suffix: str, text: str, tmp_path: Path
 ) -> None:
-    """Fault 35: the bounds are parser steps, so the answer is the same everywhere."""
+    """Fault 35: the bounds are parser steps, so the answer is the same everywhere.
+
+    Without bounds one of these takes longer than any test may.
+    """
     folder = tmp_path / "mine"
     wrapped = "\n".join(text[i : i + 80] for i in range(0, len(text), 80))  # no long lines
     write(folder / "deep" / f"bad{suffix}", text)
     write(folder / "deep" / f"wrapped{suffix}", wrapped)
     write(folder / "good.py", code("good"))
-    start = time.process_time()
 
     recipe = recipes.codegemma_2b()
     manifest = prepare(tmp_path, tmp_path / "o", recipe=recipe_of_all(recipe))
 
-    assert time.process_time() - start < 20
     paths = [file.path for record in ShardReader(tmp_path / "o") for file in record.files]
     assert "good.py" in paths
     kept = len({path for path in paths if path != "good.py"})
