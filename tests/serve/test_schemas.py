@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import time
 
 import pytest
 
@@ -22,13 +21,11 @@ from codegemma.serve.schemas import Fields, parse_json
         (b"null", "must be a JSON object"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused_at_once(body, words):
-    begin = time.perf_counter()
+def test_a_body_that_is_no_json_object_is_refused(body, words):
     with pytest.raises(ApiError, match=words) as caught:
         parse_json(body)
     assert caught.value.status == 400
     assert caught.value.code == "invalid_json"
-    assert time.perf_counter() - begin < 0.5
 
 
 def test_a_missing_or_null_field_takes_its_default():
