@@ -230,60 +230,52 @@ def test_a_short_prompt_waits_for_one_piece_of_a_long_one_that_came_before_it(en
     assert num_drawn(batch, short) >= 3  # two more pieces were read, and tokens drawn before each
 
 
-def test_prompts_that_are_read_in_the_same_pieces_are_read_together(engine, monkeypatch):
-    sizes = []
+@pytest.fixture
+def pieces(monkeypatch):
+    """What is read from now on: of each piece its shape and the tokens in each of its rows."""
+    found = []
     prefill = programs.prefill
 
     def noted(params, tokens, *words, **named):
-        sizes.append((tokens.shape, named["num_tokens"].tolist()))
+        found.append((tokens.shape, named["num_tokens"].tolist()))
         return prefill(params, tokens, *words, **named)
 
     monkeypatch.setattr(programs, "prefill", noted)
+    return found
+
+
+def test_prompts_that_are_read_in_the_same_pieces_are_read_together(engine, pieces):
     batch = make_batch(engine)
     for request in (SHORT, LONG, replace(SHORT, tokens=[2, 3], max_tokens=1)):
         batch.add(request, sampling=Sampling(), seed=0)
     assert len(finish(batch)) == 3
-    assert sizes[:2] == [((2, 64), [11, 2]), ((1, 64), [64])]
-    assert len(sizes) == 4
+    assert pieces[:2] == [((2, 64), [11, 2]), ((1, 64), [64])]
+    assert len(pieces) == 4
 
 
-def test_the_few_new_tokens_of_a_key_are_read_in_a_short_piece(make_engine, monkeypatch):
-    sizes = []
-    prefill = programs.prefill
-
-    def noted(params, tokens, *words, **named):
-        sizes.append((tokens.shape, named["num_tokens"].tolist()))
-        return prefill(params, tokens, *words, **named)
-
+def test_the_few_new_tokens_of_a_key_are_read_in_a_short_piece(make_engine, pieces):
     engine = make_engine(is_for_one=False, prefix_cache_bytes=1 << 22)
     plain = make_engine(is_for_one=False)
     tokens, sampling = tuple(LONG.tokens), Sampling(max_tokens=8)
     engine.complete([Prompt(tokens=tokens[:150])], sampling)
-    monkeypatch.setattr(programs, "prefill", noted)
+    pieces.clear()
     found = [engine.complete([Prompt(tokens=tokens[:end])], sampling)[0][0] for end in (166, 181)]
-    assert sizes == [((1, 16), [16]), ((1, 16), [15])]
+    assert pieces == [((1, 16), [16]), ((1, 16), [15])]
     expected = [plain.complete([Prompt(tokens=tokens[:end])], sampling)[0][0] for end in (166, 181)]
     assert [one.tokens for one in found] == [one.tokens for one in expected]
 
 
-def test_nothing_is_read_for_requests_that_have_ended(engine, monkeypatch):
-    counts = []
-    prefill = programs.prefill
-
-    def noted(*words, **named):
-        counts.append(int(named["num_tokens"].sum()))
-        return prefill(*words, **named)
-
-    monkeypatch.setattr(programs, "prefill", noted)
+def test_nothing_is_read_for_requests_that_have_ended(engine, pieces):
     batch = make_batch(engine)
     batch.add(SHORT, sampling=Sampling(), seed=0)
     gone = batch.add(LONG, sampling=Sampling(), seed=0)
-    while sum(counts) < 11 + 64:
+    while sum(sum(counts) for _, counts in pieces) < 11 + 64:
         batch.step()
     batch.drop(gone)
     finish(batch)
-    assert 0 not in counts
-    assert sum(counts) == 11 + 64
+    read = [sum(counts) for _, counts in pieces]
+    assert 0 not in read
+    assert sum(read) == 11 + 64
 
 
 def test_few_tokens_are_drawn_between_two_pieces_of_a_prompt(engine, monkeypatch):

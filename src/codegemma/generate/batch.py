@@ -228,7 +228,7 @@ class Batch:
         left = group.lengths - group.num_read
         length = piece_length(int(left.max()), lengths=entries[0].piece_lengths)
         if size == 1 and left[0] <= SHORT_PIECE and len(entries[0].piece_lengths) > 1:
-            length = SHORT_PIECE
+            length = SHORT_PIECE  # a process that asks once has no program more to load for it
         counts = np.minimum(left, length)
         tokens = np.zeros((size, length), np.int32)
         num_samples = entries[0].sampling.n
