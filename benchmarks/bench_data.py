@@ -5,15 +5,13 @@ Parts, each by its name and with a file of its own:
 
 - pipeline: all stages of `codegemma prepare`, tokenising included, in a process of one worker, on
   Python of installed packages (files whose text another has too are left out);
-- signatures: MinHash signatures beside datatrove's own, on the same files in one run;
-- secrets: secrets and personal data beside detect-secrets with its default plugins, the same way;
 - growth: peak memory of one worker at two sizes of input, made of the same files with identifiers
   changed, so that no copy is one;
 - inputs: one repository as each kind of source, and whether the same text is read of all;
 - identity: bytes of a data set made by one, two and eight processes, and by runs that are killed.
 
 Example:
-    python benchmarks/bench_data.py pipeline signatures secrets
+    python benchmarks/bench_data.py pipeline inputs
     python benchmarks/bench_data.py growth --megabytes 50 500
 """
 
@@ -32,16 +30,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from codegemma.data import dedup, read, redact, shards, shingles, stages
-from codegemma.data.document import File
+from codegemma.data import dedup, read, shards, stages
 from results import Row, cpu_name, write_rows
 
 TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
-_PARTS = ("pipeline", "signatures", "secrets", "growth", "inputs", "identity")
+_PARTS = ("pipeline", "growth", "inputs", "identity")
 
 
 def main() -> None:
@@ -59,8 +55,7 @@ def main() -> None:
             name = f"data-{part}" if options.recipe == "tiny" else f"data-{part}-{options.recipe}"
             print(write_rows(name, rows, device=cpu_name()))
             for row in rows:
-                beside = f"  {row.peer} {row.peer_value:.3g}, {row.ratio:.2f}" if row.peer else ""
-                print(f"{row.name:52} {row.value:10.3f} {row.unit}{beside}")
+                print(f"{row.name:52} {row.value:10.3f} {row.unit}")
 
 
 def python_files(megabytes: float) -> list[tuple[str, str]]:
@@ -181,84 +176,6 @@ def _pipeline(options: argparse.Namespace, folder: Path) -> list[Row]:
     return rows
 
 
-def _rate(work: Callable[[str], Any], texts: Sequence[str]) -> tuple[float, float, float]:
-    """Give the median of megabytes per processor second, and the ends."""
-    megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    rates: list[float] = []
-    for _ in range(_REPEATS):
-        begin = time.process_time()
-        for text in texts:
-            work(text)
-        rates.append(megabytes / (time.process_time() - begin))
-    return statistics.median(rates), min(rates), max(rates)
-
-
-def _beside(
-    name: str, ours: tuple[float, float, float], peer: str, theirs: float, n: int, note: str
-) -> Row:
-    value, low, high = ours
-    return Row(
-        name=name,
-        value=value,
-        unit="MB/s",
-        n=n,
-        low=low,
-        high=high,
-        peer=peer,
-        peer_value=theirs,
-        ratio=value / theirs,
-        note=note,
-    )
-
-
-def _signatures(_options: argparse.Namespace, folder: Path) -> list[Row]:
-    """From the text to the signature, for both."""
-    import xxhash
-    from datatrove.pipeline.dedup import minhash
-
-    folder.mkdir()
-    texts = [text for _, text in python_files(4.0) if len(text) > 500]
-    ours = _rate(lambda text: dedup.signature(shingles.hash_words(text)), texts)
-    # Its tokenizers of words are packages of their own, and slower than this.
-    minhash.load_word_tokenizer = lambda _: SimpleNamespace(word_tokenize=str.split)
-    rows: list[Row] = []
-    for buckets, hashes in ((14, 8), (25, 10)):
-        config = minhash.MinhashConfig(num_buckets=buckets, hashes_per_bucket=hashes)
-        step = minhash.MinhashDedupSignature(str(folder), config=config)
-        # It hands strings to xxhash, whose version here wants bytes.
-        step._hash_func = lambda gram: xxhash.xxh64_intdigest(gram.encode())
-        theirs = _rate(lambda text, step=step: step.get_signature(step.get_shingles(text)), texts)
-        rows.append(
-            _beside(
-                f"signatures of {dedup.SIGNATURE_SIZE}, datatrove's of {buckets * hashes}",
-                ours,
-                "datatrove MinhashDedupSignature",
-                theirs[0],
-                len(texts),
-                "4 MB of Python, from the text; datatrove with its simplify_text, hash and "
-                "signature, words split at blanks",
-            )
-        )
-    return rows
-
-
-def _secrets(_options: argparse.Namespace, folder: Path) -> list[Row]:
-    """Whole files, ours in memory, detect-secrets' from the page cache as its scan reads them."""
-    from detect_secrets import SecretsCollection
-    from detect_secrets.settings import default_settings
-
-    folder.mkdir()
-    texts = [text for _, text in python_files(0.5)]
-    paths = {text: folder / f"{place}.py" for place, text in enumerate(texts)}
-    for text, path in paths.items():
-        path.write_text(text, encoding="utf-8")
-    ours = _rate(lambda text: redact.redact([File(path="a.py", text=text)]), texts)
-    with default_settings():
-        theirs = _rate(lambda text: SecretsCollection().scan_file(str(paths[text])), texts)[0]
-    note = f"the same {len(texts)} files of Python, {sum(map(len, texts)) / 1e6:.2f} MB, for both"
-    return [_beside("secrets and personal data", ours, "detect-secrets", theirs, len(texts), note)]
-
-
 def _growth(options: argparse.Namespace, folder: Path) -> list[Row]:
     files = python_files(min(options.megabytes[0], 25.0))
     base = sum(len(text.encode()) for _, text in files) / 1e6
@@ -290,10 +207,10 @@ def _inputs(_options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     for kind, source in write_sources(files, folder, name=name).items():
         rates: list[float] = []
         for _ in range(_REPEATS):
-            begin = time.process_time() + _children_s()
+            begin = processor_s()
             (location,) = read.find_repositories([source])
             repository, _ = read.read_repository(location, extensions=(".py",), max_bytes=10**7)
-            rates.append(megabytes / (time.process_time() + _children_s() - begin))
+            rates.append(megabytes / (processor_s() - begin))
         hashes[kind] = stages.content_hash(repository)
         yield Row(
             name=f"read, {kind}",
@@ -314,9 +231,10 @@ def _inputs(_options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     )
 
 
-def _children_s() -> float:
+def processor_s() -> float:
+    """Give the processor seconds of this process and of the children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return time.process_time() + used.ru_utime + used.ru_stime
 
 
 def write_sources(files: Sequence[tuple[str, str]], folder: Path, *, name: str) -> dict[str, Path]:
@@ -400,8 +318,6 @@ def _contents(out: Path) -> dict[str, str]:
 
 _MEASURES: dict[str, Callable[[argparse.Namespace, Path], Any]] = {
     "pipeline": _pipeline,
-    "signatures": _signatures,
-    "secrets": _secrets,
     "growth": _growth,
     "inputs": _inputs,
     "identity": _identity,

@@ -2,41 +2,50 @@
 """Planted cases: how many of what should be found are, and what is found that was not planted.
 
 - secrets: 200 of 20 kinds among real files with 200 lines that only look like secrets, beside
-  detect-secrets with its default plugins;
+  detect-secrets with its default plugins; what is found in real files as they are, judged by hand;
+  and in real lock files;
 - contamination: benchmark texts in real files, as they are and disguised, and the files without;
 - licenses: licence files of installed packages against what their metadata declares, and texts
   laid out in other ways.
 
-Real files are Python of installed packages, drawn with seed 0.
+Real files are Python of installed packages, drawn with seed 0 and by their length alone. The lock
+files of the results are those of prometheus (go.sum), clap and ripgrep (Cargo.lock), and what npm,
+yarn, pnpm, uv and poetry wrote for eslint and httpx; pip's is `requirements/dev.txt`.
 
 Example:
-    python benchmarks/bench_planted.py --benchmarks shared/benchmarks
+    python benchmarks/bench_planted.py --benchmarks shared/benchmarks --lock-files locks/*/*
 """
 
 import argparse
 import ast
 import gzip
+import hashlib
 import importlib.metadata
 import io
 import json
+import math
 import random
 import re
 import tempfile
 import textwrap
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench_data import python_files
 from codegemma.data import compare, decontaminate, dedup, redact, stages
 from codegemma.data import license as licenses
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.evaluate.statistics import wilson
-from planted_secrets import KINDS, decoys
+from planted_secrets import KINDS, NOT_PERSONAL, PERSONAL, decoys
 from results import Row, cpu_name, write_rows
 
 _PER_KIND = 10
+_HOSTS = 100
+_DRAWN = 2000
+_RIGHT = "right"
 _COMMON = 3
 _COMMON_LICENSES = Path("/usr/share/common-licenses")  # of Debian's base-files
 
@@ -45,13 +54,22 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure, write the rows and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--benchmarks", type=Path, required=True, help="evaluation data")
+    parser.add_argument("--lock-files", type=Path, nargs="+", required=True, help="real ones")
     options = parser.parse_args(words)
-    files = python_files(40.0)
+    files = python_files(math.inf)
     random.Random(0).shuffle(files)
-    rows = [*secrets(files), *contamination(files, options.benchmarks), *license_texts()]
+    hosts = python_files(40.0)
+    random.Random(0).shuffle(hosts)
+    rows = [
+        *secrets(files),
+        *real_finds(files),
+        *locked(options.lock_files),
+        *contamination(hosts, options.benchmarks),
+        *license_texts(),
+    ]
     print(write_rows("data-planted", rows, device=cpu_name()))
     for row in rows:
-        beside = f"  {row.peer} {row.peer_value:.3f}" if row.peer else ""
+        beside = f"  {row.peer} {row.peer_value:.3f}" if row.peer_value is not None else ""
         print(f"{row.name:60} {row.value:8.4f} {row.unit} of {row.n}{beside}  {row.note}")
 
 
@@ -60,33 +78,131 @@ def _share(name: str, found: int, n: int, **more: Any) -> Row:
     return Row(name=name, value=found / n, unit="fraction", n=n, low=low, high=high, **more)
 
 
-def secrets(files: Sequence[tuple[str, str]]) -> Iterator[Row]:
-    """Plant secrets and look-alikes, a few lines in each of 100 files that hold nothing else."""
+class Find(NamedTuple):
+    """A value that is taken for a secret or personal data, and the line it stands in, from 0."""
+
+    kind: str
+    value: str
+    line: int
+
+
+def own_finds(text: str) -> list[Find]:
+    """List what our rules find in a text."""
+    return [
+        Find(f.kind, text[f.start : f.end], text.count("\n", 0, f.start)) for f in redact.find(text)
+    ]
+
+
+def peer_finds(texts: Sequence[str]) -> list[list[Find]]:
+    """List what detect-secrets finds in each text with its default plugins."""
     from detect_secrets import SecretsCollection
     from detect_secrets.settings import default_settings
 
-    rng = random.Random(0)
-    hosts = [text for _, text in files if 2000 < len(text) < 20_000 and not redact.find(text)][:100]
-    values = {make(rng): kind for kind, (make, _) in KINDS.items() for _ in range(_PER_KIND)}
-    lines = [KINDS[kind][1].format(value) for value, kind in values.items()]
-    lines += [line for _ in range(_PER_KIND) for line in decoys(rng)]
-    rng.shuffle(lines)
-    texts = [_insert(host, lines[i :: len(hosts)]) for i, host in enumerate(hosts)]
-    found = [text[f.start : f.end] for text in texts for f in redact.find(text)]
-    theirs: list[str] = []
+    found: list[list[Find]] = []
     with default_settings(), tempfile.TemporaryDirectory() as folder:
         for place, text in enumerate(texts):
             path = Path(folder) / f"{place}.py"
             path.write_text(text, encoding="utf-8")
             scanned = SecretsCollection()
             scanned.scan_file(str(path))
-            theirs += {str(secret.secret_value) for _, secret in scanned}
-    ours, peer = _recall(found, values), _recall(theirs, values)
-    more = {"peer": "detect-secrets", "note": f"in {len(hosts)} files, {len(lines)} lines planted"}
-    yield _share("secrets found", ours, len(values), **more, peer_value=peer / len(values))
-    right, peer = _true(found, values), _true(theirs, values)
-    yield _share("values found that are secrets", right, len(found), **more,
-                 peer_value=peer / max(1, len(theirs)))  # fmt: skip
+            each = {(str(one.secret_value), one.line_number - 1) for _, one in scanned}
+            found.append([Find("key", *one) for one in sorted(each)])
+    return found
+
+
+def secrets(files: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """Plant secrets and look-alikes, a few lines in each of 100 files, whatever else they hold."""
+    rng = random.Random(0)
+    hosts = [(path, text) for path, text in files if is_host(text)][:_HOSTS]
+    values = {make(rng): kind for kind, (make, _) in KINDS.items() for _ in range(_PER_KIND)}
+    lines = [KINDS[kind][1].format(value) for value, kind in values.items()]
+    lines += [line for _ in range(_PER_KIND) for line in decoys(rng)]
+    rng.shuffle(lines)
+    planted = [lines[i :: len(hosts)] for i in range(len(hosts))]
+    texts = [_insert(host, mine) for (_, host), mine in zip(hosts, planted, strict=True)]
+    middles = [len(host.split("\n")) // 2 for _, host in hosts]
+    places = [range(m, m + len(mine)) for m, mine in zip(middles, planted, strict=True)]
+    ours, theirs = (
+        apart(found, places) for found in ([own_finds(text) for text in texts], peer_finds(texts))
+    )
+    more: dict[str, Any] = {"peer": "detect-secrets"}
+    more["note"] = f"{len(lines)} lines planted in {len(hosts)} files of {_packages(hosts)}"
+    (found, more_found), (peer, more_peer) = ours, theirs
+    yield _share("secrets found", _recall(found, values), len(values), **more,
+                 peer_value=_recall(peer, values) / len(values))  # fmt: skip
+    precision = _true(peer, values) / max(1, len(peer))
+    yield _share("values found in planted lines that are secrets", _true(found, values),
+                 len(found), **more, peer_value=precision)  # fmt: skip
+    more["note"] = f"ours: {_judged(more_found)}; the peer has no rules for names and e-mail"
+    yield Row(name="values found outside planted lines", value=float(len(more_found)),
+              unit="values", n=len(hosts), peer_value=float(len(more_peer)), **more)  # fmt: skip
+
+
+def is_host(text: str) -> bool:
+    """Tell whether lines are planted in files as long as this."""
+    return 2000 < len(text) < 20_000
+
+
+def apart(
+    found: Sequence[Sequence[Find]], places: Sequence[range]
+) -> tuple[list[Find], list[Find]]:
+    """Part the finds of texts into those in planted lines and those outside."""
+    every = [
+        (find, find.line in lines)
+        for finds, lines in zip(found, places, strict=True)
+        for find in finds
+    ]
+    return [find for find, is_in in every if is_in], [find for find, is_in in every if not is_in]
+
+
+def _packages(files: Sequence[tuple[str, str]]) -> str:
+    """Name the installed packages that files are of, with their versions."""
+    owners = importlib.metadata.packages_distributions()
+    names = {name for path, _ in files for name in owners.get(path.split("/")[0], ())[:1]}
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(names))
+
+
+def real_finds(files: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """Look in real files as they are; what is found was judged by hand, see `verdict`."""
+    keys = [find for _, text in files for find in own_finds(text) if find.kind == "key"]
+    note = f"{sum(len(text.encode()) for _, text in files) / 1e6:.0f} MB of Python; "
+    yield Row(name="keys found in all real files", value=float(len(keys)), unit="values",
+              n=len(files), note=note + _judged(keys))  # fmt: skip
+    drawn = [(path, text) for path, text in files if is_host(text)][:_DRAWN]
+    found = [find for _, text in drawn for find in own_finds(text)]
+    yield Row(name="values of all kinds found in real files", value=float(len(found)),
+              unit="values", n=len(drawn), note=_judged(found))  # fmt: skip
+    for kind in ("name", "email", "ip", "key"):
+        known = [verdict(find) for find in found if find.kind == kind and verdict(find)]
+        if known:
+            yield _share(f"of them, {kind}: what they are taken for", known.count(_RIGHT),
+                         len(known), note="of those judged by hand")  # fmt: skip
+
+
+def verdict(find: Find) -> str:
+    """Give what somebody who read a find said of it, "" for one that nobody read."""
+    if hashlib.sha256(find.value.encode()).hexdigest()[:8] in PERSONAL:
+        return _RIGHT
+    return NOT_PERSONAL.get(find.value, "")
+
+
+def _judged(found: Sequence[Find]) -> str:
+    """Count finds by kind and verdict."""
+    counts = Counter(f"{find.kind} {verdict(find) or 'not judged'}" for find in found)
+    return ", ".join(f"{count} {words}" for words, count in sorted(counts.items())) or "none"
+
+
+def locked(paths: Sequence[Path]) -> Iterator[Row]:
+    """Look in real lock files, which are full of hashes and hold no secret."""
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    found = [find for text in texts for find in own_finds(text)]
+    peer = [find for finds in peer_finds(texts) for find in finds]
+    hashes = sum(len(re.findall(r"sha\d+[-:=]|h1:|checksum = ", text)) for text in texts)
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in paths)
+    note = f"{names}: {hashes:,} hashes; ours: {_judged(found)}; as texts of Python, by whose name "
+    yield Row(name="values found in real lock files", value=float(len(found)), unit="values",
+              n=len(texts), peer="detect-secrets", peer_value=float(len(peer)),
+              note=note + "the peer would leave most of them out")  # fmt: skip
 
 
 def _insert(host: str, lines: Sequence[str]) -> str:
@@ -96,19 +212,19 @@ def _insert(host: str, lines: Sequence[str]) -> str:
     return "\n".join([*rows[:middle], *lines, *rows[middle:]])
 
 
-def _recall(found: Sequence[str], values: dict[str, str]) -> int:
-    return sum(any(value in one for one in found) for value in values)
+def _recall(found: Sequence[Find], values: dict[str, str]) -> int:
+    return sum(any(value in one.value for one in found) for value in values)
 
 
-def _true(found: Sequence[str], values: dict[str, str]) -> int:
+def _true(found: Sequence[Find], values: dict[str, str]) -> int:
     return sum(any(value in one or (len(one) > 7 and one in value) for value in values)
-               for one in found)  # fmt: skip
+               for _, one, _ in found)  # fmt: skip
 
 
 def contamination(files: Sequence[tuple[str, str]], folder: Path) -> Iterator[Row]:
     """Plant each text in a file of its own and count the files that are dropped."""
     index = decontaminate.build_index(decontaminate.read_benchmarks([folder]))
-    hosts = [text for _, text in files if 2000 < len(text) < 20_000]
+    hosts = [text for _, text in files if is_host(text)]
     hits = dropped(hosts, index)
     samples = "; ".join(words for words in hits if words)
     clean = [host for host, words in zip(hosts, hits, strict=True) if not words]

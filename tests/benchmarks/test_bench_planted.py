@@ -2,6 +2,7 @@
 import ast
 
 import bench_planted
+from bench_planted import Find
 from codegemma.data import decontaminate
 from codegemma.data.decontaminate import BenchmarkText
 
@@ -44,7 +45,21 @@ def test_a_planted_text_drops_its_file_and_no_other() -> None:
 
 def test_secrets_are_counted_by_their_values_and_findings_by_whether_one_is_in_them() -> None:
     values = {"AKIA1234567890ABCDEF": "aws id", "hunter2hunter2": "url"}
-    found = ["AKIA1234567890ABCDEF", "hunter2h", "0123456789"]
+    found = [Find("key", v, 0) for v in ("AKIA1234567890ABCDEF", "hunter2h", "0123456789")]
 
     assert bench_planted._recall(found, values) == 1
     assert bench_planted._true(found, values) == 2
+
+
+def test_finds_are_parted_by_the_lines_that_were_planted_and_judged_by_what_was_read() -> None:
+    text = "host = 'a'\nDB_PASSWORD = 'Xk29vQ!!pLw7'\nurl = 'amqp://guest:guest@localhost:5672'\n"
+
+    finds = bench_planted.own_finds(text)
+
+    assert finds == [Find("key", "Xk29vQ!!pLw7", 1), Find("key", "guest", 2)]
+    inside, outside = bench_planted.apart([finds], [range(1, 2)])
+    assert (inside, outside) == (finds[:1], finds[1:])
+    assert [bench_planted.verdict(find) for find in finds] == [
+        "",
+        "usual login of a server in an example",
+    ]
