@@ -8,7 +8,8 @@ Parts, each by its name and with a file of its own:
 - growth: peak memory of one worker at two sizes of input, made of the same files with identifiers
   changed, so that no copy is one;
 - inputs: one repository as each kind of source, and whether the same text is read of all;
-- identity: bytes of a data set made by one, two and eight processes, and by runs that are killed.
+- identity: bytes of a data set made by one, two and eight processes, by Ray, and by runs that are
+  killed.
 
 Example:
     python benchmarks/bench_data.py pipeline inputs
@@ -18,10 +19,12 @@ Example:
 import argparse
 import importlib.metadata
 import json
+import os
 import random
 import re
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -37,6 +40,7 @@ from results import Row, cpu_name, write_rows
 
 TOKENIZER = Path(__file__).parents[1] / "src" / "codegemma" / "nano" / "tokenizer.model"
 _REPEATS = 5
+_KILLED_RUNS = 4
 _PARTS = ("pipeline", "growth", "inputs", "identity")
 
 
@@ -274,21 +278,23 @@ def write_sources(files: Sequence[tuple[str, str]], folder: Path, *, name: str) 
 def _identity(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Run the command with other numbers of workers, and killed at moments drawn with seed 0."""
     megabytes = write_repositories(python_files(options.input), folder / "sources")
+    first = _contents(_finished(folder, "one", workers=1))
+    made = {"8 workers": _contents(_finished(folder, "of8", workers=8))}
     begin = time.monotonic()
-    first = _contents(_command(folder, "one", workers=1))
+    made["2 workers"] = _contents(_finished(folder, "of2", workers=2))
     whole_s = time.monotonic() - begin
-    made = {f"{n} workers": _contents(_command(folder, f"of{n}", workers=n)) for n in (2, 8)}
+    made["Ray, 2 workers"] = _contents(_finished(folder, "ray", workers=2, executor="ray"))
+    notes = dict.fromkeys(made, "")
     rng = random.Random(0)
-    killed = 0
-    for _ in range(8):
-        process = _command(folder, "killed", workers=2, is_waited=False)
-        try:
-            process.wait(rng.uniform(0.15, 0.7) * whole_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed += 1
-    made["killed and run again"] = _contents(_command(folder, "killed", workers=2))
+    for number in range(_KILLED_RUNS):
+        name = f"killed and run again, {number + 1} of {_KILLED_RUNS}"
+        moments = _kill(folder, f"killed{number}", rng, whole_s)
+        made[name] = _contents(_finished(folder, f"killed{number}", workers=2))
+        notes[name] = (
+            f"; {len(moments)} kills, all of a running process, in turn of the command alone and "
+            f"of its workers too, {', '.join(f'{moment:.1f}' for moment in moments)} s after its "
+            f"start, where {whole_s:.1f} s are a whole run; the run begun again after each"
+        )
     for name, found in made.items():
         same = sum(found.get(path) == digest for path, digest in first.items())
         yield Row(
@@ -296,19 +302,44 @@ def _identity(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
             value=same / len(first) if len(found) == len(first) else 0.0,
             unit="fraction",
             n=len(first),
-            note=f"{megabytes:.1f} MB of Python, recipe tiny, beside one worker; {killed} kills "
-            "at moments drawn at random, the run begun again after each",
+            note=f"{megabytes:.1f} MB of Python, recipe tiny, beside one worker{notes[name]}",
         )
 
 
-def _command(folder: Path, name: str, *, workers: int, is_waited: bool = True) -> Any:
+def _kill(folder: Path, name: str, rng: random.Random, whole_s: float) -> list[float]:
+    """Begin a run again and again and kill it, until one ends by itself; tell after how long."""
+    moments: list[float] = []
+    while True:
+        process = _command(folder, name, workers=2)
+        moment = rng.uniform(0.15, 0.7) * whole_s
+        try:
+            if process.wait(moment):
+                raise SystemExit(f"prepare failed after {len(moments)} kills")
+            return moments
+        except subprocess.TimeoutExpired:
+            if len(moments) % 2:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+            moments.append(moment)
+
+
+def _finished(folder: Path, name: str, *, workers: int, executor: str = "local") -> Path:
+    process = _command(folder, name, workers=workers, executor=executor)
+    if process.wait():
+        raise SystemExit(f"prepare failed: {' '.join(map(str, process.args))}")
+    return folder / name / "data"
+
+
+def _command(
+    folder: Path, name: str, *, workers: int, executor: str = "local"
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "codegemma", "prepare", str(folder / "sources"), "--each"]
     command += ["--recipe", "tiny", "--unlicensed", "--workers", str(workers)]
-    command += ["--out", str(folder / name / "data")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if is_waited and process.wait():
-        raise SystemExit(f"prepare failed: {' '.join(command)}")
-    return folder / name / "data" if is_waited else process
+    command += ["--executor", executor, "--out", str(folder / name / "data")]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def _contents(out: Path) -> dict[str, str]:

@@ -27,9 +27,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codegemma.data.loader import ShardReader, draw_segment
+from codegemma.data import audit
+from codegemma.data.loader import read_shards
+from codegemma.data.manifest import read_manifest
 from codegemma.data.recipes import by_name
-from codegemma.data.split import can_be_cut
 from codegemma.evaluate.statistics import wilson
 from codegemma.text.tokenizer import Tokenizer
 from results import Row, cpu_name, write_rows
@@ -117,16 +118,16 @@ def rows_of(
 
 def drawn_rows(out: Path) -> Iterator[Row]:
     """Draw the files of a data set until enough could have been cut; give the shares of cuts."""
-    reader, tokenizer, recipe = ShardReader(out), Tokenizer.from_folder(out), by_name(RECIPE)
+    tokenizer, recipe = Tokenizer.from_folder(out), by_name(RECIPE)
+    entries = [one for one in read_manifest(out)["shards"]["train"] if one["genre"] == "code"]
     counts: Counter[str] = Counter()
     epoch = 0
     while counts["eligible"] < _FILES:
-        for record in map(reader.__getitem__, range(len(reader))):
-            encoded = draw_segment(record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=epoch)
-            for file, draw in zip(record.files, encoded.draws, strict=True):
-                counts["eligible"] += can_be_cut(file)
-                counts["cut"] += draw.split is not None
-                counts["psm"] += draw.split is not None and draw.mode == "psm"
+        rows = read_shards(out / "shards", entries)
+        drawn = audit.measure(
+            rows, tokenizer=tokenizer, recipe=recipe, epoch=epoch, max_tokens=None
+        )
+        counts.update({name: drawn[name] for name in ("eligible", "cut", "psm")})
         epoch += 1
     for name, part, whole, asked in (
         ("cut, of those long enough", "cut", "eligible", recipe.fim_fraction),

@@ -4,7 +4,8 @@
 Trains one small model twice on the same records, steps and seeds: once with the cuts of
 `codegemma-2b` (nine in ten end where a suffix starts naturally) and once with random cuts alone.
 Both are read on held-out files, cut by each kind: the loss of the middles, in nats a byte. The
-interval of a difference is a bootstrap over held-out records, the seeds' mean of each.
+interval of a difference is a bootstrap over seeds and held-out records, both drawn with
+replacement; both mixes have the same seeds, so that a seed's two models are one pair.
 
 Example:
     python benchmarks/bench_splits.py --data nano-data --out out
@@ -134,12 +135,13 @@ def rows_of(
     rows: list[Row] = []
     note = (
         f"1.3 million parameters, {arguments.steps} steps of {ROWS * ROW_TOKENS:,} tokens, "
-        f"mean of {arguments.seeds} seeds; interval of the difference ours minus the peer's "
+        f"mean of {arguments.seeds} seeds; interval of the difference ours minus the peer's, seeds "
+        "and records drawn, "
     )
     for place, kind in enumerate(KINDS):
-        ours, theirs = (losses[name][:, place].mean(axis=0) for name in MIXES)
+        ours, theirs = (losses[name][:, place] for name in MIXES)
         low, high = interval(ours, theirs)
-        value, peer = (float(x[:, 0].sum() / x[:, 1].sum()) for x in (ours, theirs))
+        value, peer = (float(x[..., 0].sum() / x[..., 1].sum()) for x in (ours, theirs))
         spread = [
             float(run[place, :, 0].sum() / run[place, :, 1].sum())
             for name in MIXES
@@ -150,7 +152,7 @@ def rows_of(
                 name=f"loss of held-out {kind} middles after training on suffix_start cuts",
                 value=value,
                 unit="nats per byte",
-                n=len(ours),
+                n=ours.shape[1],
                 peer="the same model after random cuts",
                 peer_value=peer,
                 ratio=peer / value,
@@ -164,10 +166,19 @@ def rows_of(
 def interval(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], *, repeats: int = 2000
 ) -> tuple[float, float]:
-    """Give the 95 % interval of the difference in nats a byte, records drawn with replacement."""
+    """Give the 95 % interval of the difference in nats a byte.
+
+    Args:
+        ours: Nats and bytes of each seed and record, [seeds, records, 2].
+        theirs: The peer's, of the same seeds and records.
+        repeats: How often seeds and records are drawn with replacement.
+    """
     rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(ours), (repeats, len(ours)))
-    means = [x[drawn][..., 0].sum(axis=1) / x[drawn][..., 1].sum(axis=1) for x in (ours, theirs)]
+    num_seeds, num_records, _ = ours.shape
+    seeds = rng.integers(0, num_seeds, (repeats, num_seeds, 1))
+    records = rng.integers(0, num_records, (repeats, 1, num_records))
+    sums = [x[seeds, records].sum(axis=(1, 2)) for x in (ours, theirs)]
+    means = [drawn[:, 0] / drawn[:, 1] for drawn in sums]
     low, high = np.quantile(means[0] - means[1], [0.025, 0.975]).tolist()
     return low, high
 

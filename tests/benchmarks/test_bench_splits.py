@@ -20,13 +20,20 @@ def test_the_middles_of_a_row_are_read_with_their_separators() -> None:
 
 
 def test_the_interval_of_a_difference_holds_it_and_is_narrow_where_records_agree() -> None:
-    theirs = np.array([[30.0, 10], [20, 10], [40, 20], [90, 30]] * 10)
+    theirs = np.array([[[30.0, 10], [20, 10], [40, 20], [90, 30]] * 10])
     ours = theirs * [0.9, 1]
 
     low, high = bench_splits.interval(ours, theirs)
 
     assert low < -0.1 * 180 / 70 < high < 0
     assert bench_splits.interval(theirs, theirs) == (0, 0)
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_seeds_are_apart() -> None:
+    theirs = np.full((2, 40, 2), [20.0, 10])
+    ours = theirs * np.array([[[0.9, 1]], [[1.2, 1]]])  # 0.2 better with one, 0.4 worse with other
+
+    assert bench_splits.interval(ours, theirs) == pytest.approx((-0.2, 0.4))
 
 
 def test_rows_compare_the_mixes_by_kind_of_cut() -> None:
@@ -37,4 +44,5 @@ def test_rows_compare_the_mixes_by_kind_of_cut() -> None:
 
     assert [row.name.split()[3] for row in rows] == ["suffix_start", "ast", "random"]
     assert (rows[0].value, rows[0].peer_value, rows[0].ratio) == (1.5, 2.25, pytest.approx(1.5))
-    assert "interval of the difference ours minus the peer's -0.7500 to -0.7500" in rows[0].note
+    assert "interval of the difference ours minus the peer's" in rows[0].note
+    assert "drawn, -0.7500 to -0.7500; by seed 1.5000, 1.5000, 2.2500, 2.2500" in rows[0].note

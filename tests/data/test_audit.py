@@ -77,16 +77,26 @@ def test_segments_without_room_for_a_cut_are_counted(tokenizer: Tokenizer) -> No
     assert (tight["fallbacks"], tight["cut"], tight["tokens"]) == (1, 0, uncut["tokens"])
 
 
-def test_the_sample_ends_where_it_is_large_enough(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audit, "SAMPLE_TOKENS", 500)
+def test_the_sample_ends_where_it_is_large_enough(tokenizer: Tokenizer) -> None:
     rows = [record(CODE + f"x = {number}\n") for number in range(50)]
 
-    found = measure(rows, tokenizer)
+    found = audit.measure(rows, tokenizer=tokenizer, recipe=recipes.nano(), max_tokens=500)
 
     assert 500 <= found["tokens"] < 1000
     assert measure([], tokenizer)["segments"] == 0
+
+
+def test_every_epoch_draws_the_same_files_anew(tokenizer: Tokenizer) -> None:
+    rows = [record(CODE + f"x = {number}\n") for number in range(40)]
+
+    first, again, second = (
+        audit.measure(rows, tokenizer=tokenizer, recipe=recipes.nano(), epoch=epoch)
+        for epoch in (0, 0, 1)
+    )
+
+    assert first == again
+    assert (first["files"], first["eligible"]) == (second["files"], second["eligible"])
+    assert first["middle_chars"] != second["middle_chars"]
 
 
 @pytest.mark.parametrize(

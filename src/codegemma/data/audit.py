@@ -2,7 +2,7 @@
 """Measure the examples of a data set as training draws them: shares of cuts, sizes, padding.
 
 Reads records in the order of the shards, which is that of their hashes, so that the first ones are
-a fair sample; draws epoch 0 of seed 0 with the function that training uses. Gives counts, from
+a fair sample; draws an epoch of seed 0 with the function that training uses. Gives counts, from
 which a report makes fractions and intervals.
 """
 
@@ -22,13 +22,22 @@ _SIZE_BINS: Final = 8
 _MAX_MIDDLE: Final = 1 << 16
 
 
-def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) -> dict[str, Any]:
+def measure(
+    rows: Iterable[bytes],
+    *,
+    tokenizer: Tokenizer,
+    recipe: DataRecipe,
+    epoch: int = 0,
+    max_tokens: int | None = SAMPLE_TOKENS,
+) -> dict[str, Any]:
     """Draw records and count.
 
     Args:
         rows: Stored records.
         tokenizer: Which their budgets were counted in.
         recipe: How they are cut.
+        epoch: Which of its draws.
+        max_tokens: With how many the sample ends, the record that reaches them included; None: all.
 
     Returns:
         JSON: `segments`, `files` and `tokens` of the sample; of the files `broken` (too many syntax
@@ -43,9 +52,12 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
     files_per_segment: Counter[int] = Counter()
     middles: Counter[int] = Counter()
     sizes: list[int] = []
+    tokens = 0
     for row in rows:
         record = shards.unpack_record(row)
-        encoded = loader.draw_segment(record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=0)
+        encoded = loader.draw_segment(
+            record, tokenizer=tokenizer, recipe=recipe, seed=0, epoch=epoch
+        )
         sizes.append(len(encoded.tokens))
         files_per_segment[_power(len(record.files))] += 1
         counts["fallbacks"] += encoded.is_fallback
@@ -59,11 +71,12 @@ def measure(rows: Iterable[bytes], *, tokenizer: Tokenizer, recipe: DataRecipe) 
                 counts["empty_suffix"] += not draw.split.suffix
                 kinds[str(draw.kind)] += 1
                 middles[_power(len(draw.split.middle))] += 1
-        if sum(sizes) >= SAMPLE_TOKENS:
+        tokens += len(encoded.tokens)
+        if max_tokens is not None and tokens >= max_tokens:
             break
     return {
         "segments": len(sizes),
-        "tokens": sum(sizes),
+        "tokens": tokens,
         "cut": counts["psm"] + counts["spm"],
         **{
             name: counts[name]
