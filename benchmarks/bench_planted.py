@@ -39,7 +39,7 @@ from codegemma.data import compare, decontaminate, dedup, redact, stages
 from codegemma.data import license as licenses
 from codegemma.data.document import File, Ledger, Repository
 from codegemma.evaluate.statistics import wilson
-from planted_secrets import KINDS, NOT_PERSONAL, PERSONAL, decoys
+from planted_secrets import JUDGED_RIGHT, JUDGED_WRONG, KINDS, decoys
 from results import Row, cpu_name, write_rows
 
 _PER_KIND = 10
@@ -181,9 +181,9 @@ def real_finds(files: Sequence[tuple[str, str]]) -> Iterator[Row]:
 
 def verdict(find: Find) -> str:
     """Give what somebody who read a find said of it, "" for one that nobody read."""
-    if hashlib.sha256(find.value.encode()).hexdigest()[:8] in PERSONAL:
+    if hashlib.sha256(find.value.encode()).hexdigest()[:8] in JUDGED_RIGHT:
         return _RIGHT
-    return NOT_PERSONAL.get(find.value, "")
+    return JUDGED_WRONG.get(find.value, "")
 
 
 def _judged(found: Sequence[Find]) -> str:

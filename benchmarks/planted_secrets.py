@@ -75,8 +75,9 @@ def decoys(rng: random.Random) -> list[str]:
 
 # What was found in real files and read by somebody, who knew where it stood.
 
-PERSONAL: Final = frozenset(
+JUDGED_RIGHT: Final = frozenset(
     [
+        "5de26150",
         "d3dde539",
         "2269cc42",
         "1a990f4c",
@@ -160,8 +161,8 @@ PERSONAL: Final = frozenset(
         "52f5e9ea",
     ]
 )
-"""Beginnings of the SHA-256 of names and addresses of persons."""
-NOT_PERSONAL: Final = {
+"""Beginnings of the SHA-256 of names and addresses of persons, and of a key of an account."""
+JUDGED_WRONG: Final = {
     "guest": "usual login of a server in an example",
     "postgres": "usual login of a server in a test",
     "limited123": "password of a test",
