@@ -8,7 +8,8 @@ where what is drawn may be anything and counts if it begins with what was typed.
 places where a token ends, which healing should leave as they are.
 
 Then spans within a line that begin inside a token, and end inside one or between two: healed at
-the cursor alone; and at the suffix, too, as commands and server do.
+the cursor alone; at the suffix, too, as commands and server do; and bound there, where the model
+may end only behind the suffix's start and otherwise draws its next choice.
 
 Intervals are Wilson's at 95 %; two ways are compared by McNemar's exact test on the same cursors.
 
@@ -34,6 +35,7 @@ from codegemma.generate.load import load_engine
 from codegemma.text.budget import fit_prompt
 from codegemma.text.healing import heal_prefix
 from codegemma.text.tokenizer import Tokenizer
+from codegemma.text.tokens import INFILL_STOP_IDS, NUM_RESERVED
 from heldout_lines import Line, draw_lines, read_records
 from results import Row, cpu_name, write_rows
 
@@ -141,22 +143,26 @@ def measure_spans(
     """Give the rows of spans that end in one kind of place."""
     sampling = Sampling(max_tokens=MAX_TOKENS, stop=("\n",), mode=mode, heal=True)
     prompts = [span.prompt for span in spans]
-    ways = {
-        "healed at the cursor": [heal_cursor(engine, prompt, sampling) for prompt in prompts],
-        "healed at the suffix, too": prompts,
+    at_cursor = [heal_cursor(engine, prompt, sampling) for prompt in prompts]
+    healed = complete(engine, prompts, sampling)
+    early = [ends_early(engine, *pair, sampling) for pair in zip(prompts, healed, strict=True)]
+    texts = {
+        "healed at the cursor": [one.text for one in complete(engine, at_cursor, sampling)],
+        "healed at the suffix, too": [one.text for one in healed],
+        "bound at the suffix": [
+            go_on(engine, prompt, one, sampling) if is_early else one.text
+            for prompt, one, is_early in zip(prompts, healed, early, strict=True)
+        ],
     }
     hits = {
-        title: [
-            one.text == span.middle
-            for one, span in zip(complete(engine, shown, sampling), spans, strict=True)
-        ]
-        for title, shown in ways.items()
+        title: [text == span.middle for text, span in zip(found, spans, strict=True)]
+        for title, found in texts.items()
     }
-    (peer, theirs), (name, ours) = hits.items()
-    gained, lost, p = mcnemar(ours, theirs)
+    name = "healed at the suffix, too"
     rows: list[Row] = []
     for title, found in hits.items():
         low, high = wilson(sum(found), len(spans))
+        gained, lost, p = mcnemar(hits[name], found)
         rows.append(
             Row(
                 name=f"span inside a line, end {place}, {mode}, {title}",
@@ -165,8 +171,8 @@ def measure_spans(
                 n=len(spans),
                 low=low,
                 high=high,
-                note=f"{note}; greedy, {mode}; {name} beside {peer}: {gained} only here, {lost} "
-                f"only there, McNemar's p {p:.2g}",
+                note=f"{note}; greedy, {mode}; {name} beside this: {gained} only there, {lost} "
+                f"only here, McNemar's p {p:.2g}; {sum(early)} ended without the suffix's start",
             )
         )
     return rows
@@ -178,6 +184,31 @@ def heal_cursor(engine: Engine, prompt: Prompt, sampling: Sampling) -> Prompt:
     prompt = fit_prompt(prompt, sampling, tokenizer=engine.tokenizer, info=engine.info)
     tokens, typed, _ = heal_prefix(prompt.tokens, tokenizer=engine.tokenizer)
     return replace(prompt, tokens=tokens, typed=typed)
+
+
+def ends_early(engine: Engine, prompt: Prompt, drawn: Completion, sampling: Sampling) -> bool:
+    """Whether the model ended a middle and had not drawn what was left out of the suffix."""
+    fitted = fit_prompt(prompt, sampling, tokenizer=engine.tokenizer, info=engine.info)
+    *before, last = drawn.tokens
+    is_end = last in INFILL_STOP_IDS
+    return (
+        bool(fitted.seam) and is_end and not engine.tokenizer.decode(before).endswith(fitted.seam)
+    )
+
+
+def go_on(engine: Engine, prompt: Prompt, drawn: Completion, sampling: Sampling) -> str:
+    """Give the text of a middle that may not end before what was left out of the suffix."""
+    fitted = fit_prompt(prompt, sampling, tokenizer=engine.tokenizer, info=engine.info)
+    tokens = list(drawn.tokens[:-1])
+    text = ""
+    while len(tokens) < MAX_TOKENS and "\n" not in text:
+        logits = engine.logits([*fitted.tokens, *tokens])[-1]
+        if text.endswith(fitted.seam) and int(logits.argmax()) in INFILL_STOP_IDS:
+            break
+        logits[:NUM_RESERVED] = -np.inf
+        tokens.append(int(logits.argmax()))
+        text = engine.tokenizer.decode(tokens).removeprefix(fitted.typed)
+    return text.split("\n", 1)[0].removesuffix(fitted.seam)
 
 
 def complete(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:

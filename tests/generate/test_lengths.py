@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from codegemma.generate.lengths import cache_length, only_length, piece_length, pieces, row_bucket
+from codegemma.generate.lengths import (
+    cache_length,
+    lengths_for,
+    only_length,
+    piece_length,
+    pieces,
+    row_bucket,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +25,14 @@ from codegemma.generate.lengths import cache_length, only_length, piece_length, 
 )
 def test_a_prompt_is_read_in_few_lengths(num_tokens, expected):
     assert pieces(num_tokens) == tuple(expected)
+
+
+def test_the_last_few_tokens_of_a_lone_prompt_are_read_in_a_short_piece():
+    assert lengths_for(1) == (256, 64, 16)
+    assert lengths_for(2) == (256, 64)
+    assert lengths_for(1, lengths=(64,)) == (64,)  # a process that asks once has one program
+    found = [piece_length(left, lengths=lengths_for(1)) for left in (1, 16, 17, 48, 64, 192, 193)]
+    assert found == [16, 16, 64, 64, 64, 64, 256]
 
 
 def test_at_most_a_quarter_of_a_long_prompt_is_padding():

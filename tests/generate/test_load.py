@@ -119,6 +119,21 @@ def test_guesses_are_charged_by_the_kernels_that_check_them(folder, tmp_path, mo
         assert cost(folder, path) == 1
 
 
+def test_a_machine_without_kernels_is_told_so_once(folder, monkeypatch, caplog):
+    monkeypatch.setattr(native, "paths", lambda: ())
+    told = "no native kernels: everything works, but long contexts are slower"
+    for _ in range(2):
+        load.load_engine(folder)
+    (line,) = caplog.messages
+    assert told in line
+
+
+def test_who_declined_the_kernels_is_told_nothing(folder, monkeypatch, caplog):
+    monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    load.load_engine(folder)
+    assert not caplog.messages
+
+
 def test_two_rows_of_the_7b_are_kept_and_smaller_models_stay_within_the_bound():
     assert load.most_kept(configs.by_name("codegemma-7b"), 512 << 20) == 1_879_048_192
     assert load.most_kept(configs.by_name("codegemma-2b"), 512 << 20) == 536_870_912

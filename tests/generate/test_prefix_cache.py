@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
+import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -83,12 +85,99 @@ def test_few_tokens_in_common_are_read_anew(kept):
 
 def test_the_least_recently_used_row_is_dropped_first(kept):
     for number in range(3):
-        kept.put(ids((100 * number, 40)), row(0.0), Owner("mine", str(number)))
-    kept.take(ids((0, 40)), ME)  # a copy: row 0 was used last
-    kept.put(ids((900, 40)), row(0.0), ME)
+        kept.put(ids((100 * number, 64)), row(0.0), Owner("mine", str(number)))
+    kept.take(ids((0, 64)), ME)  # a copy: row 0 was used last
+    kept.put(ids((900, 64)), row(0.0), ME)
     assert (kept.num_entries, kept.size_bytes) == (3, 3 * ROW_BYTES)
+    assert kept.take(ids((100, 64)), ME) is None
+    assert kept.take(ids((0, 64)), ME) is not None
+
+
+def test_rows_lose_their_empty_slots_before_one_is_dropped(kept):
+    """Of 64 slots 40 are filled: four rows, three of them cut, fit where three were whole."""
+    caches = [row(float(number)) for number in range(5)]
+    for number, cache in enumerate(caches[:4]):
+        kept.put(ids((100 * number, 40)), cache, Owner("mine", str(number)))
+    assert (kept.num_entries, kept.size_bytes) == (4, ROW_BYTES + 3 * 40 * 16)
+    found = kept.take(ids((300, 40)), Owner("mine", "3"))
+    assert found.cache.k is caches[3].k  # the last used are whole
+    kept.put(ids((300, 40)), found.cache, Owner("mine", "3"))
+    found = kept.take(ids((0, 35), (900, 9)), Owner("mine", "0"))
+    assert (found.num_tokens, found.cache.length.tolist()) == (35, [35])
+    assert found.cache.k.shape == caches[0].k.shape
+    np.testing.assert_array_equal(found.cache.v[..., :35, :], caches[0].v[..., :35, :])
+    kept.put(ids((0, 35)), found.cache, Owner("mine", "0"))
+    kept.put(ids((400, 40)), caches[4], Owner("mine", "4"))
+    assert kept.num_entries == 4
+    assert kept.size_bytes == (35 + 3 * 40) * 16  # all are cut; the fifth had one dropped
     assert kept.take(ids((100, 40)), ME) is None
-    assert kept.take(ids((0, 40)), ME) is not None
+
+
+def test_sessions_behind_the_same_files_hold_them_once_where_room_is_short():
+    """A block is 128 tokens: of 140 that four rows have in common, 128 are there once."""
+    kept = PrefixCache(max_bytes=(128 + 4 * 60) * 16)
+    for number in range(4):
+        tokens = ids((100, 140), (1000 * (1 + number), 48))
+        kept.put(tokens, wide_row(tokens), Owner("mine", str(number)))
+    assert kept.num_entries == 4
+    assert kept.size_bytes == (128 + 4 * 60) * 16
+    assert kept.num_shared(ids((100, 140), (3000, 60)), ME) == 188
+
+
+def test_a_row_put_together_has_the_room_that_is_asked_for(kept):
+    tokens = ids((100, 90))
+    kept.put(tokens, wide_row(tokens), ME)  # 256 slots: more than all room, but 90 are filled
+    assert kept.size_bytes == 90 * 16
+    found = kept.take(ids((100, 90)), OTHER, num_slots=128)
+    assert found.cache.num_slots == 128
+    assert kept.take(ids((100, 90)), OTHER).cache.num_slots == 256
+
+
+def wide_row(tokens, namespace="mine"):
+    """A cache whose keys tell their namespace and all tokens up to their own."""
+    told = np.zeros((2, 1, 1, 256, 1), np.float32)
+    known = zlib.crc32(repr(namespace).encode())
+    for slot, token in enumerate(tokens):
+        known = (31 * known + token) % 2**20  # whole numbers that a float32 holds
+        told[:, :, :, slot] = known
+    told[1] += 1
+    length = np.full(1, len(tokens), np.int32)
+    return KVCache(*map(jax.device_put, (told, -told, length)))
+
+
+rows = st.tuples(
+    st.sampled_from(["mine", "yours", None]),
+    st.integers(0, 3),  # session
+    st.integers(0, 2),  # which files stand in front
+    st.sampled_from([20, 128, 150, 200]),  # tokens of them
+    st.integers(1, 50),  # tokens of its own
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["put", "take"]), rows), min_size=4, max_size=14),
+    max_slots=st.sampled_from([140, 300, 600]),
+)
+def test_whatever_is_put_and_taken_a_row_holds_its_own_tokens(steps, max_slots):
+    kept = PrefixCache(max_bytes=max_slots * 16)
+    for verb, (namespace, session, files, num_common, num_own) in steps:
+        tokens = ids((1000 * files, num_common), (5000 + 100 * session, num_own))
+        owner = Owner(namespace, str(session))
+        if verb == "put":
+            kept.put(tokens, wide_row(tokens, namespace), owner)
+            is_kept = MIN_SHARED <= len(tokens) <= max_slots
+            assert (kept.num_shared([*tokens, 1], owner) == len(tokens)) == is_kept
+        else:
+            num_shared = kept.num_shared(tokens, owner)
+            found = kept.take(tokens, owner, num_slots=256)
+            assert (0 if found is None else found.num_tokens) == num_shared
+            if found is not None:
+                expected = wide_row(tokens, namespace)
+                for part, known in zip(found.cache[:2], expected[:2], strict=True):
+                    same = np.asarray(part)[..., :num_shared, :]
+                    np.testing.assert_array_equal(same, known[..., :num_shared, :])
+        assert kept.size_bytes <= kept.max_bytes
 
 
 def test_a_row_that_goes_on_replaces_its_beginning_of_the_same_owner(kept):
@@ -99,7 +188,7 @@ def test_a_row_that_goes_on_replaces_its_beginning_of_the_same_owner(kept):
 
 
 def test_a_row_larger_than_all_room_is_not_kept():
-    kept = PrefixCache(max_bytes=ROW_BYTES - 1)
+    kept = PrefixCache(max_bytes=40 * 16 - 1)
     kept.put(ids((100, 40)), row(0.0), ME)
     assert kept.num_entries == 0
 
@@ -118,7 +207,7 @@ def test_one_row_of_several_is_copied_and_has_no_more_slots_than_it_needs(kept):
 
 def test_a_row_of_several_that_is_too_large_is_not_copied(monkeypatch):
     monkeypatch.setattr("codegemma.generate.programs.take_row", lambda *_, **__: 1 / 0)
-    kept = PrefixCache(max_bytes=ROW_BYTES - 1)
+    kept = PrefixCache(max_bytes=30 * 16 - 1)
     k = jnp.zeros((2, 4, 1, 64, 1))
     kept.put(ids((100, 30)), KVCache(k, k, jnp.zeros(4, jnp.int32)), ME, row=2)
     assert kept.num_entries == 0

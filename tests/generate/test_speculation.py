@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from codegemma.completion import Prompt, Sampling
 from codegemma.generate import programs
 from codegemma.generate.sampling import controls_of, draw_uniforms
-from codegemma.generate.speculation import PLACES, Credit, Drafter, Recent, places_of, prefix_tokens
+from codegemma.generate.speculation import (
+    PLACES,
+    Credit,
+    Drafter,
+    Recent,
+    places_for,
+    places_of,
+    prefix_tokens,
+)
 from codegemma.generate.weights import empty_cache
+from codegemma.kernels import native
+from codegemma.model import config as configs
 
 PRE, MID, SUF, SEP = 67, 68, 69, 70
 
@@ -74,6 +84,20 @@ def test_a_guess_that_fails_is_put_off_and_one_that_holds_makes_the_next_longer(
     assert drafter.propose([310, 311], max_tokens=99) == []
     assert len(drafter.propose([310, 311], max_tokens=99)) == 7
     assert (drafter.num_passes, drafter.num_drafted, drafter.num_accepted) == (3, 29, 10)
+
+
+def test_a_pass_reads_no_more_tokens_than_the_kernels_attend_for(monkeypatch):
+    """Of the 2B 8 query heads share a key head, of the 7B none; 64 queries are taken at once."""
+    monkeypatch.setattr(native, "choose_path", lambda: "avx512")
+    monkeypatch.setattr(native, "can_attend", lambda: True)
+    assert places_for(configs.codegemma_2b()) == (8,)
+    assert places_for(configs.codegemma_7b()) == (8, 16)
+    drafter = Drafter([2, *range(300, 350)], places=(8,))
+    for _ in range(3):
+        assert len(drafter.propose([310, 311], max_tokens=99)) == 7
+        drafter.record(7, 7)
+    monkeypatch.setattr(native, "choose_path", lambda: None)
+    assert places_for(configs.codegemma_2b()) == (8, 16)
 
 
 def draw_with(drafter, num_tokens, hold):

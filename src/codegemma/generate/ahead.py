@@ -20,10 +20,10 @@ import numpy as np
 
 from codegemma.completion import Sampling
 from codegemma.generate import programs
-from codegemma.generate.lengths import PIECE_LENGTHS, SHORT_PIECE, cache_length
+from codegemma.generate.lengths import cache_length, lengths_for
 from codegemma.generate.rows import allow
 from codegemma.generate.sampling import controls_of
-from codegemma.generate.speculation import PLACES
+from codegemma.generate.speculation import places_for
 from codegemma.generate.weights import Weights, cache_shape
 from codegemma.model.cache import KVCache
 from codegemma.text.healing import ByteTable
@@ -104,7 +104,7 @@ def _calls(
     }
     drawing = common | {"allowed": allow([None] * size, table=table, ranks=ranks)}
     counts = np.ones(size, np.int32)
-    for length in (*PIECE_LENGTHS, *((SHORT_PIECE,) if size == 1 else ())):
+    for length in lengths_for(size):
         tokens, uniforms = np.zeros((size, length), np.int32), np.zeros((size, 1), np.float32)
         named = drawing | {"num_tokens": counts, "is_end": np.True_, "uniforms": uniforms}
         yield programs.prefill, (params, tokens, cache), named
@@ -115,7 +115,7 @@ def _calls(
     }
     yield programs.decode, (params, np.zeros(size, np.int32), cache), named
     if size == 1:
-        for places in PLACES:
+        for places in places_for(weights.config):
             tokens, uniforms = np.zeros((1, places), np.int32), np.zeros((1, places), np.float32)
             named = common | {"num_tokens": counts, "uniforms": uniforms}
             yield programs.verify, (params, tokens, cache), named

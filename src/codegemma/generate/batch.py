@@ -21,7 +21,7 @@ import numpy as np
 from codegemma.completion import FinishReason, Sampling, Timings
 from codegemma.generate import programs
 from codegemma.generate.entries import Entry, Group
-from codegemma.generate.lengths import PIECE_LENGTHS, SHORT_PIECE, piece_length, row_bucket
+from codegemma.generate.lengths import PIECE_LENGTHS, lengths_for, piece_length, row_bucket
 from codegemma.generate.pace import Pace
 from codegemma.generate.places import Parked, Places
 from codegemma.generate.prefix_cache import PrefixCache
@@ -226,9 +226,8 @@ class Batch:
         """Read a piece of each prompt; rows of prompts that end with it draw their first token."""
         entries, size = group.entries, len(group.lengths)
         left = group.lengths - group.num_read
-        length = piece_length(int(left.max()), lengths=entries[0].piece_lengths)
-        if size == 1 and left[0] <= SHORT_PIECE and len(entries[0].piece_lengths) > 1:
-            length = SHORT_PIECE  # a process that asks once has no program more to load for it
+        lengths = lengths_for(size, lengths=entries[0].piece_lengths)
+        length = piece_length(int(left.max()), lengths=lengths)
         counts = np.minimum(left, length)
         tokens = np.zeros((size, length), np.int32)
         num_samples = entries[0].sampling.n

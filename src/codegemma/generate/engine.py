@@ -35,7 +35,14 @@ from codegemma.generate.lengths import (
 from codegemma.generate.prefix_cache import Owner, PrefixCache
 from codegemma.generate.rows import Piece, Request
 from codegemma.generate.shared import SharedBatch
-from codegemma.generate.speculation import NUM_AROUND, Credit, Drafter, Recent, prefix_tokens
+from codegemma.generate.speculation import (
+    NUM_AROUND,
+    Credit,
+    Drafter,
+    Recent,
+    places_for,
+    prefix_tokens,
+)
 from codegemma.generate.weights import Weights, empty_cache, row_bytes
 from codegemma.kernels import native
 from codegemma.kernels.weights import ChannelWeight, QuantisedWeight
@@ -296,6 +303,7 @@ class Engine:
                 request.tokens,
                 self._recent.of(request.owner.namespace),
                 credit=self._recent.credit,
+                places=places_for(self._weights.config),
             )
         # A process that asks once has one program less to load if all pieces have one length.
         only = only_length(max(len(request.tokens) for request in requests))

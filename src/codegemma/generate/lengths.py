@@ -29,15 +29,25 @@ def cache_length(num_tokens: int, *, context_length: int) -> int:
     return min(length, -(-context_length // BLOCK) * BLOCK)
 
 
+def lengths_for(num_rows: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> tuple[int, ...]:
+    """Lengths of the pieces of so many prompts that are read together.
+
+    A lone one has `SHORT_PIECE`, too, but where all its pieces are to have one length.
+    """
+    return (*lengths, SHORT_PIECE) if num_rows == 1 < len(lengths) else tuple(lengths)
+
+
 def piece_length(num_left: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> int:
     """Length of the next piece of a prompt: the longest of which at most a quarter is padding.
+
+    `SHORT_PIECE` only where it holds all that is left: each piece reads all weights.
 
     Example: 300 tokens are read as 256 and 64, 200 as 256, 150 as 64, 64 and 64.
     """
     for length in lengths:
-        if 4 * num_left > 3 * length:
+        if 4 * num_left > 3 * length and length != SHORT_PIECE:
             return length
-    return lengths[-1]
+    return min(length for length in lengths if length >= num_left)
 
 
 def pieces(num_tokens: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ _READ_A_CORE: Final = 256
 
 _MIN_KEPT: Final = 2, 2048  # rows of bfloat16, and their slots: 1.9 GB for the 7B
 
+_TOLD_NAME: Final = "told-of-no-kernels"
 _CACHE_SETTING: Final = "jax_compilation_cache_dir"
 _log = logging.getLogger(__name__)
 _CPUINFO: Final = Path("/proc/cpuinfo")
@@ -113,8 +114,8 @@ def load_engine(
         return "float32" if dtype is None and is_small and device == "cpu" else dtype
 
     checkpoint = load_checkpoint(folder, dtype=choose, progress=progress)
-    if checkpoint.metadata.weights and device == "cpu" and native.choose_path() is None:
-        _log.warning("%s: %s", name_or_path, native.describe())
+    if device == "cpu" and native.choose_path() is None:
+        _tell_without_kernels(name_or_path, is_quantised=bool(checkpoint.metadata.weights))
     chosen = checkpoint.params["final_norm"].dtype
     return Engine(
         checkpoint.params,
@@ -171,6 +172,26 @@ def keep_compiled_programs() -> None:
     jax.config.update(_CACHE_SETTING, str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _tell_without_kernels(name_or_path: str | Path, *, is_quantised: bool) -> None:
+    """Say that there are no native kernels: each time of weights made for them, else once.
+
+    Once for this machine's cache folder; where that cannot be written, never.
+    """
+    if not is_quantised and (native.is_declined() or not _is_first_time()):
+        return
+    _log.warning("%s: %s", name_or_path, native.describe())
+
+
+def _is_first_time() -> bool:
+    path = cache_folder() / _TOLD_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except OSError:  # it is there, among others
+        return False
+    return True
 
 
 def _best_mode(checkpoint: Checkpoint, folder: Path) -> Mode:

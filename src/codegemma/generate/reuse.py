@@ -44,7 +44,9 @@ class Reuse:
         if self._kept is not None and len(entries) == 1:
             request = entries[0].request
             with self._weights.lock:
-                found = self._kept.take(request.tokens, request.owner)
+                found = self._kept.take(
+                    request.tokens, request.owner, num_slots=self._num_slots(longest)
+                )
         if found is None:
             num_rows = row_bucket(len(entries))
             return empty_cache(self._weights, num_rows=num_rows, num_tokens=longest), 0

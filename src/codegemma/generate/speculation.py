@@ -19,6 +19,9 @@ from typing import Final
 
 import numpy as np
 
+from codegemma.kernels import native
+from codegemma.kernels.attention import MAX_QUERIES
+from codegemma.model.config import ModelConfig
 from codegemma.text.tokens import (
     FIM_MIDDLE_ID,
     FIM_PREFIX_ID,
@@ -52,6 +55,18 @@ _STEPS_PER_TOKEN: Final[Mapping[str | None, float]] = {
     "neon": 0.6,
     "portable": 1.0,
 }
+
+
+def places_for(config: ModelConfig) -> tuple[int, ...]:
+    """Tokens that a pass of a model may read: on a CPU those that attention's kernels take at once.
+
+    With 8 query heads to a key head, as the 2B has, those are 8 tokens: of 16, XLA would attend to
+    the whole cache in float32, which is not in what `Credit` charges.
+    """
+    if native.choose_path() is None or not native.can_attend():
+        return PLACES
+    most = MAX_QUERIES * config.num_kv_heads // config.num_heads
+    return tuple(places for places in PLACES if places <= most) or PLACES[:1]
 
 
 def places_of(num_drafted: int) -> int:
@@ -125,6 +140,7 @@ class Drafter:
         prompt: The row's prompt.
         recent: What earlier requests drew, newest first.
         credit: What its guesses may cost; None is that of a new engine.
+        places: Tokens that a pass may read, fewest first.
     """
 
     def __init__(
@@ -133,12 +149,14 @@ class Drafter:
         recent: Sequence[np.ndarray] = (),
         *,
         credit: Credit | None = None,
+        places: Sequence[int] = PLACES,
     ) -> None:
         self._prompt = np.asarray(prompt, np.int32)
         self._prefix = list(prefix_tokens(prompt))
         self._recent = list(recent)
         self._credit = credit or Credit()
-        self._places = PLACES[0]
+        self._fewest, self._most = places[0], places[-1]
+        self._places = self._fewest
         self._num_seen = 0
         self._is_paused = False
         self._patience = _MIN_PATIENCE
@@ -163,7 +181,7 @@ class Drafter:
             self._is_paused = False
             return []
         if not self._credit.is_enough(self._places):
-            self._places = PLACES[0]
+            self._places = self._fewest
             num_wanted = min(self._places - 1, num_wanted)
         if not self._credit.is_enough(self._places):
             self._patience = _MAX_PATIENCE
@@ -191,7 +209,7 @@ class Drafter:
         self.num_drafted += num_drafted
         self.num_accepted += num_accepted
         self._credit.settle(places_of(num_drafted), num_accepted)
-        self._places = PLACES[-1] if num_accepted == num_drafted else PLACES[0]
+        self._places = self._most if num_accepted == num_drafted else self._fewest
         if num_accepted:
             self._patience = _MIN_PATIENCE
         else:

@@ -31,6 +31,10 @@ _log = logging.getLogger(__name__)
 _FILE_NAME: Final = "libcodegemma_kernels.so"
 _NONE: Final = "none"
 _PORTABLE: Final = "portable"
+_WITHOUT: Final = (
+    "everything works, but long contexts are slower to complete, and int8 and int4 weights several "
+    "times slower"
+)
 
 
 @functools.cache
@@ -89,30 +93,35 @@ def choose_path() -> str | None:
 
 
 def describe() -> str:
-    """Say in one line what multiplies quantised weights on a CPU, and how to have it faster.
+    """Say in one line what a CPU computes with, and how to have it faster.
 
     Raises:
         ConfigError: As of `choose_path`.
     """
     path = _path_on_cpu()
     if path is not None:
-        return f"native kernels for int8 and int4 weights: {path}"
-    if os.environ.get(SETTING) == _NONE:
-        return f"no native kernels, as {SETTING}={_NONE} asks: XLA multiplies int8 and int4 weights"
+        return f"native kernels for int8 and int4 weights and for attention: {path}"
+    if is_declined():
+        return f"no native kernels, as {SETTING}={_NONE} asks: {_WITHOUT}"
     if paths():
         return (
             "no native kernels for this processor, which has neither AVX2 nor NEON dot products: "
-            "XLA multiplies int8 and int4 weights"
+            f"{_WITHOUT}"
         )
     return (
-        "no native kernels: int8 and int4 weights work, several times slower; install a C++ "
-        "compiler and CMake (Debian: g++ cmake), then codegemma again (make run does)"
+        f"no native kernels: {_WITHOUT}; for them install a C++ compiler and CMake (Debian: g++ "
+        "cmake), then codegemma again (make run does)"
     )
+
+
+def is_declined() -> bool:
+    """Whether the environment asks to do without."""
+    return os.environ.get(SETTING) == _NONE
 
 
 def _path_on_cpu() -> str | None:
     wanted = os.environ.get(SETTING, "")
-    if wanted == _NONE:
+    if is_declined():
         return None
     found = paths()
     if wanted and wanted not in found:
