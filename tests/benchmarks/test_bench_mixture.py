@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,23 @@ def test_problems_hold_and_wrong_answers_or_steps_do_not() -> None:
     assert not bench_mixture.holds(replace(chain, solution=f"Add 1: 1 = 2\n{chain.solution}"))
 
 
-def test_descriptions_of_packages_are_rows_of_text(tmp_path: Path) -> None:
-    for name, text in (("one", "What one does."), ("two", ""), ("three", "What one does.")):
-        folder = tmp_path / f"{name}-1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n\n{text}", encoding="utf-8")
+def test_documents_of_a_folder_are_rows_of_text_with_their_paragraphs_joined(
+    tmp_path: Path,
+) -> None:
+    text = "One line,\nand another.\n\n- a list\n- of two\n"
+    folder = tmp_path / "usr" / "share"
+    folder.mkdir(parents=True)
+    (folder / "a.md").write_text(text, encoding="utf-8")
+    (folder / "b.txt.gz").write_bytes(gzip.compress(text.encode()))
+    (folder / "c.rst.gz").write_bytes(gzip.compress(b"Another."))
+    (folder / "d.html").write_text("no text file", encoding="utf-8")
 
-    bench_mixture.write_descriptions(tmp_path, tmp_path / "text.jsonl")
+    found = list(bench_mixture.documents(tmp_path))
+    bench_mixture.write_texts(found, tmp_path / "text.jsonl")
 
+    assert found == [text, "Another."]
     lines = (tmp_path / "text.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [{"text": "What one does."}]
+    assert [json.loads(line)["text"] for line in lines] == [
+        "One line, and another.\n\n- a list\n- of two\n",
+        "Another.",
+    ]
