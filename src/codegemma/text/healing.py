@@ -10,7 +10,7 @@ agree with a text; the drawing is `generate`'s part.
 
 Source: AWS, 'Token Alignment', arXiv 2403.08688; guidance's token healing.
 Differs: a middle may end without the seam. Forbidding that changed no result in 400 measured
-spans, and costs a second look at every end.
+spans, and costs a second look at every end (docs/decisions/0008).
 """
 
 from bisect import bisect_left, bisect_right
