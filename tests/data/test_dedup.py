@@ -29,9 +29,12 @@ def jaccard(left: list[str], right: list[str]) -> float:
     return len(a & b) / len(a | b)
 
 
-def test_reindented_text_is_an_exact_copy() -> None:
-    assert dedup.content_hash("if x:\n    y()\n") == dedup.content_hash("if x:\n\ty()")
-    assert dedup.content_hash("a b") != dedup.content_hash("ab")
+def test_reindented_text_has_the_folded_hash_of_its_original_and_an_exact_one_of_its_own() -> None:
+    spaced, tabbed = map(dedup.content_hash, ("if x:\n    y()\n", "if x:\n\ty()"))
+
+    assert spaced.folded == tabbed.folded
+    assert spaced.exact != tabbed.exact
+    assert dedup.content_hash("a b").folded != dedup.content_hash("ab").folded
 
 
 @pytest.mark.parametrize("edits", [2, 10, 30])
@@ -85,6 +88,20 @@ def test_the_first_of_two_copies_stays() -> None:
 
     expected = [None, ("exact_copy", 0), ("near_copy", 0), None, None, ("exact_copy", 4)]
     assert found == expected
+
+
+def test_equal_copies_and_those_but_for_white_space_go_by_rules_of_their_own() -> None:
+    """Asked of the one that stays: the last is byte by byte the second, which went."""
+    texts = ["if x:\n    y()\n", "if x:\n\ty()\n", "if x:\n    y()\n", "if x:\n\ty()\n"]
+
+    found = dedup.find_copies(
+        [dedup.content_hash(text) for text in texts],
+        [None] * 4,
+        threshold=0.7,
+        similarity=lambda left, right: 0.0,
+    )
+
+    assert found == [None, ("folded_copy", 0), ("exact_copy", 0), ("folded_copy", 0)]
 
 
 def test_copies_do_not_chain() -> None:

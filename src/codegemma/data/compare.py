@@ -35,7 +35,7 @@ ReadText = Callable[[int, int], str]
 
 
 class _Shared:
-    """Which files, by their hash, repositories have in common.
+    """Which files, white space folded, repositories have in common.
 
     Args:
         repositories: All of them.
@@ -44,7 +44,7 @@ class _Shared:
     def __init__(self, repositories: Sequence[Inspected]) -> None:
         owners: dict[bytes, list[int]] = {}
         for number, inspected in enumerate(repositories):
-            for digest in {file.digest for file in inspected.files}:
+            for digest in {file.digest.folded for file in inspected.files}:
                 owners.setdefault(digest, []).append(number)
         self.sizes = [0] * len(repositories)
         """Different files of each."""
@@ -265,7 +265,7 @@ def excess_share(files: Sequence[Measured], *, max_bytes: int | None) -> set[str
 
 def _over(files: Sequence[Measured], *, room: float) -> set[str]:
     dropped: set[str] = set()
-    for file in sorted(files, key=lambda file: file.digest):
+    for file in sorted(files, key=lambda file: file.digest.folded):
         if file.size_bytes <= room:
             room -= file.size_bytes
         else:

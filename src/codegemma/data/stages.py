@@ -26,6 +26,7 @@ from codegemma.data import (
 )
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
+from codegemma.data.dedup import Digest
 from codegemma.data.document import File, Genre, Ledger, Repository
 from codegemma.data.filters import Signals
 from codegemma.data.names import NameTagger
@@ -54,7 +55,7 @@ class Measured:
     path: str
     size_bytes: int
     language: str
-    digest: bytes
+    digest: Digest
     signature: NDArray[np.uint32] | None
     hits: tuple[Hit, ...]
 
@@ -241,7 +242,7 @@ def _safe(
 
 
 def measure(
-    file: File, *, digest: bytes, benchmarks: BenchmarkIndex, language: str, genre: Genre = "code"
+    file: File, *, digest: Digest, benchmarks: BenchmarkIndex, language: str, genre: Genre = "code"
 ) -> Measured:
     """Compute what the stages compare that look at all repositories.
 

@@ -232,7 +232,7 @@ def read_inspected(folder: Path, name: str) -> Inspected:
             path=row["path"],
             size_bytes=row["size_bytes"],
             language=row["language"],
-            digest=bytes.fromhex(row["digest"]),
+            digest=dedup.Digest(*map(bytes.fromhex, row["digest"])),
             signature=next(signatures) if row["is_signed"] else None,
             hits=tuple(
                 Hit(item=item, words=words, ngram=ngram, is_copy=is_copy)
@@ -415,7 +415,7 @@ def _head_of(inspected: Inspected) -> dict[str, Any]:
                 "path": file.path,
                 "size_bytes": file.size_bytes,
                 "language": file.language,
-                "digest": file.digest.hex(),
+                "digest": [digest.hex() for digest in file.digest],
                 "is_signed": file.signature is not None,
                 "hits": [[hit.item, hit.words, hit.ngram, hit.is_copy] for hit in file.hits],
                 "line_ends": source.line_ends,

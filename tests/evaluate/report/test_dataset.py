@@ -123,7 +123,7 @@ def test_every_example_of_a_reason_is_a_line_of_its_own():
 
 
 def test_every_rule_of_copies_has_its_words():
-    rules = ("exact_copy", "near_copy", "repository_copy", "heldout_relative")
+    rules = ("exact_copy", "folded_copy", "near_copy", "repository_copy", "heldout_relative")
     manifest = copy.deepcopy(MANIFEST)
     manifest["dropped"]["copies"] = {rule: {"files": 1, "bytes": 9} for rule in rules}
 

@@ -261,7 +261,8 @@ def _copies(rules: Mapping[str, Mapping[str, int]], report: Mapping[str, Any]) -
         yield Paragraph(text="None was found.")
         return
     names = {
-        "exact_copy": "the same text, white space folded",
+        "exact_copy": "the same text, byte by byte",
+        "folded_copy": "the same text but for white space, such as indentation",
         "near_copy": "at least as like as the threshold, by MinHash, verified",
         "repository_copy": "of a repository most of whose files are another's",
         "heldout_relative": "altered from code that is held out, or in a folder full of such files",
