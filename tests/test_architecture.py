@@ -60,8 +60,8 @@ FLAGS = {
     "verify": "--json model",
     "prepare": (
         "--decontaminate --each --executor --holdout-fraction --json --keep-dropped "
-        "--materialize --mix --model --out --recipe --remove --seed --slurm --unknown-licenses "
-        "--unlicensed --unsafe-list --vocab-size --workers source"
+        "--materialize --mix --model --out --recipe --remove --seed --slurm --thresholds "
+        "--unknown-licenses --unlicensed --unsafe-list --vocab-size --workers source"
     ),
     "synthesize": (
         "--count --json --judge --model --out --remove --seed --unlicensed --unsafe-list -m kind "

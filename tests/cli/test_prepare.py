@@ -42,6 +42,22 @@ def test_totals_and_drops_are_printed_for_machines(run, source, tmp_path) -> Non
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 
+def test_other_thresholds_are_read_from_a_file_and_a_wrong_one_is_named(run, source, tmp_path):
+    file = tmp_path / "thresholds.json"
+    words = ["prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER, "--json"]
+    file.write_text('{"python": {"min_byte": 5}}', encoding="utf-8")
+    refused = run(*words, "--thresholds", str(file))
+    eased = {"default": {"min_bytes": 5, "min_alpha": 0.1}, "python": {"min_lines": 1}}
+    eased["default"]["max_digits"] = 0.5
+    file.write_text(json.dumps(eased), encoding="utf-8")
+    ran = run(*words, "--thresholds", str(file))
+
+    assert refused.status == 2
+    assert "there is no threshold 'min_byte'" in refused.err
+    assert json.loads(ran.out)["dropped"]["filter"] == {}
+    assert json.loads(ran.out)["totals"]["train"]["files"] == 2
+
+
 def test_tables_are_printed_for_people(run, source, tmp_path) -> None:
     ran = run("prepare", str(source), "--out", str(tmp_path / "out"), "--model", TOKENIZER)
 

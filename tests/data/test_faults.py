@@ -29,6 +29,23 @@ from codegemma.data.pipeline import Settings
 PACKAGE = Path(pipeline.__file__).parents[1]
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
 NUM_REPOSITORIES = 12
+STAND_IN = """
+import os, signal
+import tree_sitter
+
+Own = tree_sitter.Parser
+
+class Parser:
+    def __init__(self, language):
+        self.own = Own(language)
+
+    def parse(self, read, **options):
+        if b"KILLS-IT" in bytes(read(0, None)):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return self.own.parse(read, **options)
+
+tree_sitter.Parser = Parser
+"""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -212,6 +229,41 @@ def test_code_that_strains_the_parser_ends_and_costs_no_other_file(
     assert "good.py" in paths
     kept = len({path for path in paths if path != "good.py"})
     assert kept + sum(row["files"] for row in manifest["dropped"]["filter"].values()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_kills_the_parser_costs_itself_alone(
+    workers: int, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Fault 35: the parser here dies of a mark, with its process.
+
+    Of several workers one dies, and the run goes on by itself; where there is one it is the run,
+    and the next one goes on.
+    """
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(STAND_IN, encoding="utf-8")
+    deadly = environment | {"PYTHONPATH": str(tmp_path / "site")}
+    sources = tmp_path / "sources"
+    for name in ("r0", "r1", "r2", "r3"):
+        write(sources / name / "LICENSE", "MIT License")
+        write(sources / name / "a.py", code(name))
+    bad = sources / "r3" / "bad.py"
+    write(bad, code("bad") + "NOTE = 'KILLS-IT'\n")
+    words = arguments(sources, tmp_path / "a", "--workers", str(workers))
+
+    ran = [subprocess.run(words, env=deadly, capture_output=True, text=True, check=False)]
+    if workers == 1:
+        assert ran[0].returncode == -signal.SIGSEGV
+        ran.append(subprocess.run(words, env=deadly, capture_output=True, text=True, check=False))
+
+    assert ran[-1].returncode == 0, ran[-1].stderr
+    dropped = json.loads(ran[-1].stdout)["dropped"]["filter"]
+    assert dropped == {"syntax_errors": {"files": 1, "bytes": bad.stat().st_size}}
+    bad.unlink()
+    subprocess.run(arguments(sources, tmp_path / "b"), env=environment, check=True)
+    one, other = (contents(tmp_path / name / "shards") for name in ("a", "b"))
+    assert one == other
 
 
 def recipe_of_all(recipe: recipes.DataRecipe) -> recipes.DataRecipe:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from codegemma.data import filters
+from codegemma.data import filters, thresholds
 
 CODE = "".join(
     f"def name_{i}(value):\n    return value.attribute_{i} or None\n\n" for i in range(20)
@@ -10,7 +10,8 @@ CODE = "".join(
 
 def rule(text: str, path: str = "pkg/module.py", language: str = "python") -> str:
     signals = filters.measure(text, language=language)
-    return filters.dropping_rule(path, text, signals, language=language)
+    dropping = thresholds.dropping_rule(signals, language=language, changes={})
+    return filters.foreign_rule(path, text) or dropping
 
 
 def test_ordinary_code_stays() -> None:
@@ -130,11 +131,11 @@ def test_generated_files_of_other_languages_are_told(
     assert filters.is_generated(path, text) is is_generated
 
 
-def test_thresholds_are_those_of_the_language() -> None:
-    table = "".join(f"  {{ {i}, {i * 37 % 991}, naming_of_it }},\n" for i in range(100, 300))
-
-    assert rule(table, "t.py", "python") == "number_table"
-    assert rule("int t[][3] = {\n" + table + "};\n", "t.c", "c") == ""
+def test_code_of_others_and_of_programs_is_told_whatever_is_measured() -> None:
+    assert filters.foreign_rule("a/vendor/b.py", CODE) == "vendored"
+    assert filters.foreign_rule("a/vendor/b_pb2.py", CODE) == "vendored"
+    assert filters.foreign_rule("a/b_pb2.py", CODE) == "generated"
+    assert filters.foreign_rule("a/b.py", "x") == ""
 
 
 def test_the_share_of_syntax_errors_is_measured_where_there_is_a_grammar() -> None:
@@ -148,8 +149,8 @@ def test_signals_are_what_a_reader_counts() -> None:
 
     assert signals.num_lines == 3
     assert signals.max_line == 3
-    assert signals.alpha_fraction == 4 / 9
-    assert signals.digit_fraction == 2 / 6
+    assert signals.alpha_fraction == 0.44444  # 4 of 9, as it is stored
+    assert signals.digit_fraction == 0.33333  # 2 of 6
     assert signals.repeated_line_fraction == 0.5
     assert signals.max_encoded == 0
 

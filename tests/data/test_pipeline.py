@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from codegemma.data import pipeline, recipes, shards
+from codegemma.data import pipeline, recipes, shards, thresholds
 from codegemma.data.engine import Cluster
 from codegemma.data.loader import ShardReader
+from codegemma.data.manifest import read_recipe
 from codegemma.data.pipeline import Settings
 from codegemma.errors import ConfigError, InputError
 
@@ -276,6 +277,42 @@ def test_what_was_measured_is_kept_with_the_data_set(make: Make, tmp_path: Path)
         ("shapes", "shapes.py", ""),
     ]
     assert (rows[1]["num_lines"], rows[1]["error_fraction"]) == (15, 0.0)
+
+
+def test_thresholds_tried_on_what_was_kept_drop_what_a_run_with_them_drops(
+    make: Make, tmp_path: Path, repository_folder: Path
+) -> None:
+    lines = "".join(f"# line {i} of prose that says nothing\n" for i in range(40))
+    extra = {"remarks.py": lines, "long.py": f"x = '{'word ' * 300}'\n" + "y = 1\n" * 30}
+    for path, text in {**extra, "gen_pb2.py": lines}.items():
+        (repository_folder / "shapes" / path).write_text(text, encoding="utf-8")
+    changes = {"default": {"max_line": 5000, "max_repeated": 1.0}, "python": {"max_comment": 1.0}}
+    other = dataclasses.replace(NANO, thresholds=changes)
+    pipeline.prepare(make(), out=tmp_path / "usual")
+
+    pipeline.prepare(make(recipe=other), out=tmp_path / "other")
+
+    usual, found = (
+        [*thresholds.read_rows(tmp_path / name / "signals.jsonl.gz")] for name in ("usual", "other")
+    )
+    told = {
+        verdict.path: (verdict.before, verdict.now) for verdict in thresholds.apply(usual, changes)
+    }
+    assert told == {
+        "gen_pb2.py": ("generated", "generated"),
+        "long.py": ("long_lines", ""),
+        "remarks.py": ("comments", ""),
+        "shapes.py": ("", ""),
+        "shop/orders.py": ("", ""),
+    }
+    assert {row["path"]: row["rule"] for row in found} == {
+        path: now for path, (_, now) in told.items()
+    }
+    back = {verdict.path: verdict.now for verdict in thresholds.apply(found, {})}
+    assert back == {row["path"]: row["rule"] for row in usual}
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["settings"]["recipe"]["thresholds"] == changes
+    assert read_recipe(tmp_path / "other") == other
 
 
 def test_other_languages_are_taken_by_the_recipes_of_the_released_models(

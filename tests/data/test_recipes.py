@@ -58,6 +58,7 @@ def test_all_faults_of_a_recipe_are_named_at_once() -> None:
         {"split_kinds": {"line": 0.0}},
         {"near_copy_threshold": 0.0},
         {"holdout_fraction": -0.1},
+        {"thresholds": {"cobol": {}}},
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, object]) -> None:

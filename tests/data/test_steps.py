@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ from codegemma.data.steps import InspectJob, PackJob, StoredRecords
 WORDS = "def circle_area(radius): Give the area of a circle of this radius. if radius"
 
 
-def inspected(repositories: Path, folder: Path) -> tuple[Location, ...]:
+def inspected(repositories: Path, folder: Path, **changes: Any) -> tuple[Location, ...]:
     locations = tuple(read.find_repositories([repositories], each=True))
     job = InspectJob(
-        recipe=recipes.nano(),
+        recipe=changes.pop("recipe", recipes.nano()),
         benchmarks=build_index([BenchmarkText(item="b#1", text=WORDS)]),
         benchmarks_hash="b",
         locations=locations,
         folder=folder,
+        **changes,
     )
     for index in range(len(locations)):
         steps.inspect(job, index)
@@ -91,6 +93,34 @@ def test_finished_work_is_not_done_again(
     packed(folder, tokenizer_file)
 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_other_thresholds_are_applied_to_what_was_measured_before(
+    repository_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(recipes.nano(), thresholds={"python": {"min_bytes": 360}})
+    inspected(repository_folder, tmp_path / "work")
+    inspected(repository_folder, tmp_path / "fresh", recipe=other)
+    monkeypatch.setattr("codegemma.data.filters.measure", fail)
+
+    inspected(repository_folder, tmp_path / "work", recipe=other)
+
+    found = steps.read_inspected(tmp_path / "work", "shapes")
+    assert found.files == ()
+    assert found.ledgers["filter"].rows == {"too_short": [1, 354]}
+    for stage in ("signals", "inspect"):
+        for path in (tmp_path / "fresh" / stage).iterdir():
+            assert (tmp_path / "work" / stage / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_was_measured_under_other_removals_is_measured_anew(
+    repository_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspected(repository_folder, tmp_path)
+    monkeypatch.setattr("codegemma.data.filters.measure", fail)
+
+    with pytest.raises(AssertionError, match="done before"):
+        inspected(repository_folder, tmp_path, lists_hash="others")
 
 
 def test_changed_sources_and_licences_are_inspected_anew(
@@ -188,7 +218,7 @@ def test_results_of_other_rules_are_not_taken(
     packed(folder, tokenizer_file)
 
     after = [results.read_key(path) for path in sorted(folder.rglob("*")) if path.is_file()]
-    assert len(after) == 4
+    assert len(after) == 6
     assert not set(before) & set(after)
 
 

@@ -48,6 +48,13 @@ Mix = Annotated[
     str | None,
     typer.Option(help="Shares of the tokens drawn: code=0.8,text=0.2; default the recipe's."),
 ]
+Thresholds = Annotated[
+    Path | None,
+    typer.Option(
+        help="Other thresholds of the filters, in JSON by language or for all of them: "
+        '{"default": {"max_line": 2000}, "go": {"max_comment": 0.8}}.'
+    ),
+]
 Materialize = Annotated[
     int,
     typer.Option(
@@ -100,6 +107,7 @@ def prepare(
         typer.Option(help="List of repositories and files whose owners asked to be left out."),
     ] = None,
     unsafe_list: UnsafeLists = None,
+    thresholds: Thresholds = None,
     materialize: Materialize = 0,
     keep_dropped: KeepDropped = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw, and of --materialize.")] = 0,
@@ -129,7 +137,7 @@ def prepare(
     settings = pipeline.Settings(
         sources=sources,
         texts=texts,
-        recipe=_chosen(recipe, mix, holdout_fraction, unlicensed, unknown_licenses),
+        recipe=_chosen(recipe, mix, holdout_fraction, unlicensed, unknown_licenses, thresholds),
         tokenizer_file=None if vocab_size else _tokenizer_file(model),
         vocab_size=vocab_size,
         each=each,
@@ -199,9 +207,11 @@ def _chosen(
     holdout_fraction: float | None,
     unlicensed: bool,
     unknown_licenses: bool,
+    thresholds: Path | None,
 ) -> "DataRecipe":
     """Give the recipe of this name with what the options change in it."""
     from codegemma.data import recipes
+    from codegemma.data.thresholds import read_changes
 
     changes: dict[str, Any] = {"permissive_only": not unlicensed}
     if mix is not None:
@@ -210,6 +220,8 @@ def _chosen(
         changes |= {"holdout_fraction": holdout_fraction, "heldout": ()}
     if unknown_licenses:
         changes["keep_unlicensed"] = True
+    if thresholds is not None:
+        changes["thresholds"] = read_changes(thresholds)
     return dataclasses.replace(recipes.by_name(name), **changes)
 
 

@@ -38,6 +38,7 @@ from datatrove.pipeline.base import (  # pyright: ignore[reportMissingTypeStubs]
 from codegemma import errors
 from codegemma.data.document import Progress
 from codegemma.errors import ConfigError, PrerequisiteError
+from codegemma.text import hazards
 
 Executor = Literal["local", "ray", "slurm"]
 EXECUTORS: Final[tuple[Executor, ...]] = ("local", "ray", "slurm")
@@ -47,6 +48,8 @@ Work = Callable[[Any, int], None]
 
 _TASKS_PER_WORKER: Final = 8
 _POLL_S: Final = 0.2
+_HAZARDS: Final = "hazards"
+"""Folder of a run with what is known of texts that kill the parser; it outlives the run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +95,7 @@ class Stage(PipelineStep):
         try:
             function, job, tasks = _plan(self.plan)
             for index, size in tasks[rank]:
-                with self.track_time():
+                with self.track_time(), hazards.watched(folder / _HAZARDS):
                     function(job, index)
                 done += size
                 _replace(folder / "done" / str(rank), str(done))
@@ -148,7 +151,7 @@ def run(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Do all units of a job.
+    """Do all units of a job; where a text killed the parser, go on without parsing it.
 
     Args:
         label: Name of the stage.
@@ -156,7 +159,8 @@ def run(
         job: Its first argument; sent to every task.
         sizes: Size of each unit in bytes, for progress and to share the work out.
         cluster: Where.
-        folder: For plan and log; what an earlier run left there is removed.
+        folder: For plan and log; what an earlier run left there is removed, but for what is known
+            of texts that kill the parser.
         progress: Told how far the work is.
 
     Raises:
@@ -165,16 +169,38 @@ def run(
         OSError: A task could not write.
     """
     folder = folder.resolve()  # datatrove remembers what a relative path first meant
-    shutil.rmtree(folder, ignore_errors=True)
+    hazards.settle(folder / _HAZARDS)  # a run may have died of a text
+    tasks = _share_out(sizes, cluster.workers)
+    plan = (function, job, tasks)
+    while True:
+        try:
+            _run(label, plan, sum(sizes), cluster=cluster, folder=folder, progress=progress)
+            return
+        except errors.DataError:
+            if not hazards.settle(folder / _HAZARDS):
+                raise
+
+
+def _run(
+    label: str,
+    planned: tuple[Work, Any, list[list[tuple[int, int]]]],
+    total: int,
+    *,
+    cluster: Cluster,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    for path in folder.glob("*"):
+        if path.is_dir() and path.name != _HAZARDS:
+            shutil.rmtree(path)
     for name in ("done", "failed"):
         (folder / name).mkdir(parents=True)
-    tasks = _share_out(sizes, cluster.workers)
     plan = folder / f"plan-{label}"
-    plan.write_bytes(pickle.dumps((function, job, tasks)))
-    total = sum(sizes)
+    plan.write_bytes(pickle.dumps(planned))
     progress(label, 0, total)
-    if tasks:
-        executor = _executor(cluster, Stage(label, plan), len(tasks), folder)
+    num_tasks = len(planned[2])
+    if num_tasks:
+        executor = _executor(cluster, Stage(label, plan), num_tasks, folder)
         with _told(folder, label, total, progress):
             executor.run()
     _raise_failure(folder)

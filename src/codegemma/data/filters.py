@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that drop a file, each a named pure function of its path and measured signals.
+"""What is measured of a file, and what tells without measuring that others or programs wrote it.
 
-Signals are measured first and kept with the data set; rules are applied after, by thresholds per
-language that carry a version. Thresholds are those of StarCoder2 and OpenCoder where they publish
-one.
+Signals are measured first and stored; `thresholds` says after that, of them alone, what is dropped.
 
 Source: StarCoder 2 and The Stack v2, arXiv 2402.19173, "Data preprocessing"; OpenCoder, arXiv
 2411.04905, appendix on filtering rules.
@@ -11,8 +9,7 @@ Source: StarCoder 2 and The Stack v2, arXiv 2402.19173, "Data preprocessing"; Op
 
 import re
 import string
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -73,6 +70,7 @@ _HEX_WORD: Final = re.compile(r"\b(?:0x[0-9a-fA-F]+|[0-9a-f]{6,}|[0-9A-F]{6,})\b
 _COMMENT_LINE: Final = re.compile(r"\s*(#(?!include|define|if|endif|else|pragma|undef)|//|/?\*|--)")
 # A run of base64 is at least 64 characters without a line end: lists of words are not data.
 _MIN_RUN: Final = 64
+_DIGITS: Final = 5
 
 
 def _table(characters: bytes) -> NDArray[np.bool_]:
@@ -88,6 +86,8 @@ _IS_BASE64: Final = _table(string.ascii_letters.encode() + string.digits.encode(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signals:
     """What the rules look at; fractions are of characters in [0, 1] unless named otherwise.
+
+    Fractions and means have five digits behind the point, as they are stored.
 
     Args:
         size_bytes: UTF-8 length.
@@ -135,18 +135,20 @@ def measure(text: str, *, language: str = "other") -> Signals:
         size_bytes=len(data),
         num_lines=len(lines),
         max_line=max(map(len, lines)),
-        mean_line=len(text) / len(lines),
-        alpha_fraction=float(counts[list(_LETTERS)].sum()) / size,
-        digit_fraction=float(counts[48:58].sum()) / max(1, int(counts[33:].sum())),
-        encoded_fraction=(int(runs.sum()) + escaped) / size,
+        mean_line=round(len(text) / len(lines), _DIGITS),
+        alpha_fraction=round(float(counts[list(_LETTERS)].sum()) / size, _DIGITS),
+        digit_fraction=round(float(counts[48:58].sum()) / max(1, int(counts[33:].sum())), _DIGITS),
+        encoded_fraction=round((int(runs.sum()) + escaped) / size, _DIGITS),
         max_encoded=int(runs.max(initial=0)),
-        repeated_line_fraction=1 - len(set(filled)) / max(1, len(filled)),
-        replacement_fraction=text.count("\ufffd") / max(1, len(text)),
-        hex_fraction=sum(map(len, _HEX_WORD.findall(text))) / max(1, len(text)),
-        placeholder_fraction=_count_placeholders(text) / len(lines),
-        comment_fraction=sum(map(bool, map(_COMMENT_LINE.match, filled))) / max(1, len(filled)),
+        repeated_line_fraction=round(1 - len(set(filled)) / max(1, len(filled)), _DIGITS),
+        replacement_fraction=round(text.count("\ufffd") / max(1, len(text)), _DIGITS),
+        hex_fraction=round(sum(map(len, _HEX_WORD.findall(text))) / max(1, len(text)), _DIGITS),
+        placeholder_fraction=round(_count_placeholders(text) / len(lines), _DIGITS),
+        comment_fraction=round(
+            sum(map(bool, map(_COMMENT_LINE.match, filled))) / max(1, len(filled)), _DIGITS
+        ),
         error_fraction=(
-            syntax.error_fraction(text, language)
+            round(syntax.error_fraction(text, language), _DIGITS)
             if language in syntax.LANGUAGES and syntax.has_grammar(language)
             else None
         ),
@@ -167,6 +169,16 @@ def _base64_runs(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     return lengths[lengths >= _MIN_RUN]
 
 
+def foreign_rule(path: str, text: str) -> str:
+    """Give the rule that drops a file whatever is measured of it, "" for none.
+
+    They are "vendored" and "generated".
+    """
+    if is_vendored(path):
+        return "vendored"
+    return "generated" if is_generated(path, text) else ""
+
+
 def is_vendored(path: str) -> bool:
     """Tell whether a path lies in a folder of copied third-party code."""
     folders = PurePosixPath(path).parts[:-1]
@@ -182,116 +194,6 @@ def is_generated(path: str, text: str) -> bool:
         return True
     is_script = path.endswith((".js", ".cjs"))
     return is_script and _COMPILED.search(text, 0, _COMPILED_CHARS) is not None
-
-
-THRESHOLDS_VERSION: Final = 4
-"""Raised with every change of a threshold; in the manifest of a data set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """Bounds of the signals for one language; beyond them a file is dropped.
-
-    Args:
-        min_bytes: Least size.
-        min_lines: Least lines.
-        max_lines: Most lines.
-        max_line: Longest line in characters.
-        max_mean_line: Longest mean line.
-        min_alpha: Least share of letters.
-        max_run: Longest base64 run.
-        max_encoded: Most encoded data.
-        max_digits: Most digits.
-        max_repeated: Most repeated lines, in files of more than 20.
-        max_replacement: Most decoding faults.
-        max_hex: Most hexadecimal words.
-        max_placeholder: Most lines that say that code is missing; one alone is no harm.
-        max_comment: Most comment lines.
-        max_error: Most bytes outside the grammar.
-    """
-
-    min_bytes: int = 100
-    min_lines: int = 3
-    max_lines: int = 100_000
-    max_line: int = 1000
-    max_mean_line: float = 100.0
-    min_alpha: float = 0.25
-    max_run: int = 1024
-    max_encoded: float = 0.3
-    max_digits: float = 0.2
-    max_repeated: float = 0.7
-    max_replacement: float = 0.01
-    max_hex: float = 0.4
-    max_placeholder: float = 0.1
-    max_comment: float = 0.9
-    max_error: float = 0.5
-
-
-DEFAULT: Final = Thresholds()
-_BRACES: Final = replace(DEFAULT, max_repeated=0.8)  # a line with a brace alone is no repetition
-THRESHOLDS: Final[Mapping[str, Thresholds]] = {
-    "c": replace(_BRACES, max_digits=0.3),
-    "cpp": replace(_BRACES, max_digits=0.3),
-    "csharp": _BRACES,
-    "go": _BRACES,
-    "java": _BRACES,
-    "kotlin": _BRACES,
-    "rust": _BRACES,
-    "javascript": _BRACES,
-    "typescript": _BRACES,
-    "tsx": _BRACES,
-}
-"""Where a language differs from `DEFAULT`."""
-
-# Ordered: the first rule that holds is the reason of the drop.
-_RULES: Final[tuple[tuple[str, Callable[[Signals, Thresholds], bool]], ...]] = (
-    ("too_short", lambda s, t: s.size_bytes < t.min_bytes or s.num_lines < t.min_lines),
-    ("too_many_lines", lambda s, t: s.num_lines > t.max_lines),
-    ("long_lines", lambda s, t: s.max_line > t.max_line or s.mean_line > t.max_mean_line),
-    ("few_letters", lambda s, t: s.alpha_fraction < t.min_alpha),
-    ("encoded_data", lambda s, t: s.max_encoded > t.max_run or s.encoded_fraction > t.max_encoded),
-    ("number_table", lambda s, t: s.digit_fraction > t.max_digits),
-    (
-        "repeated_lines",
-        lambda s, t: s.num_lines > 20 and s.repeated_line_fraction > t.max_repeated,
-    ),
-    ("decoding_faults", lambda s, t: s.replacement_fraction > t.max_replacement),
-    ("hexadecimal", lambda s, t: s.hex_fraction > t.max_hex),
-    (
-        "placeholders",
-        lambda s, t: s.placeholder_fraction > max(t.max_placeholder, 1.5 / s.num_lines),
-    ),
-    ("comments", lambda s, t: s.comment_fraction > t.max_comment),
-    ("syntax_errors", lambda s, t: (s.error_fraction or 0.0) > t.max_error),
-)
-RULES: Final = ("vendored", "generated", *(name for name, _ in _RULES))
-"""Names of the rules, in their order."""
-
-
-def dropping_rule(path: str, text: str, signals: Signals, *, language: str = "other") -> str:
-    """Give the name of the first rule that drops a file, "" when it stays.
-
-    Args:
-        path: Inside its repository.
-        text: Its content.
-        signals: As `measure` gives.
-        language: Whose thresholds hold.
-    """
-    if is_vendored(path):
-        return "vendored"
-    if is_generated(path, text):
-        return "generated"
-    thresholds = THRESHOLDS.get(language, DEFAULT)
-    return next((name for name, holds in _RULES if holds(signals, thresholds)), "")
-
-
-MAX_CUT_ERROR: Final = 0.2
-"""Most bytes outside the grammar of a file that is cut into prefix, middle and suffix."""
-
-
-def is_broken(signals: Signals) -> bool:
-    """Tell whether a file that stays has too many syntax errors to be cut."""
-    return (signals.error_fraction or 0.0) > MAX_CUT_ERROR
 
 
 _DIRECTIVE: Final = re.compile(r"#[ \t]*(include|define|undef|if|ifdef|ifndef|pragma|import|!?\[)")

@@ -22,7 +22,6 @@ from codegemma.data import (
     compare,
     decontaminate,
     engine,
-    filters,
     index_cache,
     loader,
     mixture,
@@ -35,6 +34,7 @@ from codegemma.data import (
     steps,
     table,
     texts,
+    thresholds,
     vocabulary,
 )
 from codegemma.data import manifest as manifests
@@ -148,7 +148,7 @@ class Settings:
             "each": self.each,
             "tokenizer": tokenizer,
             "vocab_size": self.vocab_size,
-            "thresholds": filters.THRESHOLDS_VERSION,
+            "thresholds": thresholds.THRESHOLDS_VERSION,
             "removals": safety.fingerprint(self.removals),
             "unsafe_lists": safety.fingerprint(self.unsafe_lists),
         } | self.plugged

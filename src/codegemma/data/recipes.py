@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from codegemma.data import languages
+from codegemma.data import thresholds as bounds
 from codegemma.data.document import GENRES, Genre
 from codegemma.errors import ConfigError
 
@@ -39,6 +40,8 @@ class DataRecipe:
         max_test_fraction: Most bytes of a repository's tests, as a share of its other code.
         max_repository_bytes: Most bytes taken from one repository, so that a few large ones do not
             make up the set; None for no limit.
+        thresholds: By language, or "default" for all, the thresholds of `data/thresholds.py` that
+            are others here.
         near_copy_threshold: Least Jaccard similarity of a near copy.
         max_common_repositories: A word run that stands alone, not in a copy of a benchmark item,
             in more repositories is no contamination.
@@ -68,6 +71,7 @@ class DataRecipe:
     max_file_bytes: int = 1_000_000
     max_test_fraction: float = 0.25
     max_repository_bytes: int | None = None
+    thresholds: bounds.Changes = field(default_factory=dict[str, dict[str, int | float]])
     near_copy_threshold: float = 0.7
     max_common_repositories: int = 3
     permissive_only: bool = True
@@ -89,6 +93,7 @@ class DataRecipe:
             for name, value in fractions.items()
             if not 0 <= value <= 1
         ]
+        faults += bounds.faults(self.thresholds)
         if not 0 < self.near_copy_threshold <= 1:
             faults.append(f"near_copy_threshold must be in (0, 1], not {self.near_copy_threshold}")
         if self.context_tokens < 64:

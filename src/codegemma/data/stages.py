@@ -23,6 +23,7 @@ from codegemma.data import (
     prose,
     redact,
     shingles,
+    thresholds,
 )
 from codegemma.data import license as licenses
 from codegemma.data.decontaminate import BenchmarkIndex, Hit
@@ -34,8 +35,28 @@ from codegemma.data.recipes import DataRecipe
 from codegemma.data.safety import MAX_UNSAFE_FILES, Removals, UnsafeScanner
 
 _STAGES: Final = ("removed", "license", "filter", "unsafe", "contamination")
-_MAX_REPLACEMENT: Final = filters.DEFAULT.max_replacement
+_NAMED: Final = frozenset({"license", "contamination"})
+"""Stages before the filters that tell which files they left out."""
+_UNLICENSED: Final = frozenset({"removed", "unsafe", "license"})
+"""Stages that leave out a file before, or because, its licence was asked for."""
 _NO_REMOVALS: Final = Removals()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What is known of a file before any threshold is applied, by which it is stored.
+
+    Args:
+        language: As `language_of` tells.
+        stage: That left it out before it was measured, "" where none did.
+        rule: Of that stage; where it was measured, of "filter": one that no threshold is part of.
+        signals: What was measured, None where a stage left it out.
+    """
+
+    language: str
+    stage: str = ""
+    rule: str = ""
+    signals: Signals | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,54 +128,44 @@ def inspect(
     removals: Removals = _NO_REMOVALS,
     scanner: UnsafeScanner | None = None,
     tagger: NameTagger | None = None,
+    seen: Sequence[Seen] | None = None,
 ) -> Inspected:
     """Drop files by removal, licence, rule and list, redact, and measure what is compared later.
 
     Args:
         repository: As read.
-        recipe: Which licences are taken.
+        recipe: Which licences are taken, and thresholds.
         benchmarks: Evaluation texts to look for.
         input_hash: Hash of what was read.
         ledger: What was left out when it was read.
         removals: Files whose owners asked to be left out.
         scanner: Looks for unsafe content; None looks for none.
         tagger: Finds names to replace, besides the rules; None for none.
+        seen: What `look` gave, where it is known.
     """
     ledgers = {stage: Ledger() for stage in _STAGES} | {"read": ledger}
-    is_benchmark = decontaminate.is_benchmark_repository(repository.name, *removals.aliases)
+    seen = look(repository, recipe=recipe, removals=removals) if seen is None else seen
     read = Ledger()
     kept: list[File] = []
     measured: list[tuple[str, str, str, Signals]] = []
-    told: dict[str, str] = {}
-    num_licensed = 0
-    for file in repository.files:
-        language = told[file.path] = language_of(file, genre=repository.genre)
+    for file, one in zip(repository.files, seen, strict=True):
+        language, signals = one.language, one.signals
         read.add("read", file.size_bytes, language=language)
-        stage, rule = _unnamed_rule(file, removals, name=repository.name)
-        if rule:
-            ledgers[stage].add(rule, file.size_bytes, language=language)
-            continue
         where = f"{repository.name}/{file.path}"
-        license = refused_license(file, repository, recipe=recipe)
-        if license is not None:
-            rule = f"license: {license or 'unknown'}"
-            ledgers["license"].add(rule, file.size_bytes, language=language, sample=where)
+        if signals is None:
+            named = where if one.stage in _NAMED else ""
+            ledgers[one.stage].add(one.rule, file.size_bytes, language=language, sample=named)
             continue
-        num_licensed += 1
-        if is_benchmark:
-            ledgers["contamination"].add(
-                "benchmark repository", file.size_bytes, language=language, sample=where
-            )
-            continue
-        signals = filters.measure(file.text, language=language)
-        rule = _dropping_rule(
-            file, signals, language=language, genre=repository.genre, recipe=recipe
+        rule = one.rule or thresholds.dropping_rule(
+            signals, language=language, genre=repository.genre, changes=recipe.thresholds
         )
         measured.append((file.path, language, rule, signals))
         if rule:
             ledgers["filter"].add(rule, file.size_bytes, language=language, sample=where)
         else:
-            kept.append(replace(file, is_broken=filters.is_broken(signals)))
+            is_broken = thresholds.is_broken(signals, language=language, changes=recipe.thresholds)
+            kept.append(replace(file, is_broken=is_broken))
+    told = {file.path: one.language for file, one in zip(repository.files, seen, strict=True)}
     kept = _safe(kept, scanner, ledgers["unsafe"], told=told, genre=repository.genre)
     digests = [dedup.content_hash(file.text) for file in kept]  # of copies before they are redacted
     kept, redacted = redact.redact(kept, tagger=tagger) if recipe.redact else (kept, Counter[str]())
@@ -173,10 +184,41 @@ def inspect(
         input_hash=input_hash,
         input=read,
         ledgers=ledgers,
-        is_barred=bool(ledgers["license"].rows) and not num_licensed,
+        is_barred=bool(ledgers["license"].rows) and all(one.stage in _UNLICENSED for one in seen),
         signals=_signals_of(measured, kept),
         redacted=dict(sorted(redacted.items())),
     )
+
+
+def look(
+    repository: Repository, *, recipe: DataRecipe, removals: Removals = _NO_REMOVALS
+) -> list[Seen]:
+    """Tell what each file is, leave out those that nothing is to be known of, measure the others.
+
+    No threshold is part of it: by others the same holds.
+
+    Args:
+        repository: As read.
+        recipe: Which licences and natural languages are taken.
+        removals: Files whose owners asked to be left out.
+    """
+    is_benchmark = decontaminate.is_benchmark_repository(repository.name, *removals.aliases)
+    found: list[Seen] = []
+    for file in repository.files:
+        language = language_of(file, genre=repository.genre)
+        stage, rule = _unnamed_rule(file, removals, name=repository.name)
+        license = None if rule else refused_license(file, repository, recipe=recipe)
+        if license is not None:
+            stage, rule = "license", f"license: {license or 'unknown'}"
+        elif is_benchmark and not rule:
+            stage, rule = "contamination", "benchmark repository"
+        if rule:
+            found.append(Seen(language=language, stage=stage, rule=rule))
+            continue
+        signals = filters.measure(file.text, language=language)
+        rule = _fixed_rule(file, language=language, genre=repository.genre, recipe=recipe)
+        found.append(Seen(language=language, rule=rule, signals=signals))
+    return found
 
 
 def _unnamed_rule(file: File, removals: Removals, *, name: str) -> tuple[str, str]:
@@ -202,15 +244,13 @@ def language_of(file: File, *, genre: Genre) -> str:
     return prose.language(file.text) if genre == "text" else genre
 
 
-def _dropping_rule(
-    file: File, signals: Signals, *, language: str, genre: Genre, recipe: DataRecipe
-) -> str:
-    """Give the rule that drops a file; conversations and mathematics are no prose and no code."""
+def _fixed_rule(file: File, *, language: str, genre: Genre, recipe: DataRecipe) -> str:
+    """Give the rule that drops a file whatever is measured of it."""
     if genre == "code":
-        return filters.dropping_rule(file.path, file.text, signals, language=language)
-    if genre == "text":
-        return prose.dropping_rule(file.text, found=language, languages=recipe.text_languages)
-    return "decoding_faults" if signals.replacement_fraction > _MAX_REPLACEMENT else ""
+        return filters.foreign_rule(file.path, file.text)
+    is_text = genre == "text"
+    taken = recipe.text_languages
+    return prose.dropping_rule(file.text, found=language, languages=taken) if is_text else ""
 
 
 def _safe(

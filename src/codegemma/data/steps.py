@@ -40,6 +40,7 @@ from codegemma.errors import InputError
 from codegemma.text.tokenizer import Tokenizer
 
 _RECORDS_PER_SHARD: Final = 4096
+_SIGNALS: Final = tuple(signal.name for signal in dataclasses.fields(Signals))
 _NUM_SECTIONS: Final = 2
 """Before the texts of an inspected repository, a section each: signatures and signals."""
 
@@ -172,6 +173,7 @@ def inspect(job: InspectJob, index: int) -> None:
     if results.is_made(path, key=key):
         return
     removals = dataclasses.replace(job.removals, aliases=location.aliases)
+    seen = _look(job, repository, removals, digest)
     inspected = stages.inspect(
         repository,
         recipe=recipe,
@@ -181,15 +183,48 @@ def inspect(job: InspectJob, index: int) -> None:
         removals=removals,
         scanner=job.scanner,
         tagger=job.tagger,
+        seen=seen,
     )
     texts = [zlib.compress(file.text.encode(), 1) for file in inspected.repository.files]
     signed = [file.signature for file in inspected.files if file.signature is not None]
     signatures = np.array(signed, np.uint32).tobytes()
     asked = _asked(inspected, repository, removals)
     head = _head_of(inspected) | {"asked": asked, "fault": fault}
-    rows = b"".join(_signal_row(location.name, row) for row in inspected.signals)
+    rows = b"".join(_signal_row(repository, row) for row in inspected.signals)
     sections = [signatures, zlib.compress(rows, 1)]
     results.write(path, head, [*sections, *texts], key=key)
+
+
+def _look(
+    job: InspectJob, repository: Repository, removals: Removals, digest: str
+) -> list[stages.Seen]:
+    """Read what a run with these or other thresholds has measured, or measure and store it.
+
+    Files are told by their number alone: a scanner may still find that of some nothing is to be
+    kept.
+    """
+    path = _place(job.folder, "signals", repository.name)
+    key = _key([digest, job.lists_hash, _json_of(dataclasses.replace(job.recipe, thresholds={}))])
+    if results.is_made(path, key=key):
+        stored: list[Any] = json.loads(zlib.decompress(results.read_section(path, 0)))
+        return [
+            stages.Seen(
+                language=language,
+                stage=stage,
+                rule=rule,
+                signals=None
+                if values is None
+                else Signals(**dict(zip(_SIGNALS, values, strict=True))),
+            )
+            for language, stage, rule, values in stored
+        ]
+    seen = stages.look(repository, recipe=job.recipe, removals=removals)
+    rows = [
+        [one.language, one.stage, one.rule, one.signals and dataclasses.astuple(one.signals)]
+        for one in seen
+    ]
+    results.write(path, {}, [zlib.compress(json.dumps(rows).encode(), 1)], key=key)
+    return seen
 
 
 def _asked(inspected: Inspected, repository: Repository, removals: Removals) -> list[str]:
@@ -205,14 +240,11 @@ def read_asked(folder: Path, name: str) -> list[str]:
     return results.read_head(_place(folder, "inspect", name))["asked"]
 
 
-def _signal_row(name: str, row: tuple[str, str, str, Signals]) -> bytes:
+def _signal_row(repository: Repository, row: tuple[str, str, str, Signals]) -> bytes:
     path, language, rule, signals = row
-    values = {
-        key: round(value, 5) if isinstance(value, float) else value
-        for key, value in dataclasses.asdict(signals).items()
-    }
-    start = {"repository": name, "path": path, "language": language, "rule": rule}
-    return json.dumps(start | values).encode() + b"\n"
+    start = {"repository": repository.name, "genre": repository.genre, "path": path}
+    start |= {"language": language, "rule": rule}
+    return json.dumps(start | dataclasses.asdict(signals)).encode() + b"\n"
 
 
 def read_signals(folder: Path, name: str) -> bytes:

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, cast
 import tree_sitter
 
 from codegemma.errors import ConfigError, PrerequisiteError
+from codegemma.text import hazards
 
 MAX_BYTES: Final = 4 << 20
 """Longer texts (in UTF-8) are not parsed."""
@@ -448,12 +449,13 @@ def parse_bytes(data: bytes, language: str) -> tree_sitter.Tree | None:
     def is_over(_offset: int, _has_error: bool) -> bool:
         return next(steps) >= MAX_STEPS
 
-    try:
-        return parser.parse(read, progress_callback=is_over)
-    except ValueError:  # what the binding raises when the callback stops it
-        return None
-    finally:
-        is_parsed = True
+    with hazards.noted(data, language) as is_fit:
+        try:
+            return parser.parse(read, progress_callback=is_over) if is_fit else None
+        except ValueError:  # what the binding raises when the callback stops it
+            return None
+        finally:
+            is_parsed = True
 
 
 @lru_cache
