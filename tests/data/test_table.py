@@ -175,6 +175,39 @@ def test_a_row_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read.find_repositories([jsonl(tmp_path / "x.jsonl", STACK_V3)])
 
 
+def test_a_row_of_parquet_over_the_limit_is_refused_and_those_beside_it_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The large one is found where it is decoded, or told by its group before it is."""
+    rows = [{"repo_name": f"r{i}", "path": "a.py", "content": f"{i}" * 90} for i in range(4)]
+    rows[2]["content"] = "".join(f"{i:x}" for i in range(1500))
+    monkeypatch.setattr(table, "MAX_ROW_BYTES", 2500)
+
+    together, alone = (parquet(tmp_path / f"{n}.parquet", rows, group=n) for n in (4, 1))
+
+    for path, place in ((together, "row 2"), (alone, "one of rows 2 to 2")):
+        for number in (0, 1, 3):
+            assert table.read_row(path, number) == rows[number]
+        with pytest.raises(InputError, match=f"^{place} of .* is over 2500 bytes long"):
+            table.read_row(path, 2)
+
+
+def test_rows_of_a_large_group_are_decoded_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"repo_name": f"r{i}", "content": "same " * 100} for i in range(20)]
+    path = parquet(tmp_path / "x.parquet", rows, group=20)
+    for limit, together in ((1 << 30, 16), (6000, 1)):
+        monkeypatch.setattr(table, "MAX_ROW_BYTES", limit)
+        cursor = table._Cursor(path)
+
+        assert [cursor.row(place) for place in range(20)] == rows
+        assert table._Cursor(path).row(0) == rows[0]
+        fresh = table._Cursor(path)
+        fresh.row(0)
+        assert fresh._batch.num_rows == together
+
+
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     (tmp_path / "x.parquet").write_bytes(b"PAR1 nonsense PAR1")

@@ -23,7 +23,7 @@ from codegemma.data.document import Blob, Location, Wanted
 from codegemma.errors import InputError, PrerequisiteError
 
 MAX_ROW_BYTES: Final = 1 << 30
-"""Longest line of a JSONL table."""
+"""Largest row of a table: a line of JSONL, the values of Parquet."""
 
 _REPOSITORY: Final = ("repo_path", "repo_name", "repository", "repo", "max_stars_repo_name", "name")
 _VERSION: Final = ("commit_id", "revision_id", "commit", "max_stars_repo_head_hexsha", "version")
@@ -261,6 +261,7 @@ class _Cursor:
     """Reads rows of a Parquet file, cheaply where each lies behind the one before."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = open_parquet(path)
         self._batches: Iterator[Any] = iter(())
         self._batch: Any = None
@@ -273,15 +274,31 @@ class _Cursor:
         while place >= self._end:
             self._batch = next(self._batches)
             self._begin, self._end = self._end, self._end + self._batch.num_rows
-        return self._batch.slice(place - self._begin, 1).to_pylist()[0]
+        found = self._batch.slice(place - self._begin, 1)
+        if found.nbytes > MAX_ROW_BYTES:
+            raise InputError(f"row {place} of {self._path} is over {MAX_ROW_BYTES} bytes long")
+        return found.to_pylist()[0]
 
     def _open_group(self, place: int) -> None:
+        """Find the row group of a row; of a large one rows are decoded one by one.
+
+        A value that a dictionary holds once is decoded for every row that has it.
+        """
         begin = 0
         for group in range(self._file.num_row_groups):
-            size = self._file.metadata.row_group(group).num_rows
+            told = self._file.metadata.row_group(group)
+            size = told.num_rows
             if place < begin + size:
+                if told.total_byte_size > MAX_ROW_BYTES * size:
+                    raise InputError(
+                        f"one of rows {begin} to {begin + size - 1} of {self._path} is over "
+                        f"{MAX_ROW_BYTES} bytes long"
+                    )
+                is_small = told.total_byte_size * _BATCH_ROWS <= MAX_ROW_BYTES
                 self._batches = self._file.iter_batches(
-                    batch_size=_BATCH_ROWS, row_groups=[group], use_threads=False
+                    batch_size=_BATCH_ROWS if is_small else 1,
+                    row_groups=[group],
+                    use_threads=False,
                 )
                 self._begin = self._end = begin
                 self._group_end = begin + size
