@@ -24,12 +24,18 @@ def dense(q, k, v, query_slots):
     return out
 
 
-def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0):
+def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0, num_heads=4, head_dim=8):
     rng = np.random.default_rng(0)
     batch, num_queries = query_slots.shape
-    q = rng.normal(0, scale, (batch, num_queries, 4, 8)).astype(np.float32)
-    k, v = rng.normal(0, 1, (2, 3, batch, num_kv_heads, num_slots, 8)).astype(np.float32)
+    q = rng.normal(0, scale, (batch, num_queries, num_heads, head_dim)).astype(np.float32)
+    k, v = rng.normal(0, 1, (2, 3, batch, num_kv_heads, num_slots, head_dim)).astype(np.float32)
     return q, k, v
+
+
+@pytest.fixture(params=["by block", "at once"])
+def whole_or_blocks(request, monkeypatch):
+    """A CPU's way and an accelerator's, which is forced here."""
+    monkeypatch.setattr(cached_attention, "is_by_block", lambda: request.param == "by block")
 
 
 @pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
@@ -42,11 +48,7 @@ def draw(num_slots, num_kv_heads, query_slots, *, scale=1.0):
         (50, [[49, 0], [7, 8]]),
     ],
 )
-@pytest.mark.parametrize("is_by_block", [True, False])
-def test_it_agrees_with_dense_attention(
-    num_slots, query_slots, num_kv_heads, is_by_block, monkeypatch
-):
-    monkeypatch.setattr(cached_attention, "is_by_block", lambda: is_by_block)
+def test_it_agrees_with_dense_attention(num_slots, query_slots, num_kv_heads, whole_or_blocks):
     query_slots = np.array(query_slots, np.int32)
     q, k, v = draw(num_slots, num_kv_heads, query_slots)
     found = jax.jit(partial(attend_cache))(
@@ -59,7 +61,52 @@ def test_it_agrees_with_dense_attention(
     np.testing.assert_allclose(found, dense(q, k[1], v[1], query_slots), atol=2e-6)
 
 
-def test_large_scores_do_not_overflow():
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(8, 1), (16, 16)])
+def test_it_agrees_with_dense_attention_in_the_heads_of_2b_and_7b(
+    num_heads, num_kv_heads, whole_or_blocks
+):
+    query_slots = np.array([[255], [3], [130]], np.int32)
+    q, k, v = draw(
+        256, num_kv_heads, query_slots, num_heads=num_heads, head_dim=256, scale=256**-0.5
+    )
+    found = attend_cache(
+        *map(jnp.asarray, (q, k, v)), layer=1, query_slots=jnp.asarray(query_slots)
+    )
+    np.testing.assert_allclose(found, dense(q, k[1], v[1], query_slots), atol=2e-6)
+
+
+def test_an_accelerator_forgets_what_a_row_was_trimmed_of(monkeypatch):
+    """Rows of 300 and 200 tokens, cut to 250 and 7, go on with 3 tokens and 1."""
+    rng = np.random.default_rng(1)
+    tokens = [rng.normal(0, 1, (2, 303, heads, 32)).astype(np.float32) for heads in (8, 2, 2)]
+    empty = jnp.zeros((1, 2, 2, 384, 32), BFLOAT16_BITS)
+
+    def extend(cache, first, last, counts):
+        q, k, v = (jnp.asarray(part[:, first:last]) for part in tokens)
+        return extend_by_xla(
+            q * 32**-0.5, (k, v), cache, layer=0, num_tokens=jnp.asarray(counts, jnp.int32)
+        )
+
+    def go_on():
+        held = extend(KVCache(empty, empty, jnp.zeros(2, jnp.int32)), 0, 300, [300, 200])
+        trimmed = KVCache(held.k, held.v, jnp.array([250, 7], jnp.int32))
+        return extend(trimmed, 300, 303, [3, 1])
+
+    by_block = go_on()
+    calls = []
+    facade = jax.nn.dot_product_attention
+    monkeypatch.setattr(cached_attention, "is_by_block", lambda: False)
+    monkeypatch.setattr(
+        jax.nn, "dot_product_attention", lambda *a, **b: calls.append(1) or facade(*a, **b)
+    )
+    at_once = go_on()
+    assert len(calls) == 2
+    np.testing.assert_array_equal(at_once.k, by_block.k)
+    for row, count in enumerate((3, 1)):
+        np.testing.assert_allclose(at_once.out[row, :count], by_block.out[row, :count], atol=2e-6)
+
+
+def test_large_scores_do_not_overflow(whole_or_blocks):
     query_slots = np.array([[255]], np.int32)
     q, k, v = draw(256, 1, query_slots, scale=100.0)
     found = attend_cache(
@@ -86,7 +133,7 @@ def test_slots_after_the_query_are_not_read_even_when_they_hold_nonsense():
     np.testing.assert_allclose(found, dense(q, k[2], v[2], query_slots), atol=2e-6)
 
 
-def test_bfloat16_queries_stay_bfloat16():
+def test_bfloat16_queries_stay_bfloat16(whole_or_blocks):
     query_slots = np.array([[5]], np.int32)
     q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in draw(128, 1, query_slots))
     found = attend_cache(q, k, v, layer=0, query_slots=jnp.asarray(query_slots))

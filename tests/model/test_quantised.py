@@ -64,12 +64,16 @@ def test_it_loads_in_place_stacked_for_the_kernels(kernels, folder, name, config
 
 @pytest.mark.slow
 @FORMATS
-@pytest.mark.parametrize("kernel", ["native", "none"])
+@pytest.mark.parametrize("kernel", ["native", "none", "accelerator"])
 def test_a_quantised_model_predicts_what_its_weights_in_float32_do(
     kernel, folder, name, config, monkeypatch, tmp_path
 ):
     if kernel == "none":
         monkeypatch.setenv("CODEGEMMA_KERNEL", "none")
+    elif (
+        kernel == "accelerator"
+    ):  # its path, on a CPU: weights in channels, attention by the facade
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     elif native.choose_path() is None:
         pytest.skip("no native kernels: apt-get install g++ cmake, then make setup")
     convert_checkpoint(folder, tmp_path / "wide", layout="native")
@@ -77,7 +81,7 @@ def test_a_quantised_model_predicts_what_its_weights_in_float32_do(
 
     def logits(path):
         params = load_checkpoint(path).params
-        kind = ChannelWeight if kernel == "none" else QuantisedWeight
+        kind = QuantisedWeight if kernel == "native" else ChannelWeight
         assert isinstance(params["embedding"], kind) == (path == folder)
         cache = init_cache(config, batch=1, length=16, dtype=jnp.float32)
         found = []

@@ -5,9 +5,9 @@ The native kernels do it where they are and know the shape (`kernels/attention.p
 and values are read block by block straight from the cache of all layers, as many blocks as
 the fullest row needs; a softmax is built up on the way (Milakov and Gimelshein, arXiv 1805.02867).
 Taking a layer out of the cache first would copy it at every step. An accelerator, to which a loop
-of small products is idle time, reads all slots there are in one product: their number is at most
-twice that of tokens (`generate/lengths.py`). For inference only: a loop of unknown length has no
-gradient.
+of small products is idle time, takes all slots there are at once, by jax's own facade for
+attention: their number is at most twice that of tokens (`generate/lengths.py`). For inference only:
+a loop of unknown length has no gradient.
 """
 
 from typing import Final
@@ -94,10 +94,26 @@ def attend_cache(
         query_slots: Slot of each query. One that is padding may be given any slot; a low one
             makes no work.
     """
+    if is_by_block():
+        return _attend_by_block(q, k, v, layer=layer, query_slots=query_slots)
+    keys, values = (to_floats(part[layer]).astype(q.dtype).swapaxes(1, 2) for part in (k, v))
+    visible = jnp.arange(k.shape[3])[None, None, :] <= query_slots[:, :, None]
+    with jax.numpy_dtype_promotion("standard"):  # the facade mixes bfloat16 and float32
+        return jax.nn.dot_product_attention(q, keys, values, mask=visible[:, None], scale=1.0)
+
+
+def _attend_by_block(
+    q: Float[Array, "B T N H"],
+    k: Shaped[Array, "L B K S H"],
+    v: Shaped[Array, "L B K S H"],
+    *,
+    layer: int | Int[Array, ""],
+    query_slots: Int[Array, "B T"],
+) -> Float[Array, "B T N H"]:
     batch, num_queries, num_heads, head_dim = q.shape
     num_kv_heads, num_slots = k.shape[2:4]
     group = num_heads // num_kv_heads
-    block = BLOCK if num_slots % BLOCK == 0 and is_by_block() else num_slots
+    block = BLOCK if num_slots % BLOCK == 0 else num_slots
     grouped = q.reshape(batch, num_queries, num_kv_heads, group, head_dim)
     num_blocks = jnp.minimum(jnp.max(query_slots) // block + 1, num_slots // block)
 
