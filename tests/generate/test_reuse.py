@@ -34,6 +34,19 @@ def test_requests_that_come_together_start_from_kept_rows_and_leave_their_own(ma
     assert cached.prefix_cache.num_entries == 3
 
 
+def test_rows_that_were_cut_are_drawn_on_as_whole_ones(make_engine):
+    """There is room for one whole row: of three editors in turn all rows are cut into blocks."""
+    plain, cached = make_engine(), make_engine(prefix_cache_bytes=1 << 17)
+    sampling = Sampling(max_tokens=4)
+    for num_tokens, num_cached in ((40, 0), (43, 41)):
+        for prompt in prompts(num_tokens=num_tokens):
+            ((found,),) = cached.complete([prompt], sampling)
+            ((expected,),) = plain.complete([prompt], sampling)
+            assert (found.tokens, found.cached_tokens) == (expected.tokens, num_cached)
+    assert cached.prefix_cache.num_entries == 3
+    assert cached.prefix_cache.size_bytes < 1 << 17  # 256 empty or filled slots
+
+
 @pytest.fixture
 def kept():
     return PrefixCache(max_bytes=1 << 22)
