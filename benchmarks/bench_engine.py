@@ -3,13 +3,14 @@
 
 Both run in processes of their own and take turns sample by sample; before and after each sample the
 read bandwidth of plain memory is probed, and rows say what share of it decoding takes. Others say
-how long the kernels of the layers, of the head and the rest take, by jax's profiler. llama.cpp is
-driven through its library by the bindings of llama-cpp-python's source package, unpacked; the
-library is built by hand, once for each instruction set. Words in a library's name tune it:
-`repacked` lets it reorder its weights, `unmapped` read them into memory, `flash` and `unflash`
-settle its attention, `ubatch128` and the like its batches, `single` reads a context token by token,
-`1thread` its threads. Prompts are random ids; what a model says of them is of no interest. A
-machine that others use too gives ratios at best: the load average stands in each row's note.
+how long products with the weights of the layers, of the head, attention over the cache and the rest
+take, by jax's profiler. llama.cpp is driven through its library by the bindings of
+llama-cpp-python's source package, unpacked; the library is built by hand, once for each instruction
+set. Words in a library's name tune it: `repacked` lets it reorder its weights, `unmapped` read them
+into memory, `flash` and `unflash` settle its attention, `ubatch128` and the like its batches,
+`single` reads a context token by token, `1thread` its threads. Prompts are random ids; what a model
+says of them is of no interest. A machine that others use too gives ratios at best: the load average
+stands in each row's note.
 
 OpenVINO GenAI refuses GGUF files of this architecture; it runs what optimum-intel exports from the
 float checkpoint (optimum-cli export openvino -m 2b --task text-generation-with-past --weight-format
@@ -27,6 +28,7 @@ Example:
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -42,13 +44,13 @@ import numpy as np
 from results import Row, cpu_name, write_rows
 
 _STEPS = 12
-_PROBE_BYTES = 1 << 29
+_PROBE_BYTES, _NUM_PROBES = 1 << 29, 5
 
 
 class Ours:
     """The programs of generation on a checkpoint, with a cache filled as far as asked."""
 
-    def __init__(self, folder: str, *, context: int, num_rows: int = 1) -> None:
+    def __init__(self, folder: str, *, num_rows: int = 1) -> None:
         import jax
 
         from codegemma.generate import programs
@@ -57,20 +59,19 @@ class Ours:
 
         self._jax, self._programs = jax, programs
         self._weights = load_engine(folder)._weights
-        self._context, self._num_rows = context, num_rows
+        self._shared_words = {
+            "config": self._weights.config,
+            "dtype": self._weights.dtype,
+            "controls": None,
+            "num_top": None,
+        }
+        self._num_rows = num_rows
         self.path = native.choose_path()
 
     def decode(self, length: int) -> float:
         """Seconds a token, after `length` tokens; of rows that decode together each has one."""
-        drawn = {
-            "num_steps": np.full(self._num_rows, _STEPS, np.int32),
-            "stop_ids": np.full((self._num_rows, 8), -1, np.int32),
-            "controls": None,
-            "uniforms": np.zeros((self._num_rows, 64), np.float32),
-        }
-        cache = self._cache(length, room=64, rows=self._num_rows)
-        tokens = np.full(self._num_rows, 5, np.int32)
-        return self._run(self._programs.decode, tokens, cache, drawn) / _STEPS / self._num_rows
+        seconds = self._run(self._programs.decode, self._decode_words(length))
+        return seconds / _STEPS / self._num_rows
 
     def prefill(self, length: int) -> float:
         """Seconds to read `length` tokens, in pieces of up to 256, and draw one."""
@@ -80,16 +81,20 @@ class Ours:
             settings = {
                 "num_tokens": np.array([size], np.int32),
                 "is_end": np.bool_(start + size >= length),
-                "controls": None,
                 "uniforms": np.zeros((1, 1), np.float32),
             }
             tokens = np.random.default_rng(start).integers(200, 4000, (1, size)).astype(np.int32)
-            total += self._run(self._programs.prefill, tokens, cache, settings)
+            total += self._run(
+                self._programs.prefill, {"tokens": tokens, "cache": cache} | settings
+            )
             cache = self._last
         return total
 
     def breakdown(self, length: int) -> dict[str, float]:
-        """Milliseconds a token, after `length` tokens: layers, head and the rest."""
+        """Milliseconds a token, after `length` tokens: layers, head, attention and the rest."""
+        from codegemma.kernels import native
+
+        self.decode(length)  # compiled, and not measured
         with tempfile.TemporaryDirectory() as folder:
             with self._jax.profiler.trace(folder):
                 whole = 1000 * self.decode(length)
@@ -99,9 +104,13 @@ class Ours:
         for event in (event for plane in planes for line in plane.lines for event in line.events):
             if event.name.startswith("ffi_call"):  # as XLA names the kernels' calls
                 calls.setdefault(event.name, []).append(event.duration_ns / 1e6 / _STEPS)
-        spent = {"layers": 0.0, "head": 0.0}
-        for times in calls.values():
-            spent["head" if len(times) == _STEPS else "layers"] += sum(times) / self._num_rows
+        words = self._shared_words | self._decode_words(length)
+        code = self._programs.decode.lower(self._weights.params, **words).compile().as_text()
+        attends = set(re.findall(rf'(ffi_call[\w.]*) = .*target="{native.ATTEND}"', code))
+        spent = {"layers": 0.0, "head": 0.0, "attention": 0.0}
+        for name, times in calls.items():
+            part = "head" if len(times) == _STEPS else "layers"
+            spent["attention" if name in attends else part] += sum(times) / self._num_rows
         return spent | {"rest": whole - sum(spent.values())}
 
     def _cache(self, length: int, *, room: int, rows: int = 1) -> Any:
@@ -112,17 +121,19 @@ class Ours:
         # An array that came from numpy is copied by the program it is given to, one of jax is not.
         return self._jax.block_until_ready(self._jax.tree.map(self._jax.numpy.copy, cache))
 
-    def _run(self, program: Any, tokens: np.ndarray, cache: Any, settings: dict[str, Any]) -> float:
+    def _decode_words(self, length: int) -> dict[str, Any]:
+        num_rows = self._num_rows
+        return {
+            "token": np.full(num_rows, 5, np.int32),
+            "cache": self._cache(length, room=64, rows=num_rows),
+            "num_steps": np.full(num_rows, _STEPS, np.int32),
+            "stop_ids": np.full((num_rows, 8), -1, np.int32),
+            "uniforms": np.zeros((num_rows, 64), np.float32),
+        }
+
+    def _run(self, program: Any, words: dict[str, Any]) -> float:
         start = time.perf_counter()
-        drawn, self._last = program(
-            self._weights.params,
-            tokens,
-            cache,
-            config=self._weights.config,
-            dtype=self._weights.dtype,
-            num_top=None,
-            **settings,
-        )
+        drawn, self._last = program(self._weights.params, **words, **self._shared_words)
         np.asarray(drawn.tokens)
         return time.perf_counter() - start
 
@@ -198,6 +209,7 @@ class OpenVino:
         import openvino_genai
 
         self._tensor, self._genai, self.path = openvino.Tensor, openvino_genai, None
+        self._rng = np.random.default_rng(0)
         settings = {"INFERENCE_NUM_THREADS": threads}
         self._pipeline = openvino_genai.LLMPipeline(folder, "CPU", **settings)
 
@@ -210,19 +222,17 @@ class OpenVino:
         return self._generate(length, 1).get_ttft().mean / 1000
 
     def _generate(self, length: int, count: int) -> Any:
-        ids = np.random.default_rng(length).integers(200, 4000, (1, length))
+        ids = self._rng.integers(200, 4000, (1, length))  # others each time: it keeps what it read
         inputs = self._genai.TokenizedInputs(self._tensor(ids), self._tensor(np.ones_like(ids)))
         settings = self._genai.GenerationConfig(max_new_tokens=count, ignore_eos=True)
         return self._pipeline.generate(inputs, settings).perf_metrics
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Load, then answer lines `WHAT LENGTH` with seconds."""
+    """Load, then answer lines `WHAT LENGTH` with seconds; decoding is warm when it is timed."""
     start = time.perf_counter()
     if arguments.worker == "ours":
-        engine: Ours | LlamaCpp | OpenVino = Ours(
-            arguments.folder, context=arguments.context, num_rows=arguments.rows
-        )
+        engine: Ours | LlamaCpp | OpenVino = Ours(arguments.folder, num_rows=arguments.rows)
     elif arguments.worker == "openvino":
         engine = OpenVino(arguments.openvino, threads=arguments.threads)
     else:
@@ -241,6 +251,8 @@ def serve(arguments: argparse.Namespace) -> None:
     print(json.dumps({"load_s": time.perf_counter() - start, "bytes": memory}), flush=True)
     for line in sys.stdin:
         what, length = line.split()
+        if what == "decode":  # others had the processor: memory is slower to the first that comes
+            engine.decode(int(length))
         print(json.dumps({"found": getattr(engine, what)(int(length))}), flush=True)
 
 
@@ -288,15 +300,21 @@ class Worker:
 
 
 def probe_bandwidth(values: np.ndarray, *, threads: int) -> float:
-    """Bytes a second that so many threads read together from memory."""
+    """Bytes a second that so many threads read together from memory, at best of some times.
+
+    A vector loop written in C with fetching ahead reads no faster; the first time is the slowest.
+    """
     parts = np.array_split(values, threads)
-    workers = [threading.Thread(target=np.bitwise_or.reduce, args=(part,)) for part in parts]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return values.nbytes / (time.perf_counter() - start)
+    times: list[float] = []
+    for _ in range(_NUM_PROBES):
+        workers = [threading.Thread(target=np.bitwise_or.reduce, args=(part,)) for part in parts]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        times.append(time.perf_counter() - start)
+    return values.nbytes / min(times)
 
 
 class Sample(NamedTuple):
@@ -331,19 +349,17 @@ def measure(
 
 
 def make_rows(found: Samples, *, weights: str, paths: list[str], note: str) -> list[Row]:
-    """Rates of our paths, each beside the fastest peer, or the one named as the path."""
+    """Rates of all; of our paths beside the fastest peer, or beside the one named as the path."""
     rates = {
         key: sorted((1 if key[1] == "decode" else key[2]) / sample.seconds for sample in samples)
         for key, samples in found.items()
     }
     rows: list[Row] = []
     for (name, what, length), values in rates.items():
-        if name not in paths:
-            continue
         peers = {
             other: statistics.median(values)
             for (other, *rest), values in rates.items()
-            if rest == [what, length] and other not in paths
+            if rest == [what, length] and name in paths and other not in paths
         }
         same = {other: rate for other, rate in peers.items() if other.endswith(f" {name}")}
         wide = {other: rate for other, rate in peers.items() if not other.endswith(" avx2")}
@@ -446,15 +462,8 @@ def main() -> int:
             words, {"LLAMA_CPP_LIB_PATH": folder, "LD_LIBRARY_PATH": folder}
         )
     if arguments.openvino:
-        words = [
-            arguments.folder,
-            "--worker",
-            "openvino",
-            "--openvino",
-            arguments.openvino,
-            *shared,
-        ]
-        workers["OpenVINO GenAI"] = Worker(words, {}, python=arguments.openvino_python)
+        words = [arguments.folder, "--worker", "openvino", "--openvino", arguments.openvino]
+        workers["OpenVINO GenAI"] = Worker([*words, *shared], {}, python=arguments.openvino_python)
     work = [("decode", length) for length in arguments.contexts]
     work += [("prefill", length) for length in arguments.prompts]
     found = measure(workers, work, repeats=arguments.repeats, threads=arguments.threads)
