@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,40 @@ def test_an_error_of_a_task_arrives_as_its_kind(workers: int, tmp_path: Path) ->
 def test_a_killed_worker_ends_the_run_with_advice(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"killed, .* fewer --workers, and it goes on"):
         run(tmp_path, die, cluster=Cluster(workers=2))
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    command = multiprocessing.get_context("spawn").Process(target=run_and_wait, args=(tmp_path,))
+    command.start()
+    while len(files := list((tmp_path / "out").glob("*[0-9]"))) < 2:
+        assert command.is_alive()
+        time.sleep(0.05)
+    command.kill()
+    command.join()
+
+    workers = [int(file.read_text(encoding="utf-8")) for file in files]
+    assert len(set(workers)) == 2
+    while any(is_running(worker) for worker in workers):
+        time.sleep(0.05)
+
+
+def run_and_wait(tmp_path: Path) -> None:
+    run(tmp_path, write_down_and_wait, cluster=Cluster(workers=2), sizes=(1, 1))
+
+
+def write_down_and_wait(job: dict[str, Any], index: int) -> None:
+    path = Path(job["out"]) / str(index)
+    path.with_suffix(".new").write_text(str(os.getpid()), encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+    threading.Event().wait()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"  # dead, and its new parent was not told yet
 
 
 def test_an_interrupt_passes_through(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class _Local(LocalPipelineExecutor):
                 self._run_for_rank(rank, 1)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context, initializer=_quieten) as pool:
+        with ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin) as pool:
             try:
                 waiting = [pool.submit(self._run_for_rank, rank, 1) for rank in range(self.tasks)]
                 for future in waiting:
@@ -133,6 +133,19 @@ class _Local(LocalPipelineExecutor):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _begin() -> None:
+    """Prepare a worker, which ends with the command, however that ends."""
+    _quieten()
+    command = multiprocessing.parent_process()
+    assert command is not None
+
+    def follow() -> None:
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _quieten() -> None:
