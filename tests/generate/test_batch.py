@@ -253,6 +253,16 @@ def test_prompts_that_are_read_in_the_same_pieces_are_read_together(engine, piec
     assert len(pieces) == 4
 
 
+def test_long_prompts_that_are_read_together_are_read_in_short_steps(engine, pieces):
+    """Of one prompt a step is 256 tokens; of eight it would be 2,048, and nobody drew meanwhile."""
+    batch = make_batch(engine)
+    for tokens in (range(2, 202), range(3, 200)):
+        request = replace(SHORT, tokens=list(tokens), max_tokens=1)
+        batch.add(request, sampling=Sampling(), seed=0, piece_lengths=(256, 64))
+    finish(batch)
+    assert pieces == [((2, 64), [64, 64])] * 3 + [((2, 64), [8, 5])]
+
+
 def test_the_few_new_tokens_of_a_key_are_read_in_a_short_piece(make_engine, pieces):
     engine = make_engine(is_for_one=False, prefix_cache_bytes=1 << 22)
     plain = make_engine(is_for_one=False)

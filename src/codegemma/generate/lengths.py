@@ -32,9 +32,13 @@ def cache_length(num_tokens: int, *, context_length: int) -> int:
 def lengths_for(num_rows: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> tuple[int, ...]:
     """Lengths of the pieces of so many prompts that are read together.
 
-    A lone one has `SHORT_PIECE`, too, but where all its pieces are to have one length.
+    A lone one has `SHORT_PIECE`, too. Several have the shortest of `lengths` alone: a step is over
+    soon, for those who draw beside it, and has tokens enough in all. Where all pieces are to have
+    one length, that is it.
     """
-    return (*lengths, SHORT_PIECE) if num_rows == 1 < len(lengths) else tuple(lengths)
+    if len(lengths) == 1:
+        return tuple(lengths)
+    return (*lengths, SHORT_PIECE) if num_rows == 1 else (min(lengths),)
 
 
 def piece_length(num_left: int, *, lengths: Sequence[int] = PIECE_LENGTHS) -> int:
