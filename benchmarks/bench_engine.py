@@ -243,14 +243,14 @@ def serve(arguments: argparse.Namespace) -> None:
             threads=arguments.threads,
             tuning=arguments.tuning,
         )
-    memory = next(
-        int(line.split()[1]) * 1024
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        if line.startswith("VmRSS")
-    )
-    print(json.dumps({"load_s": time.perf_counter() - start, "bytes": memory}), flush=True)
+    print(json.dumps({"load_s": time.perf_counter() - start}), flush=True)
     for line in sys.stdin:
         what, length = line.split()
+        if what == "memory":
+            status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+            resident = next(line for line in status if line.startswith("VmRSS"))
+            print(json.dumps({"found": int(resident.split()[1]) * 1024}), flush=True)
+            continue
         if what == "decode":  # others had the processor: memory is slower to the first that comes
             engine.decode(int(length))
         print(json.dumps({"found": getattr(engine, what)(int(length))}), flush=True)
@@ -475,15 +475,19 @@ def main() -> int:
     size = sum(file.stat().st_size for file in Path(arguments.folder).glob("*.safetensors"))
     note = f"{size / 1e9:.2f} GB of weights, {arguments.threads} threads, "
     note += f"load average {os.getloadavg()[0]:.1f}"
+    if arguments.gguf:
+        note += f"; llama.cpp's file has {Path(arguments.gguf).stat().st_size / 1e9:.2f} GB"
     shared_words = {"weights": weights, "paths": arguments.paths}
     rows = make_rows(found, **shared_words, note=note)
     rows += bandwidth_rows(found, **shared_words, size=size, num_rows=arguments.rows)
     rows += breakdown_rows(workers, contexts=arguments.contexts, **shared_words)
     for name, worker in workers.items():
-        for what, unit in (("load_s", "s"), ("bytes", "bytes")):
-            value = worker.loaded.get(what, 0.0)
-            label = "load" if what == "load_s" else "memory"
-            rows.append(Row(name=f"{label}-{weights}-{name}", value=value, unit=unit, n=1))
+        told = {"load": worker.loaded["load_s"], "memory": worker.ask("memory", 0)}
+        rows += [
+            Row(name=f"{what}-{weights}-{name}", value=value, unit=unit, n=1)
+            for (what, value), unit in zip(told.items(), ("s", "bytes"), strict=True)
+            if value is not None  # of a worker that ended nobody can tell
+        ]
         worker.close()
     print(write_rows(f"engine-{arguments.name or weights}", rows, device=cpu_name()))
     for row in rows:

@@ -153,5 +153,14 @@ int main(int argc, char** argv) {
 #ifdef CODEGEMMA_AVX2
   is_good = Check("avx2", kAvx2) && is_good;
 #endif
+#ifdef CODEGEMMA_AVXVNNI
+  is_good = Check("avxvnni", kAvxVnni) && is_good;
+#endif
+#ifdef CODEGEMMA_AVX512
+  is_good = Check("avx512", kAvx512) && is_good;
+#endif
+#ifdef CODEGEMMA_AMX
+  is_good = Check("amx", kAmx) && is_good;
+#endif
   return is_good ? 0 : 1;
 }

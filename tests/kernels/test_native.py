@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jaxlib
 import pytest
 
 from codegemma.errors import ConfigError
@@ -86,6 +87,10 @@ def test_a_processor_of_another_kind_gives_the_recorded_products(tmp_path):
     assert found.returncode == 0, found.stdout
     assert "portable: right" in found.stdout
     assert "neon: right" in found.stdout
+    headers = Path(jaxlib.__file__).parent / "include"
+    calls = [SOURCES / "kernels.cpp", SOURCES / "attention.cpp"]
+    command = [compiler, "-std=c++17", "-fsyntax-only", "-DCODEGEMMA_NEON", f"-I{headers}"]
+    subprocess.run([*command, *calls], check=True)
     # A processor without dot products is told apart, not left to an illegal instruction.
     old = subprocess.run(
         [emulator, "-cpu", "cortex-a53", program, PRODUCTS], capture_output=True, text=True
@@ -105,11 +110,13 @@ def test_clang_builds_every_path_and_gives_the_recorded_products(tmp_path):
     library.codegemma_paths.restype = ctypes.c_char_p
     assert tuple(library.codegemma_paths().decode().split(",")) == native.paths()
     program = tmp_path / "paths_test"
-    files = [SOURCES / "portable.cpp", TEST]
-    command = [compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *files, "-o", program]
-    subprocess.run(command, check=True)
+    named = [f"-DCODEGEMMA_{path.upper()}" for path in native.paths() if path != "portable"]
+    objects = sorted((tmp_path / "CMakeFiles" / "codegemma_kernels.dir").glob("*.o"))
+    command = [compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *named, TEST, *objects]
+    subprocess.run([*command, "-o", program], check=True)
     found = subprocess.run([program, PRODUCTS], capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stdout
+    assert all(f"{path}: right" in found.stdout for path in native.paths())
 
 
 def without_compiler(command, *, tmp_path, **environment):

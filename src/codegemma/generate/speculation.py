@@ -45,7 +45,7 @@ _MAX_CREDIT: Final = 16.0
 
 # What a token of a pass takes, in steps, where 8 or 16 are read: the larger of the formats in
 # benchmarks/results/products-*.json. NEON was not measured and counts as AVX2. XLA reads 16 in the
-# time of one, and so do accelerators.
+# time of one; accelerators, not measured either, are taken to.
 _STEPS_PER_TOKEN: Final[Mapping[str | None, float]] = {
     None: 0.125,
     "amx": 0.25,
