@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegemma.errors import ConfigError, PrerequisiteError
-from codegemma.text import syntax
+from codegemma.text import hazards, syntax
 from codegemma.text.syntax import (
     LANGUAGES,
     error_fraction,
@@ -241,6 +241,19 @@ def test_a_text_that_was_parsed_is_let_go_of() -> None:
     finally:
         tracemalloc.stop()
     assert left < len(text)  # of the five
+
+
+def test_a_text_whose_steps_grow_without_end_is_given_up_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault 35: behind some errors a step takes a fifth of a second, and there are thousands."""
+    monkeypatch.setattr(syntax, "MAX_PARSE_S", 0.3)
+    monkeypatch.setattr(hazards, "_given_up", set[str]())
+    text = "/*\n" * 20_000
+    assert syntax.error_fraction(text, "python") == 1.0
+    assert syntax.error_fraction("x = 1\n", "python") == 0.0
+    monkeypatch.setattr(syntax, "MAX_PARSE_S", 1e9)  # another try would end with the test's time
+    assert syntax.error_fraction(text, "python") == 1.0
 
 
 def test_statements_are_found_outside_strings_the_outermost_once() -> None:

@@ -6,8 +6,8 @@ and values are read block by block straight from the cache of all layers, as man
 the fullest row needs; a softmax is built up on the way (Milakov and Gimelshein, arXiv 1805.02867).
 Taking a layer out of the cache first would copy it at every step. An accelerator, to which a loop
 of small products is idle time, takes all slots there are at once, by jax's own facade for
-attention: they are a power of two, at least 1,024, that holds the longest row (`generate/lengths.py`).
-For inference only: a loop of unknown length has no gradient.
+attention: a power of two, at least 1,024, that holds the longest row (`generate/lengths.py`). For
+inference only: a loop of unknown length has no gradient.
 """
 
 from typing import Final

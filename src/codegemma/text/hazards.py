@@ -21,13 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-TRIAL_S: Final = 60.0
-"""Longest time that a text is tried alone; the bounds of `syntax` are reached in a few seconds."""
+TRIAL_S: Final = 120.0
+"""Longest time that a text is tried alone; the bounds of `syntax` are reached before."""
 
 _KNOWN: Final = "unparsable"
 _NOTES: Final = "parsing"
 _HEAD: Final = struct.Struct("<Q16s")
 _local = threading.local()
+_given_up: set[str] = set()
 
 
 class _Watch:
@@ -80,9 +81,17 @@ def watched(folder: Path) -> Generator[None]:
         watch.close()
 
 
+def give_up(data: bytes, language: str) -> None:
+    """Have this process never parse a text again, which took too long."""
+    _given_up.add(_digest(data, language))
+
+
 @contextmanager
 def noted(data: bytes, language: str) -> Generator[bool]:
     """Note a text while it is parsed, where this thread is watched; gives whether it may be."""
+    if _given_up and _digest(data, language) in _given_up:
+        yield False
+        return
     watch: _Watch | None = _local.__dict__.get("watch")
     if watch is None:
         yield True

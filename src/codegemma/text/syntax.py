@@ -4,8 +4,8 @@
 Reads text of the languages below with tree-sitter and gives numbers, offsets and pieces of it,
 never a tree.
 Python's grammar is always there; the others are used when their packages are installed. Work is
-bounded in parser steps, not in seconds, so that a result never depends on the machine: hostile
-text gives the answer of text that does not parse. This module draws nothing at random.
+bounded in parser steps, and in seconds far above what code needs: hostile text gives the answer of
+text that does not parse. This module draws nothing at random.
 """
 
 import importlib
@@ -13,7 +13,9 @@ import importlib.util
 import itertools
 import re
 import threading
+import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -26,10 +28,10 @@ from codegemma.text import hazards
 
 MAX_BYTES: Final = 4 << 20
 """Longer texts (in UTF-8) are not parsed."""
-
 MAX_STEPS: Final = 30_000
 """Most parser steps (of a hundred operations each) spent on a text; 2 MB of Python take 13,000."""
-
+MAX_PARSE_S: Final = 60.0
+"""Most processor time of a text: steps of one full of errors grow; 2 MB of code take seconds."""
 _READ_BYTES: Final = 1 << 16
 _local = threading.local()
 
@@ -437,23 +439,23 @@ def parse_bytes(data: bytes, language: str) -> tree_sitter.Tree | None:
         return None
     # The binding (0.26.1) never lets go of what it is given to parse: always the same object, then.
     buffer: bytearray = _local.__dict__.setdefault("buffer", bytearray())
-    is_parsed, steps = False, itertools.count()
+    is_parsed, steps, end_s = False, itertools.count(), time.thread_time() + MAX_PARSE_S
 
     def read(offset: int, _point: tree_sitter.Point) -> bytes | bytearray:
         piece = data[offset : offset + _READ_BYTES]
-        if is_parsed:  # a node is asked for its text
-            return piece
-        buffer[:] = piece
-        return buffer
+        if not is_parsed:  # later nodes are asked for their texts
+            buffer[:] = piece
+        return piece if is_parsed else buffer
 
     def is_over(_offset: int, _has_error: bool) -> bool:
+        if time.thread_time() > end_s:
+            hazards.give_up(data, language)
+            return True
         return next(steps) >= MAX_STEPS
 
-    with hazards.noted(data, language) as is_fit:
+    with hazards.noted(data, language) as is_fit, suppress(ValueError):  # raised when it is over
         try:
             return parser.parse(read, progress_callback=is_over) if is_fit else None
-        except ValueError:  # what the binding raises when the callback stops it
-            return None
         finally:
             is_parsed = True
 
