@@ -109,6 +109,17 @@ def test_other_settings_and_changed_sources_do_not_overwrite_a_data_set(
         pipeline.prepare(make(), out=out)
 
 
+def test_a_data_set_of_other_rules_is_not_taken_for_one_of_these(
+    make: Make, tmp_path: Path
+) -> None:
+    manifest = pipeline.prepare(make(), out=tmp_path)
+    manifest["versions"]["rules"] = "those of an older version"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="by other versions of codegemma or its libraries, which"):
+        pipeline.prepare(make(), out=tmp_path)
+
+
 @pytest.mark.parametrize("is_taken_back", [True, False])
 def test_a_data_set_is_not_that_of_a_repository_whose_licence_changed(
     make: Make, tmp_path: Path, repository_folder: Path, is_taken_back: bool

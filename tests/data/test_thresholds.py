@@ -135,8 +135,9 @@ def test_rows_are_read_as_they_were_written_and_a_file_cut_short_is_refused(tmp_
             '{"go": {"max_lin": 3}}',
             "no threshold 'max_lin'; there are min_bytes, .*, max_cut_error",
         ),
-        ('{"go": {"max_line": true}}', "max_line of go must be a number, not True"),
-        ('{"go": {"max_line": NaN}}', "max_line of go must be a number, not nan"),
+        ('{"go": {"max_line": true}}', "max_line of go must be 0 or more, not True"),
+        ('{"go": {"max_line": NaN}}', "max_line of go must be 0 or more, not nan"),
+        ('{"go": {"max_line": -5}}', "max_line of go must be 0 or more, not -5"),
     ],
 )
 def test_what_are_no_thresholds_is_refused_by_name(text: str, words: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from codegemma.data import manifest as manifests
+from codegemma.data.rules import rules_version
 from codegemma.errors import ConfigError, InputError
 from codegemma.text.tokenizer import FILE_NAMES
 
@@ -97,7 +98,7 @@ def finished(
             that their licence kept out.
 
     Raises:
-        ConfigError: There is one of other settings or sources.
+        ConfigError: There is one of other settings, sources or rules.
     """
     if not (out / MANIFEST).exists():
         return None
@@ -106,6 +107,11 @@ def finished(
         raise ConfigError(
             f"{out} holds data prepared with other settings or sources; "
             "choose another folder or delete it"
+        )
+    if manifest["versions"]["rules"] != rules_version():
+        raise ConfigError(
+            f"{out} holds data prepared by other versions of codegemma or its libraries, which "
+            "can be trained on; to prepare it anew, choose another folder or delete it"
         )
     made_of = manifest.get("inputs", {})
     for name, digest in inputs:
