@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from codegemma.data import report
+from codegemma.data.dedup import Digest
 from codegemma.data.document import Ledger, Repository
 from codegemma.data.stages import Inspected, Measured
 from codegemma.data.steps import Packed
@@ -15,7 +16,12 @@ def inspected(repository: Repository) -> Inspected:
 
 def measured(path: str, size_bytes: int) -> Measured:
     return Measured(
-        path=path, size_bytes=size_bytes, language="python", digest=b"", signature=None, hits=()
+        path=path,
+        size_bytes=size_bytes,
+        language="python",
+        digest=Digest(b"", b""),
+        signature=None,
+        hits=(),
     )
 
 
