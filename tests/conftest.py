@@ -10,6 +10,7 @@ implementation takes the one that users have.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,3 +26,34 @@ settings.load_profile("unhurried")
 def pytest_configure(config: pytest.Config) -> None:
     if not config.option.markexpr.startswith("reference"):
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+
+_DYING_PARSER = """
+import os, signal, time
+import tree_sitter
+
+Own = tree_sitter.Parser
+
+class Parser:
+    def __init__(self, language):
+        self.own = Own(language)
+
+    def parse(self, read, **options):
+        text = bytes(read(0, None))
+        if b"kill the parser" in text:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"hang the parser" in text:
+            time.sleep(600)
+        return self.own.parse(read, **options)
+
+tree_sitter.Parser = Parser
+"""
+
+
+@pytest.fixture
+def dying_parser(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH: processes with it have a parser that some texts kill, or stop."""
+    folder = tmp_path / "dying-parser"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_DYING_PARSER, encoding="utf-8")
+    return folder

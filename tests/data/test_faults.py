@@ -29,23 +29,6 @@ from codegemma.data.pipeline import Settings
 PACKAGE = Path(pipeline.__file__).parents[1]
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer.model"
 NUM_REPOSITORIES = 12
-STAND_IN = """
-import os, signal
-import tree_sitter
-
-Own = tree_sitter.Parser
-
-class Parser:
-    def __init__(self, language):
-        self.own = Own(language)
-
-    def parse(self, read, **options):
-        if b"KILLS-IT" in bytes(read(0, None)):
-            os.kill(os.getpid(), signal.SIGSEGV)
-        return self.own.parse(read, **options)
-
-tree_sitter.Parser = Parser
-"""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -234,22 +217,20 @@ def test_code_that_strains_the_parser_ends_and_costs_no_other_file(
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_kills_the_parser_costs_itself_alone(
-    workers: int, tmp_path: Path, environment: dict[str, str]
+    workers: int, tmp_path: Path, environment: dict[str, str], dying_parser: Path
 ) -> None:
     """Fault 35: the parser here dies of a mark, with its process.
 
     Of several workers one dies, and the run goes on by itself; where there is one it is the run,
     and the next one goes on.
     """
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(STAND_IN, encoding="utf-8")
-    deadly = environment | {"PYTHONPATH": str(tmp_path / "site")}
+    deadly = environment | {"PYTHONPATH": str(dying_parser)}
     sources = tmp_path / "sources"
     for name in ("r0", "r1", "r2", "r3"):
         write(sources / name / "LICENSE", "MIT License")
         write(sources / name / "a.py", code(name))
     bad = sources / "r3" / "bad.py"
-    write(bad, code("bad") + "NOTE = 'KILLS-IT'\n")
+    write(bad, code("bad") + "NOTE = 'kill the parser'\n")
     words = arguments(sources, tmp_path / "a", "--workers", str(workers))
 
     ran = [subprocess.run(words, env=deadly, capture_output=True, text=True, check=False)]

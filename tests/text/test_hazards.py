@@ -11,35 +11,13 @@ import pytest
 
 from codegemma.text import hazards, syntax
 
-STAND_IN = """
-import os, signal, time
-import tree_sitter
-
-Own = tree_sitter.Parser
-
-class Parser:
-    def __init__(self, language):
-        self.own = Own(language)
-
-    def parse(self, read, **options):
-        text = bytes(read(0, None))
-        if b"kill the parser" in text:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if b"hang the parser" in text:
-            time.sleep(600)
-        return self.own.parse(read, **options)
-
-tree_sitter.Parser = Parser
-"""
 DEADLY = "x = 'kill the parser'\n"
 
 
 @pytest.fixture
-def _deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _deadly(dying_parser: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes started from here on have the stand-in; this one does not."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(STAND_IN, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(dying_parser))
 
 
 def die_of(text: str, folder: Path) -> int:
